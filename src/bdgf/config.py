@@ -1,0 +1,409 @@
+"""The settings: frozen dataclasses that are the single source for YAML, command line and docs.
+
+Marks in the comments: [P] named by the paper, [C] our choice. Dimension letters used in the whole
+package: B batch, C channels, H W rows and columns, P patch size, L tokens, D embedding width,
+N state size, K classes, M modalities, T diffusion steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bdgf.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """Statistics, decibels and principal components of the modalities.
+
+    Args:
+        components: Largest number of principal components kept of a spectral modality.
+        fit_pixels: Number of valid pixels, spread over all tiles, that statistics are fitted on.
+        clip: Values of auxiliary bands beyond this many standard deviations are cut to it.
+    """
+
+    components: int = 30
+    fit_pixels: int = 200_000
+    clip: float = 8.0
+
+
+@dataclass(frozen=True)
+class MaskingSettings:
+    """Adaptive modality masking of the spectral image [P]; formulas and values [C].
+
+    Args:
+        ramp: How the strength varies with the iteration: off (no masks), fixed (full strength from
+            the first step), cosine (rises over the first half), adaptive (cosine times a gain from
+            the ratio of the modalities' losses).
+        structure: Hide random square blocks of pixels.
+        sample: Hide the whole spectral image of some samples.
+        block: Side of a block of the structure mask, in pixels.
+        structure_ratio: Mean share of blocks hidden at full strength.
+        sample_ratio: Probability that a sample is hidden whole at full strength.
+        hidden_loss: Loss at hidden positions: eps (noise prediction as elsewhere), none, or x0
+            (completion of the clean image by extra output channels).
+    """
+
+    ramp: Literal["off", "fixed", "cosine", "adaptive"] = "cosine"
+    structure: bool = True
+    sample: bool = True
+    block: int = 4
+    structure_ratio: float = 0.5
+    sample_ratio: float = 0.3
+    hidden_loss: Literal["eps", "none", "x0"] = "eps"
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """The denoiser and its pre-training.
+
+    Args:
+        pretrain: False leaves the denoiser at its random weights: the control of every claim
+            that pre-training helps.
+        width: Channels of the finest level; the coarser levels have twice as many.
+        steps: Optimiser steps of the pre-training.
+        batch: Crops per step.
+        crop: Side of a crop in pixels, a multiple of 4.
+        timesteps: T, number of steps of the noise schedule.
+        beta_start: First beta of the linear schedule.
+        beta_end: Last beta of the linear schedule.
+        learning_rate: Peak learning rate of AdamW.
+        warmup: Share of the steps over which the learning rate rises.
+        clip_norm: Largest norm of the gradient.
+        ema_decay: Final decay of the moving average of the weights.
+        loss_weights: plain (mean over all channels), modality (each modality counts the same), or
+            controlled (adapted while training so that no modality dominates the features).
+        checkpoint_every: Steps between two resumable checkpoints.
+        masking: Adaptive modality masking.
+    """
+
+    pretrain: bool = True
+    width: int = 32
+    steps: int = 1500
+    batch: int = 16
+    crop: int = 32
+    timesteps: int = 500
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    learning_rate: float = 5e-4
+    warmup: float = 0.05
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    loss_weights: Literal["plain", "modality", "controlled"] = "modality"
+    checkpoint_every: int = 250
+    masking: MaskingSettings = field(default_factory=MaskingSettings)
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """The features that guide the branches.
+
+    Args:
+        source: diffusion (ours), none (zero guidance), or a path of an array on the scene's grid
+            from any other model (.npy (C, H, W) or a raster; {tile} becomes the tile's name).
+        timesteps: Timesteps at which the denoiser is read; features of several are joined.
+        noised: Add noise of the timestep to the input before reading it (False reads clean input).
+        components: Principal components kept per level.
+    """
+
+    source: str = "diffusion"
+    timesteps: tuple[int, ...] = (50,)
+    noised: bool = False
+    components: int = 12
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The network of three guided branches.
+
+    Args:
+        kind: dense (valid and sliding-window operators, the map is computed once) or patch (padded
+            operators on every pixel's own patch).
+        window: P, side of the patch that decides a pixel, odd.
+        width: D, channels of every branch.
+        groups: Channel groups of the Mamba branch's group channel attention.
+        state: N, state size of the state-space layers.
+        attention_heads: Heads of the transformer's attention.
+        guidance_gain: Start value of the gates by which guidance enters.
+        branches: Branches in use.
+        pixel_path: Add a head that sees only the pixel itself.
+    """
+
+    kind: Literal["dense", "patch"] = "dense"
+    window: int = 11
+    width: int = 48
+    groups: int = 8
+    state: int = 16
+    attention_heads: int = 4
+    guidance_gain: float = 0.1
+    branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    pixel_path: bool = True
+
+
+@dataclass(frozen=True)
+class MutualSettings:
+    """Mutual learning of the branches [P]; formulas and values [C].
+
+    Args:
+        entropy_weight: Weight of the entropy alignment.
+        similarity_weight: Weight of the feature-similarity alignment.
+        divergence: Share of the Kullback-Leibler term inside the entropy alignment.
+        unlabelled: Apply it to unlabelled pixels of the scene as well.
+        unlabelled_weight: Weight of the unlabelled part.
+        ramp: Share of the steps over which its weight rises from zero.
+    """
+
+    entropy_weight: float = 0.1
+    similarity_weight: float = 0.1
+    divergence: float = 1.0
+    unlabelled: bool = True
+    unlabelled_weight: float = 0.5
+    ramp: float = 0.2
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Training of the network.
+
+    Args:
+        steps: Optimiser steps for up to 1000 labelled pixels; more labels get more steps, with the
+            square root of their number, up to three times as many.
+        batch: Labelled pixels per step.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        warmup: Share of the steps over which the learning rate rises.
+        clip_norm: Largest norm of the gradient.
+        class_weights: Weights of the classes in the loss: none, sqrt (inverse square root of the
+            class's count) or balanced (inverse count).
+        class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
+            come, 1 every class equally often.
+        noise: Standard deviation of the noise added to the input (the first component has 3).
+        channel_dropout: Probability that an input channel is set to zero.
+        modality_dropout: Probability that an auxiliary modality is hidden from a sample.
+        fusion: Fusion of the branches: mean of log-probabilities, or cv (weights from spatially
+            grouped cross-validation on the training pixels).
+        folds: Folds of the cross-validation.
+        fold_steps: Share of the steps that each fold trains for.
+        fusion_temperature: Points of mean(OA, AA) that multiply a branch's weight by e.
+        checkpoint_every: Steps between two resumable checkpoints.
+    """
+
+    steps: int = 600
+    batch: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.05
+    clip_norm: float = 1.0
+    class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
+    class_sampling: float = 0.0
+    noise: float = 0.2
+    channel_dropout: float = 0.1
+    modality_dropout: float = 0.1
+    fusion: Literal["mean", "cv"] = "cv"
+    folds: int = 3
+    fold_steps: float = 0.4
+    fusion_temperature: float = 8.0
+    checkpoint_every: int = 200
+
+
+@dataclass(frozen=True)
+class MappingSettings:
+    """Mapping of the whole scene.
+
+    Args:
+        tile: Side in pixels of the windows that the map is computed in.
+    """
+
+    tile: int = 256
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Accuracy on the test pixels, and the simple methods beside it.
+
+    Args:
+        baselines: Run a random forest and an SVM on the same pixels.
+        trees: Trees of the random forest.
+        svm_pixels: Most training pixels that the SVM sees, drawn by class.
+    """
+
+    baselines: bool = True
+    trees: int = 500
+    svm_pixels: int = 2000
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """Where and how it is computed.
+
+    Args:
+        accelerator: auto (CUDA when it is there), cpu or cuda.
+        precision: auto (bf16 where a probe shows that it is faster), 32 or bf16.
+        threads: CPU threads, 0 for all.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Args:
+        seed: Seed of everything that is drawn.
+        preparation: Statistics and principal components.
+        diffusion: The denoiser and its pre-training.
+        features: The features that guide the branches.
+        network: The three branches.
+        mutual: Mutual learning.
+        training: Training of the network.
+        mapping: Mapping of the scene.
+        evaluation: Accuracy and baselines.
+        compute: Devices and precision.
+    """
+
+    seed: int = 0
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
+    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    mutual: MutualSettings = field(default_factory=MutualSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"diffusion.steps": 200, "training.steps": 150, "evaluation.trees": 100},
+    "standard": {},
+    "full": {"diffusion.steps": 20_000, "diffusion.width": 64, "training.steps": 3000},
+}
+"""Presets by steps: what each changes of the defaults, by the setting's dotted name."""
+
+
+def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Return the settings with some values changed, named by their dotted names.
+
+    Raises:
+        SettingsError: A name that is no setting.
+    """
+    for name, value in changes.items():
+        settings = _replace(settings, name.split("."), value, name)
+    return settings
+
+
+def _replace(node: Any, path: list[str], value: Any, name: str) -> Any:  # noqa: ANN401
+    if not dataclasses.is_dataclass(node) or path[0] not in {
+        f.name for f in dataclasses.fields(node)
+    }:
+        raise SettingsError(f"{name} is not a setting; 'bdgf run --help' lists them all.")
+    if len(path) > 1:
+        value = _replace(getattr(node, path[0]), path[1:], value, name)
+    return dataclasses.replace(node, **{path[0]: value})  # type: ignore[type-var]
+
+
+def preset(name: str) -> Settings:
+    """Return the settings of a preset.
+
+    Raises:
+        SettingsError: A name that is no preset.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"{name!r} is not a preset; choose one of {', '.join(PRESETS)}.")
+    return replace(Settings(), PRESETS[name])
+
+
+def validate(settings: Settings) -> None:
+    """Check what the types cannot.
+
+    Raises:
+        SettingsError: The first value that cannot work, with the rule and the way out.
+    """
+    window = settings.network.window
+    if window % 2 == 0 or window < 3:
+        raise SettingsError(
+            f"network.window is {window}; a patch needs a centre pixel, so it must be odd and at"
+            f" least 3: use {max(3, window - 1)} or {max(3, window + 1)}."
+        )
+    crop = settings.diffusion.crop
+    if crop % 4 or crop < 8:
+        raise SettingsError(
+            f"diffusion.crop is {crop}; the denoiser halves it twice, so it must be a multiple of 4"
+            f" and at least 8: use {max(8, (crop + 2) // 4 * 4)}."
+        )
+    if settings.network.width % settings.network.groups:
+        raise SettingsError(
+            f"network.width {settings.network.width} does not divide into network.groups"
+            f" {settings.network.groups}; choose a width that is a multiple of it."
+        )
+    if settings.network.width % settings.network.attention_heads:
+        raise SettingsError(
+            f"network.width {settings.network.width} does not divide into network.attention_heads"
+            f" {settings.network.attention_heads}; choose a width that is a multiple of it."
+        )
+    unknown = set(settings.network.branches) - {"cnn", "mamba", "transformer"}
+    if unknown or not settings.network.branches:
+        raise SettingsError(
+            f"network.branches is {list(settings.network.branches)}; it must name at least one of"
+            " cnn, mamba, transformer."
+        )
+    last = settings.diffusion.timesteps - 1
+    bad_steps = [t for t in settings.features.timesteps if not 0 <= t <= last]
+    if bad_steps or not settings.features.timesteps:
+        raise SettingsError(
+            f"features.timesteps is {list(settings.features.timesteps)}; give at least one, each"
+            f" from 0 to {last} (diffusion.timesteps less one)."
+        )
+    for name, value, least in _least(settings):
+        if value < least:
+            raise SettingsError(f"{name} is {value}; it must be at least {least}.")
+    for name, value in _shares(settings):
+        if not 0 <= value <= 1:
+            raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
+
+
+def _least(s: Settings) -> list[tuple[str, float, float]]:
+    return [
+        ("seed", s.seed, 0),
+        ("preparation.components", s.preparation.components, 1),
+        ("preparation.fit_pixels", s.preparation.fit_pixels, 100),
+        ("diffusion.width", s.diffusion.width, 4),
+        ("diffusion.steps", s.diffusion.steps, 1),
+        ("diffusion.batch", s.diffusion.batch, 1),
+        ("diffusion.timesteps", s.diffusion.timesteps, 2),
+        ("diffusion.checkpoint_every", s.diffusion.checkpoint_every, 1),
+        ("diffusion.masking.block", s.diffusion.masking.block, 1),
+        ("features.components", s.features.components, 1),
+        ("network.width", s.network.width, 8),
+        ("network.groups", s.network.groups, 1),
+        ("network.state", s.network.state, 1),
+        ("network.attention_heads", s.network.attention_heads, 1),
+        ("training.steps", s.training.steps, 1),
+        ("training.batch", s.training.batch, 2),
+        ("training.folds", s.training.folds, 2),
+        ("training.checkpoint_every", s.training.checkpoint_every, 1),
+        ("mapping.tile", s.mapping.tile, 16),
+        ("evaluation.trees", s.evaluation.trees, 1),
+        ("evaluation.svm_pixels", s.evaluation.svm_pixels, 10),
+        ("compute.threads", s.compute.threads, 0),
+    ]
+
+
+def _shares(s: Settings) -> list[tuple[str, float]]:
+    return [
+        ("diffusion.masking.structure_ratio", s.diffusion.masking.structure_ratio),
+        ("diffusion.masking.sample_ratio", s.diffusion.masking.sample_ratio),
+        ("diffusion.warmup", s.diffusion.warmup),
+        ("diffusion.ema_decay", s.diffusion.ema_decay),
+        ("mutual.ramp", s.mutual.ramp),
+        ("training.warmup", s.training.warmup),
+        ("training.class_sampling", s.training.class_sampling),
+        ("training.channel_dropout", s.training.channel_dropout),
+        ("training.modality_dropout", s.training.modality_dropout),
+        ("training.fold_steps", s.training.fold_steps),
+    ]

@@ -1,0 +1,1 @@
+"""The multimodal diffusion model: schedule, denoiser, masking, pre-training, dense features."""

@@ -1,0 +1,1 @@
+"""Accuracy on test pixels, and the simple methods beside it."""

@@ -1,0 +1,1 @@
+"""The guided branches: scans, guidance, network, mutual learning, training."""

@@ -1,0 +1,1 @@
+"""Files to a scene: formats, grids, labels, splits, statistics, and the synthetic scene."""

@@ -1,0 +1,112 @@
+"""Values that every later folder uses: windows on a tile, and the layout of channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Edge = Literal["missing", "reflect"]
+"""What a window finds beyond the edge of its tile: missing values, or the mirrored tile."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels on a tile; it may hang over the tile's edge.
+
+    Args:
+        row: First row, may be negative.
+        col: First column, may be negative.
+        height: Number of rows.
+        width: Number of columns.
+    """
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def grow(self, halo: int) -> Window:
+        """Return the window with ``halo`` more pixels on each side."""
+        return Window(
+            self.row - halo, self.col - halo, self.height + 2 * halo, self.width + 2 * halo
+        )
+
+    def inside(self, height: int, width: int) -> Window:
+        """Return the part of the window that lies on a tile of this size (it may be empty)."""
+        row, col = min(max(self.row, 0), height), min(max(self.col, 0), width)
+        last_row = min(max(self.row + self.height, row), height)
+        last_col = min(max(self.col + self.width, col), width)
+        return Window(row, col, last_row - row, last_col - col)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Slices of rows and columns, for a window that lies inside its array."""
+        return (
+            slice(self.row, self.row + self.height),
+            slice(self.col, self.col + self.width),
+        )
+
+
+def windows_of(height: int, width: int, side: int) -> list[Window]:
+    """Cut a tile into windows of ``side`` pixels; those at the lower and right edge may be smaller.
+
+    Origins are multiples of ``side``, every pixel lies in exactly one window.
+    """
+    return [
+        Window(row, col, min(side, height - row), min(side, width - col))
+        for row in range(0, height, side)
+        for col in range(0, width, side)
+    ]
+
+
+def reflect_index(start: int, count: int, size: int) -> NDArray[np.int64]:
+    """Indices of ``count`` positions from ``start`` on, mirrored at the ends of 0..size-1.
+
+    The mirror does not repeat the edge pixel; it goes on periodically, so any overhang works.
+    """
+    index = np.arange(start, start + count)
+    if size == 1:
+        return np.zeros(count, dtype=np.int64)
+    period = 2 * (size - 1)
+    index = np.abs(index) % period
+    return np.where(index >= size, period - index, index).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ModalityChannels:
+    """The channels ``start`` to ``stop - 1`` of a prepared scene belong to one modality."""
+
+    name: str
+    role: Literal["spectral", "auxiliary"]
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of channels."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class ChannelLayout:
+    """Which channels of a prepared scene belong to which modality, spectral ones first."""
+
+    modalities: tuple[ModalityChannels, ...]
+
+    @property
+    def channels(self) -> int:
+        """C, number of channels of all modalities."""
+        return self.modalities[-1].stop
+
+    @property
+    def modality_of_channel(self) -> tuple[int, ...]:
+        """Index of the modality of every channel."""
+        return tuple(i for i, m in enumerate(self.modalities) for _ in range(m.size))
+
+    @property
+    def spectral(self) -> tuple[int, ...]:
+        """Indices of the spectral modalities."""
+        return tuple(i for i, m in enumerate(self.modalities) if m.role == "spectral")
