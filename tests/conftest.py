@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from bdgf import config
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+from bdgf.scene.synthetic import SyntheticSpec, make_scene
+
+TINY = {
+    "diffusion.steps": 6,
+    "diffusion.width": 8,
+    "diffusion.batch": 4,
+    "diffusion.crop": 16,
+    "diffusion.checkpoint_every": 2,
+    "training.steps": 8,
+    "training.batch": 16,
+    "training.checkpoint_every": 3,
+    "training.folds": 2,
+    "network.width": 16,
+    "network.window": 7,
+    "network.state": 4,
+    "features.components": 4,
+    "mapping.tile": 32,
+    "evaluation.trees": 10,
+    "evaluation.svm_pixels": 60,
+    "compute.precision": "32",
+}
+"""Settings by which a whole run takes seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Sums of floats depend on the number of threads; tests compare bits."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +49,50 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real scenes are not on this machine (no folder shared/data beside it)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> config.Settings:
+    """Settings by which a whole run takes seconds."""
+    return config.replace(config.Settings(), TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scene file of one tile with odd sides, three modalities and some nodata."""
+    spec = SyntheticSpec(
+        height=45, width=51, bands=8, classes=4, train_per_class=12, nodata_share=0.1, seed=1
+    )
+    return make_scene(tmp_path_factory.mktemp("scene"), spec)
+
+
+@pytest.fixture(scope="session")
+def tiles_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scene file of many small tiles of different sizes."""
+    spec = SyntheticSpec(
+        height=18, width=23, bands=6, classes=3, train_per_class=12, tiles=6, seed=2
+    )
+    return make_scene(tmp_path_factory.mktemp("tiles"), spec)
+
+
+def _prepare(path: Path) -> PreparedScene:
+    scene = Scene.open(path)
+    return PreparedScene(scene, Preparation.fit(scene, config.PreparationSettings(), 0))
+
+
+@pytest.fixture(scope="session")
+def prepare() -> Callable[[Path], PreparedScene]:
+    """Open and prepare a scene file with the default settings."""
+    return _prepare
+
+
+@pytest.fixture(scope="session")
+def prepared(tiny_scene: Path) -> PreparedScene:
+    """The tiny scene, prepared."""
+    return _prepare(tiny_scene)
+
+
+@pytest.fixture(scope="session")
+def prepared_tiles(tiles_scene: Path) -> PreparedScene:
+    """The scene of many tiles, prepared."""
+    return _prepare(tiles_scene)

@@ -407,3 +407,23 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("training.modality_dropout", s.training.modality_dropout),
         ("training.fold_steps", s.training.fold_steps),
     ]
+
+
+def from_values(values: dict[str, Any]) -> Settings:
+    """Return the settings with the values of a nested mapping, the rest at their defaults.
+
+    Raises:
+        SettingsError: A name that is no setting.
+    """
+    return replace(Settings(), flat(values))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{name}."))
+        else:
+            found[f"{prefix}{name}"] = tuple(value) if isinstance(value, list) else value
+    return found

@@ -1,0 +1,34 @@
+# Two commands: `make demo` runs the main job on a built-in scene, `make test` runs the tests.
+# Each sets up what it needs in .venv; nothing else has to be installed but Python 3.11, make and git.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/package
+	$(BIN)/bdgf demo --out demo
+
+test: .venv/development
+	$(BIN)/python -m pytest
+
+lint: .venv/development
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+# torch comes first and alone: asked for as a dependency, a newer build of several gigabytes could
+# be taken instead of the one that constraints.txt names.
+.venv/package: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/development: .venv/package
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,110 @@
+"""Weights and training state as data: safetensors with JSON beside the tensors, never code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from bdgf.errors import RunFolderError
+from bdgf.files import atomic_path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON of where they come from, whole or not at all.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(data, metadata={"origin": json.dumps(origin, sort_keys=True)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save_tensors`` wrote.
+
+    Raises:
+        RunFolderError: The file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            origin = json.loads((file.metadata() or {})["origin"])
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{path} is missing; an earlier stage writes it: run that stage again."
+        ) from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as weights written by bdgf ({error}); delete it and run the"
+            " stage again."
+        ) from None
+    if not isinstance(origin, dict):
+        raise RunFolderError(f"{path} has no origin record; delete it and run the stage again.")
+    return tensors, origin
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a module after checking that every name and shape fits.
+
+    Raises:
+        RunFolderError: A weight that is missing, unknown or of another shape.
+    """
+    own = module.state_dict()
+    for name in sorted(set(own) ^ set(tensors)):
+        raise RunFolderError(
+            f"{path} does not fit this scene and these settings ({name} is in only one of them);"
+            " use the run folder that it was trained in, or another --out."
+        )
+    for name, value in own.items():
+        if value.shape != tensors[name].shape:
+            raise RunFolderError(
+                f"{path} does not fit this scene and these settings: {name} has shape"
+                f" {tuple(tensors[name].shape)}, {tuple(value.shape)} is needed; use the run folder"
+                " that it was trained in, or another --out."
+            )
+    module.load_state_dict(dict(tensors))
+
+
+def adamw_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """Return the moments of AdamW by the names of the module's parameters."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            found[f"{key}/{name}"] = torch.as_tensor(value)
+    return found
+
+
+def load_adamw_state(
+    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what ``adamw_state`` returned."""
+    for name, parameter in module.named_parameters():
+        state = {
+            key: tensors[f"{key}/{name}"].clone()
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"{key}/{name}" in tensors
+        }
+        for key in state:
+            if key != "step":
+                state[key] = state[key].to(parameter.device)
+        if state:
+            optimizer.state[parameter] = state
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under ``prefix/``."""
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that stand under ``prefix/``, without it."""
+    start = f"{prefix}/"
+    return {n[len(start) :]: v for n, v in tensors.items() if n.startswith(start)}

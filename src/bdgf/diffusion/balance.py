@@ -1,0 +1,132 @@
+"""Keeping one modality from dominating the features while the denoiser learns.
+
+Two means, both settings: the gain on the masks of ``masking.ramp = adaptive`` from the ratio of the
+modalities' losses, and the loss weights of ``loss_weights = controlled`` from measured reliance.
+Both are our reading of "adaptive" [C].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bdgf.config import DiffusionSettings
+from bdgf.diffusion.masking import loss_gain
+from bdgf.diffusion.reliance import measure_reliance
+from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.scene.layout import ChannelLayout
+
+if TYPE_CHECKING:
+    from bdgf.diffusion.pretraining import Pretraining
+
+MEASURE_EVERY = 50
+PROBE_CROPS = 16
+PROBE_TIMESTEP = 50
+LOSS_MEMORY = 0.95
+RATE = 0.3
+LARGEST_LOG_WEIGHT = 3.0
+
+
+@dataclass
+class BalanceState:
+    """What must survive a restart.
+
+    Args:
+        losses: Smoothed loss per modality.
+        log_weights: Logarithm of the loss weight per modality.
+        reliance: Last measured reliance per modality, empty before the first.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    log_weights: list[float] = field(default_factory=list)
+    reliance: list[float] = field(default_factory=list)
+
+
+class BalanceController:
+    """Loss weight per modality and gain of the masks.
+
+    Args:
+        settings: Which means are in use.
+        layout: Channels of the modalities.
+    """
+
+    def __init__(self, settings: DiffusionSettings, layout: ChannelLayout) -> None:
+        self.settings, self.layout = settings, layout
+        count = len(layout.modalities)
+        self.state = BalanceState(log_weights=[0.0] * count)
+        self._plain = [m.size / layout.channels for m in layout.modalities]
+
+    @property
+    def weights(self) -> Tensor:
+        """Loss weight of every modality, (M,), summing to 1."""
+        if self.settings.loss_weights == "plain":
+            return torch.tensor(self._plain)
+        return torch.tensor(self.state.log_weights).softmax(0)
+
+    @property
+    def gain(self) -> float:
+        """Gain g of the masks' strength."""
+        if self.settings.masking.ramp != "adaptive" or not self.state.losses:
+            return 1.0
+        sides = self._sides(self.state.losses)
+        return loss_gain(*sides) if sides else 1.0
+
+    def observe(self, step: int, losses: Tensor, work: Pretraining) -> None:
+        """Take note of a step's losses, and measure and steer at every ``MEASURE_EVERY`` steps."""
+        adaptive = self.settings.masking.ramp == "adaptive"
+        if adaptive:
+            new = losses.tolist()
+            old = self.state.losses or new
+            self.state.losses = [
+                LOSS_MEMORY * a + (1 - LOSS_MEMORY) * b for a, b in zip(old, new, strict=True)
+            ]
+        controlled = self.settings.loss_weights == "controlled"
+        if not controlled or (step + 1) % MEASURE_EVERY or len(self.layout.modalities) < 2:
+            return
+        draws = numpy_generator(work.seed, "balance", step)
+        values, missing = work.crops.draw(PROBE_CROPS, draws)
+        measured = measure_reliance(
+            work.clean_features(min(PROBE_TIMESTEP, work.settings.timesteps - 1)),
+            values,
+            missing,
+            self.layout,
+            torch_generator(work.seed, "balance", step),
+        )
+        self.state.reliance = list(measured.reliance)
+        sides = self._sides(self.state.reliance)
+        if sides is None:
+            return
+        excess = RATE * math.log(max(sides[0], 1e-6) / max(sides[1], 1e-6))
+        for index in range(len(self.layout.modalities)):
+            # the side that the features rest on too much counts less in the loss
+            sign = -0.5 if index in self.layout.spectral else 0.5
+            moved = self.state.log_weights[index] + sign * excess
+            limit = LARGEST_LOG_WEIGHT
+            self.state.log_weights[index] = min(limit, max(-limit, moved))
+
+    def values(self) -> dict[str, float]:
+        """Return what the history keeps."""
+        found: dict[str, float] = {}
+        if self.settings.masking.ramp == "adaptive":
+            found["mask_gain"] = self.gain
+        if self.settings.loss_weights == "controlled":
+            for m, w in zip(self.layout.modalities, self.weights.tolist(), strict=True):
+                found[f"weight_{m.name}"] = w
+            for m, r in zip(self.layout.modalities, self.state.reliance, strict=False):
+                found[f"reliance_{m.name}"] = r
+        return found
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back the state of a checkpoint."""
+        self.state = BalanceState(**state)
+
+    def _sides(self, values: list[float]) -> tuple[float, float] | None:
+        spectral = [values[i] for i in self.layout.spectral]
+        auxiliary = [v for i, v in enumerate(values) if i not in self.layout.spectral]
+        if not spectral or not auxiliary:
+            return None
+        return sum(spectral) / len(spectral), sum(auxiliary) / len(auxiliary)

@@ -1,0 +1,286 @@
+"""Dense diffusion features of a whole scene, and arrays from other models in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdgf.config import DiffusionSettings, FeatureSettings
+from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
+from bdgf.diffusion.schedule import NoiseSchedule
+from bdgf.diffusion.store import write_index, write_tile
+from bdgf.errors import SceneError
+from bdgf.progress import Progress
+from bdgf.randomness import numpy_generator
+from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.sources import open_source
+
+WINDOW = 128
+PCA_PIXELS = 40_000
+NOISE_BLOCK = 64
+
+
+class FeatureExtractor:
+    """Reads a denoiser densely, the same at a pixel however the scene is tiled.
+
+    Args:
+        denoiser: With the weights to read.
+        prepared: The scene.
+        settings: Timesteps and whether the input is noised.
+        diffusion: The noise schedule's settings.
+        seed: Seed of the noise field when the input is noised.
+        device: Where the denoiser runs.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        prepared: PreparedScene,
+        settings: FeatureSettings,
+        diffusion: DiffusionSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.denoiser = denoiser.to(device).eval()
+        self.prepared, self.settings, self.seed, self.device = prepared, settings, seed, device
+        self.schedule = NoiseSchedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end)
+        self.scale = torch.from_numpy(prepared.preparation.diffusion_scale).view(1, -1, 1, 1)
+
+    @torch.inference_mode()
+    def levels(self, tile: int, window: Window) -> list[Tensor]:
+        """Return the decoder's features of a window, coarse to fine, at the scene's resolution.
+
+        Coarse levels are interpolated bilinearly; with several timesteps their features are joined.
+
+        Args:
+            tile: Index of the tile.
+            window: Any window of the tile; it is grown to whole strides and by the halo inside.
+
+        Returns:
+            Three tensors (g_l, h, w).
+        """
+        top, left = window.row % STRIDE, window.col % STRIDE
+        height = -(-(window.height + top) // STRIDE) * STRIDE
+        width = -(-(window.width + left) // STRIDE) * STRIDE
+        grown = Window(window.row - top, window.col - left, height, width).grow(HALO)
+        values, missing = self.prepared.window(tile, grown, edge="missing")
+        x0 = torch.from_numpy(values)[None] * self.scale
+        gone = torch.from_numpy(missing)[None].float().to(self.device)
+        owner = list(self.prepared.layout.modality_of_channel)
+        found: list[list[Tensor]] = [[], [], []]
+        for timestep in self.settings.timesteps:
+            t = torch.tensor([timestep], device=self.device)
+            x = x0.to(self.device)
+            if self.settings.noised:
+                noise = torch.from_numpy(self._noise(tile, grown, timestep))[None]
+                x = self.schedule.add_noise(x, noise.to(self.device), t)
+                x = x * (1.0 - gone[:, owner])
+            for level, features in zip(found, self.denoiser.decode(x, gone, t), strict=True):
+                factor = grown.height // features.shape[2]
+                if factor > 1:
+                    features = F.interpolate(
+                        features, scale_factor=float(factor), mode="bilinear", align_corners=False
+                    )
+                row, col = HALO + top, HALO + left
+                level.append(features[0, :, row : row + window.height, col : col + window.width])
+        return [torch.cat(level) for level in found]
+
+    def _noise(self, tile: int, window: Window, timestep: int) -> NDArray[np.float32]:
+        """The noise field: a function of seed, timestep and absolute position, never of tiling."""
+        side, channels = NOISE_BLOCK, self.prepared.layout.channels
+        first_row, first_col = window.row // side, window.col // side
+        last_row = (window.row + window.height - 1) // side
+        last_col = (window.col + window.width - 1) // side
+        field = np.block(
+            [
+                [
+                    numpy_generator(
+                        # counters must not be negative; blocks left of the scene are
+                        self.seed,
+                        "noise field",
+                        timestep,
+                        tile,
+                        row + 2**20,
+                        col + 2**20,
+                    ).standard_normal((channels, side, side), dtype=np.float32)
+                    for col in range(first_col, last_col + 1)
+                ]
+                for row in range(first_row, last_row + 1)
+            ]
+        )
+        row, col = window.row - first_row * side, window.col - first_col * side
+        return np.ascontiguousarray(field[:, row : row + window.height, col : col + window.width])
+
+
+class Projection:
+    """Principal components of one level, not whitened, the first with standard deviation 1.
+
+    Args:
+        sample: Features of sampled pixels, (n, g).
+        components: Largest number of components kept.
+    """
+
+    def __init__(self, sample: NDArray[np.float32], components: int) -> None:
+        data = sample.astype(np.float64)
+        self.mean = data.mean(0)
+        covariance = np.cov(data - self.mean, rowvar=False).reshape(data.shape[1], -1)
+        variance, vectors = np.linalg.eigh(covariance)
+        order = np.argsort(variance)[::-1][:components]
+        vectors = vectors[:, order]
+        largest = np.abs(vectors).argmax(0)
+        vectors = vectors * np.sign(vectors[largest, np.arange(len(order))])
+        self.matrix = vectors / np.sqrt(max(float(variance.max()), 1e-12))  # (g, k)
+        self.explained = float(variance[order].sum() / max(float(variance.sum()), 1e-12))
+
+    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Project features, (g, h, w) -> (k, h, w)."""
+        flat = features.reshape(len(features), -1).astype(np.float64)
+        projected = self.matrix.T @ (flat - self.mean[:, None])
+        return projected.reshape(-1, *features.shape[1:]).astype(np.float32)
+
+
+def _sample_windows(
+    shapes: Sequence[tuple[int, int]], generator: np.random.Generator
+) -> Iterator[tuple[int, Window]]:
+    """Yield windows from all over the scene until they hold about ``PCA_PIXELS`` pixels."""
+    places = [
+        (tile, window)
+        for tile, shape in enumerate(shapes)
+        for window in windows_of(*shape, WINDOW // 2)
+    ]
+    total = 0
+    for index in generator.permutation(len(places)):
+        tile, window = places[index]
+        total += window.height * window.width
+        yield tile, window
+        if total >= PCA_PIXELS:
+            return
+
+
+def extract(
+    extractor: FeatureExtractor,
+    folder: Path,
+    origin: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Compute the features of the whole scene and write the container.
+
+    Args:
+        extractor: Reads the denoiser.
+        folder: Where the container is written.
+        origin: Goes into the JSON.
+        progress: Receives the tiles.
+    """
+    prepared = extractor.prepared
+    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    samples: list[list[NDArray[np.float32]]] = [[], [], []]
+    draws = numpy_generator(extractor.seed, "feature components")
+    for tile, window in _sample_windows(shapes, draws):
+        valid = prepared.valid(tile)[window.slices]
+        if not valid.any():
+            continue
+        for sample, level in zip(samples, extractor.levels(tile, window), strict=True):
+            sample.append(level.cpu().numpy()[:, valid].T)
+    projections = [
+        Projection(np.concatenate(sample), extractor.settings.components) for sample in samples
+    ]
+    sizes = [projection.matrix.shape[1] for projection in projections]
+    folder.mkdir(parents=True, exist_ok=True)
+    for tile, shape in enumerate(shapes):
+        array = np.zeros((sum(sizes), *shape), dtype=np.float16)
+        for window in windows_of(*shape, WINDOW):
+            parts = [
+                projection.apply(level.cpu().numpy())
+                for projection, level in zip(
+                    projections, extractor.levels(tile, window), strict=True
+                )
+            ]
+            array[(slice(None), *window.slices)] = np.concatenate(parts)
+        write_tile(folder, prepared.scene.tiles[tile].name, array)
+        progress.track("features", tile + 1, len(shapes))
+    starts = np.cumsum([0, *sizes])
+    levels = [list(range(a, b)) for a, b in pairwise(starts)]
+    explained = [round(projection.explained, 4) for projection in projections]
+    write_index(folder, levels, {**origin, "explained_variance": explained})
+
+
+def adopt(
+    prepared: PreparedScene,
+    template: str,
+    base: Path,
+    folder: Path,
+    settings: FeatureSettings,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Put an array of another model on the scene's grid in the features' place.
+
+    All three guidance levels read the same components of it.
+
+    Args:
+        prepared: The scene.
+        template: Path of a ``.npy`` (C, H, W) or raster, ``{tile}`` standing for the tile's name.
+        base: Folder that a relative path starts from.
+        folder: Where the container is written.
+        settings: Number of components.
+        seed: Seed of the sample the components are fitted on.
+        progress: Receives the tiles.
+
+    Raises:
+        SceneError: A file that is missing, unreadable, not finite or on another grid.
+    """
+    names = [tile.name for tile in prepared.scene.tiles]
+    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    paths = [base / template.replace("{tile}", name) for name in names]
+    arrays = [_external(path, shape) for path, shape in zip(paths, shapes, strict=True)]
+    sample, draws = [], numpy_generator(seed, "feature components")
+    for tile, window in _sample_windows(shapes, draws):
+        valid = prepared.valid(tile)[window.slices]
+        sample.append(arrays[tile][(slice(None), *window.slices)][:, valid].T)
+    if len({part.shape[1] for part in sample}) > 1:
+        raise SceneError(
+            f"{template}: the tiles have different numbers of channels; every tile needs the same."
+        )
+    projection = Projection(np.concatenate(sample), settings.components)
+    folder.mkdir(parents=True, exist_ok=True)
+    for tile, name in enumerate(names):
+        projected = projection.apply(np.asarray(arrays[tile], dtype=np.float32))
+        write_tile(folder, name, projected.astype(np.float16))
+        progress.track("features", tile + 1, len(names))
+    levels = [list(range(projection.matrix.shape[1]))] * 3
+    origin = {"source": template, "explained_variance": [round(projection.explained, 4)]}
+    write_index(folder, levels, origin)
+
+
+def _external(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False).astype(np.float32)
+        except (OSError, ValueError) as error:
+            raise SceneError(
+                f"{path} cannot be read as features ({error}); features.source must name a .npy"
+                " array or a raster."
+            ) from None
+    else:
+        source = open_source(path, None, None)
+        array, valid = source.read(Window(0, 0, source.height, source.width))
+        array = np.where(valid, array, 0.0).astype(np.float32)
+    if array.ndim != 3 or array.shape[1:] != shape:
+        raise SceneError(
+            f"{path} has shape {array.shape}, the scene's tile is {shape[0]} × {shape[1]} pixels;"
+            " features must be (channels, rows, columns) on the scene's grid."
+        )
+    if not np.isfinite(array).all():
+        raise SceneError(
+            f"{path} holds values that are not finite; replace them, for example by 0."
+        )
+    return array

@@ -1,0 +1,191 @@
+"""Pre-training of the denoiser without labels, with adaptive modality masking."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bdgf.compute import Precision, choose_precision, device_of, place
+from bdgf.config import ComputeSettings, DiffusionSettings
+from bdgf.diffusion.balance import BalanceController
+from bdgf.diffusion.crops import CropSampler
+from bdgf.diffusion.denoiser import Denoiser, DenoiserOutput
+from bdgf.diffusion.masking import draw_hidden, ramp_strength
+from bdgf.diffusion.reliance import Features
+from bdgf.diffusion.schedule import NoiseSchedule
+from bdgf.optimisation import Course, forked_seed
+from bdgf.progress import Progress
+from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.scene.layout import ChannelLayout
+from bdgf.scene.prepared import PreparedScene
+
+
+def build_denoiser(settings: DiffusionSettings, layout: ChannelLayout, seed: int) -> Denoiser:
+    """Return a denoiser with random weights that depend on the seed alone."""
+    spectral = sum(layout.modalities[i].size for i in layout.spectral)
+    completed = spectral if settings.masking.hidden_loss == "x0" else 0
+    with forked_seed(seed, "denoiser weights"):
+        return Denoiser(layout.channels, len(layout.modalities), settings.width, completed)
+
+
+def modality_losses(
+    output: DenoiserOutput,
+    noise: Tensor,
+    clean: Tensor,
+    present: Tensor,
+    hidden: Tensor,
+    layout: ChannelLayout,
+    hidden_loss: str,
+) -> Tensor:
+    """Return the mean squared error of every modality over the positions where it is present.
+
+    Args:
+        output: Prediction of the denoiser.
+        noise: ε, (B, C, H, W).
+        clean: x_0, (B, C, H, W).
+        present: 1 where a modality has data, (B, M, H, W).
+        hidden: 1 where the spectral image was hidden, (B, 1, H, W).
+        layout: Channels of the modalities.
+        hidden_loss: Loss at hidden positions: eps, none or x0.
+
+    Returns:
+        (M,) losses; 0 for a modality without data in this batch.
+    """
+    losses = []
+    for index, modality in enumerate(layout.modalities):
+        channels = slice(modality.start, modality.stop)
+        error = (output.noise[:, channels] - noise[:, channels]).square().mean(1, keepdim=True)
+        weight = present[:, index : index + 1]
+        if index in layout.spectral and hidden_loss != "eps":
+            if output.clean is not None:
+                filled = (output.clean[:, channels] - clean[:, channels]).square()
+                error = torch.where(hidden > 0, filled.mean(1, keepdim=True), error)
+            else:
+                weight = weight * (1.0 - hidden)
+        losses.append((error * weight).sum() / weight.sum().clamp(min=1.0))
+    return torch.stack(losses)
+
+
+class Pretraining:
+    """One pre-training: its model, moving average, and the loss of a step.
+
+    It is the work that ``bdgf.optimisation.optimise`` carries through; ``average`` is its result.
+
+    Args:
+        prepared: The scene.
+        settings: Settings of the diffusion model.
+        compute: Where it runs.
+        seed: Seed of weights and draws.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedScene,
+        settings: DiffusionSettings,
+        compute: ComputeSettings,
+        seed: int,
+    ) -> None:
+        self.settings, self.compute, self.seed = settings, compute, seed
+        self.layout = prepared.layout
+        self.device = device_of(compute)
+        self.crops = CropSampler(prepared, settings.crop)
+        self.schedule = NoiseSchedule(settings.timesteps, settings.beta_start, settings.beta_end)
+        self.model = place(build_denoiser(settings, self.layout, seed), self.device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.balance = BalanceController(settings, self.layout)
+        self.course = Course(
+            name="pretrain",
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            weight_decay=0.01,
+            warmup=settings.warmup,
+            clip_norm=settings.clip_norm,
+            checkpoint_every=settings.checkpoint_every,
+        )
+
+    def loss(self, model: torch.nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one step, and the loss of every modality."""
+        s = self.settings
+        x0, missing = self.crops.draw(s.batch, numpy_generator(self.seed, "crops", step))
+        x0, missing = x0.to(self.device), missing.to(self.device)
+        draws = torch_generator(self.seed, "diffusion", step, device=self.device)
+        t = torch.randint(s.timesteps, (s.batch,), generator=draws, device=self.device)
+        noise = torch.randn(x0.shape, generator=draws, device=self.device)
+        # 1. all modalities are noised
+        noisy = self.schedule.add_noise(x0, noise, t)
+        # 2. the spectral image is masked, with the strength of this iteration
+        strength = ramp_strength(s.masking, step, s.steps) * self.balance.gain
+        hidden = draw_hidden(s.masking, strength, s.batch, s.crop, s.crop, draws).float()
+        unseen = missing.clone()
+        for index in self.layout.spectral:
+            unseen[:, index : index + 1] = torch.maximum(missing[:, index : index + 1], hidden)
+        owner = torch.tensor(self.layout.modality_of_channel, device=self.device)
+        noisy = noisy * (1.0 - unseen[:, owner])
+        # 3. the noise is predicted; each modality has its own weight
+        output = model(noisy, unseen, t)
+        losses = modality_losses(
+            output, noise, x0, 1.0 - missing, hidden, self.layout, s.masking.hidden_loss
+        )
+        names = [f"loss_{m.name}" for m in self.layout.modalities]
+        parts = dict(zip(names, losses.detach(), strict=True))
+        return (losses * self.balance.weights.to(self.device)).sum(), parts
+
+    def precision(self) -> Precision:
+        """Choose the precision by timing both on copies of the model."""
+        trial = copy.deepcopy(self.model)
+        return choose_precision(self.compute, lambda: self.loss(trial, 0)[0])
+
+    def estimate(self, progress: Progress) -> None:
+        """Tell size, memory and time before a step is made, and when it will stop."""
+        trial = copy.deepcopy(self.model)
+        times = []
+        for step in range(3):
+            start = time.perf_counter()
+            self.loss(trial, step)[0].backward()  # type: ignore[no-untyped-call]
+            times.append(time.perf_counter() - start)
+        s = self.settings
+        parameters = sum(p.numel() for p in self.model.parameters())
+        pixels = s.batch * s.crop**2
+        activations = pixels * (self.layout.channels * 6 + s.width * 60) * 4
+        minutes = min(times) * 1.1 * s.steps / 60
+        progress.say(
+            f"pre-training: {parameters / 1e6:.2f} M parameters, about"
+            f" {(activations + parameters * 20) / 2**20:.0f} MB beside the scene, about"
+            f" {minutes:.1f} minutes; it stops after {s.steps} steps of {s.batch} crops of"
+            f" {s.crop}×{s.crop} pixels"
+        )
+
+    @torch.no_grad()
+    def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
+        """Move the averaged weights and steer the balance; return what the history keeps.
+
+        The average's decay rises to its final value with the steps.
+        """
+        decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
+        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(fast.detach(), 1.0 - decay)
+        self.balance.observe(step, torch.stack(list(parts.values())), self)
+        return self.balance.values()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what a restart needs beside model and optimiser."""
+        return dict(self.average.state_dict()), asdict(self.balance.state)
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Put back what ``state`` returned."""
+        self.average.load_state_dict(tensors)
+        self.balance.restore(values)
+
+    def clean_features(self, timestep: int) -> Features:
+        """Return the feature map of clean input at a timestep, for the reliance."""
+
+        def features(values: Tensor, missing: Tensor) -> tuple[Tensor, ...]:
+            t = torch.full((len(values),), timestep, device=self.device)
+            return self.model.decode(values.to(self.device), missing.to(self.device), t)
+
+        return features

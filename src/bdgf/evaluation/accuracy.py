@@ -1,0 +1,54 @@
+"""Accuracy of a map on the test pixels, official and away from the training pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.evaluation.metrics import Scores, confusion_matrix, scores, unpredicted_counts
+from bdgf.scene.scene import Scene
+from bdgf.scene.splits import Leak
+
+
+def far_from_training(leak: Leak, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which test pixels (n,) are farther than a patch from every training pixel."""
+    return np.array([leak.far[tile][row, col] for tile, row, col in positions], dtype=bool)
+
+
+def score(reference: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Scores:
+    """Score predictions (n,), −1 standing for none, which counts as an error."""
+    return scores(
+        confusion_matrix(reference, predicted, classes),
+        unpredicted_counts(reference, predicted, classes),
+    )
+
+
+def compare(
+    scene: Scene,
+    leak: Leak,
+    predictions: dict[str, NDArray[np.int64]],
+) -> dict[str, Any]:
+    """Score several methods' predictions of the test pixels.
+
+    Args:
+        scene: The scene, with labels.
+        leak: What ``bdgf.scene.splits.leakage`` found for the patch in use.
+        predictions: (n_test,) class indices by method, in the order of ``scene.positions("test")``.
+
+    Returns:
+        By method: accuracies on all test pixels, on those far from training, and the confusion
+        matrix on all.
+    """
+    reference = scene.labels_at("test")
+    far = far_from_training(leak, scene.positions("test"))
+    classes = len(scene.class_codes)
+    return {
+        name: {
+            "all": score(reference, predicted, classes).to_json(),
+            "far": score(reference[far], predicted[far], classes).to_json(),
+            "confusion": confusion_matrix(reference, predicted, classes).tolist(),
+        }
+        for name, predicted in predictions.items()
+    }

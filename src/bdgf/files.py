@@ -1,0 +1,104 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from bdgf.errors import RunFolderError
+
+_FOLDER_FAULTS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its name once the block has succeeded.
+
+    The folder is made when it is missing. The temporary file keeps the suffix, which raster
+    drivers go by, and is removed with its sidecar when the block fails, so that no half file is
+    ever found under the final name.
+
+    Args:
+        path: The final name; a file that stands there is replaced at the end, in one step.
+
+    Yields:
+        The name to write to.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A folder that refuses files is found here, before hours of work are put into it.
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        except OSError as error:
+            if error.errno in _FOLDER_FAULTS:
+                raise _unwritable(path, error) from error
+            raise
+    finally:
+        for leftover in (temporary, temporary.with_name(f"{temporary.name}.aux.xml")):
+            # The folder may have become unreadable; the error on its way out says more than this.
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: Path, data: str) -> None:
+    """Write a UTF-8 text file whole or not at all, with the line ends that it has.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    atomic_write_bytes(path, data.encode("utf-8"))
+
+
+def _sync(path: Path) -> None:
+    # Windows cannot open a folder; there the rename alone has to do.
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"{path} cannot be written ({error.strerror or error}); its folder must accept new files:"
+        " choose another output folder, or free its space and rights."
+    )

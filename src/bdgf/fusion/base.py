@@ -1,0 +1,152 @@
+"""What the two networks have in common: input, pixel path, heads, output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bdgf.config import NetworkSettings
+from bdgf.fusion.layers import Head, PixelEmbedding
+from bdgf.fusion.windows import crop
+from bdgf.scene.layout import ChannelLayout
+
+LEVELS = 3
+"""Levels of guidance, coarse to fine."""
+
+
+class NetworkOutput(NamedTuple):
+    """What a network says of every pixel.
+
+    Args:
+        logits: (B, heads, K, h, w).
+        embedding: (B, heads, D, h, w), what each head's classifier reads.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+
+
+def step_bias(count: int) -> Tensor:
+    """Biases whose softplus are step sizes from 0.01 to 0.3, evenly in their logarithm."""
+    steps = torch.linspace(math.log(0.01), math.log(0.3), count).exp()
+    return torch.log(torch.expm1(steps))
+
+
+class FusionNetwork(nn.Module):
+    """Base of the networks: a pixel path, one head per branch, and what the branches add.
+
+    Args:
+        settings: Window, width, branches and the rest.
+        layout: Channels of the modalities.
+        classes: K.
+
+    Attributes:
+        heads: Names of the heads, "pixel" first if the settings ask for it.
+        window: P, side of the patch that decides a pixel.
+    """
+
+    modality_of_channel: Tensor
+
+    def __init__(self, settings: NetworkSettings, layout: ChannelLayout, classes: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.heads: tuple[str, ...] = (("pixel",) if settings.pixel_path else ()) + tuple(
+            settings.branches
+        )
+        self.window = settings.window
+        self.channels, self.modalities = layout.channels, len(layout.modalities)
+        self.register_buffer(
+            "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
+        )
+        self.pixel = PixelEmbedding(self.channels + self.modalities, width)
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
+        self.classifiers = nn.ModuleDict(
+            {
+                name: Head(width if name == "pixel" else 2 * width, width, classes)
+                for name in self.heads
+            }
+        )
+
+    def branch_outputs(
+        self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Run the branches.
+
+        Args:
+            values: (B, H, W, C), zero where missing.
+            missing: (B, H, W, M).
+            guidance: (B, g_l, H, W) of three levels, coarse to fine.
+
+        Returns:
+            (B, h, w, D) of each branch, in the order of the settings.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]
+    ) -> NetworkOutput:
+        """Classify every pixel whose whole patch lies in the image.
+
+        Args:
+            values: (B, C, H, W) prepared channels; what stands at missing pixels is not looked at,
+                as long as it is finite.
+            missing: (B, M, H, W), 1 where a modality is missing, else 0.
+            guidance: (B, g_l, H, W) of three levels, coarse to fine.
+
+        Returns:
+            Logits and embeddings of h = H - P + 1 by w = W - P + 1 pixels.
+
+        Raises:
+            ValueError: The shapes do not fit the network.
+        """
+        self._check(values, missing, guidance)
+        # 1. channels last, zero where missing
+        unknown = missing.permute(0, 2, 3, 1).contiguous()  # (B, H, W, M)
+        known = (1 - unknown)[..., self.modality_of_channel]  # (B, H, W, C)
+        pixels = values.permute(0, 2, 3, 1) * known  # (B, H, W, C)
+        # 2. the pixel itself
+        radius = self.window // 2
+        centre = torch.cat([crop(pixels, radius), crop(unknown, radius)], 3)  # (B, h, w, C+M)
+        pixel = self.pixel(centre)  # (B, h, w, D)
+        # 3. branches
+        branches = self.branch_outputs(pixels, unknown, guidance)
+        inputs = [pixel] if "pixel" in self.heads else []
+        inputs += [
+            torch.cat([norm(branch), pixel], 3)
+            for norm, branch in zip(self.norms.values(), branches, strict=True)
+        ]  # (B, h, w, 2D)
+        # 4. heads
+        read = [head(x) for head, x in zip(self.classifiers.values(), inputs, strict=True)]
+        return NetworkOutput(
+            torch.stack([logits for logits, _ in read], 1).permute(0, 1, 4, 2, 3),
+            torch.stack([hidden for _, hidden in read], 1).permute(0, 1, 4, 2, 3),
+        )
+
+    def _check(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> None:
+        batch, channels, height, width = values.shape
+        if channels != self.channels:
+            raise ValueError(
+                f"The image has {channels} channels, the network was built for {self.channels}:"
+                " use the scene's layout that it was built with."
+            )
+        if min(height, width) < self.window:
+            raise ValueError(
+                f"The image is {height} × {width} pixels, the network's window {self.window} ×"
+                f" {self.window}: pad the image by {self.window // 2} pixels on each side."
+            )
+        if missing.shape != (batch, self.modalities, height, width):
+            raise ValueError(
+                f"The missing indicator has shape {tuple(missing.shape)}; it must be"
+                f" {(batch, self.modalities, height, width)}, one channel per modality."
+            )
+        if len(guidance) != LEVELS or any(
+            level.shape[0] != batch or level.shape[2:] != (height, width) for level in guidance
+        ):
+            raise ValueError(
+                f"Guidance has shapes {[tuple(level.shape) for level in guidance]}; it must be"
+                f" {LEVELS} levels of {batch} × g × {height} × {width}, coarse to fine."
+            )

@@ -1,0 +1,114 @@
+"""Patches of a scene for training: input, missing indicators and guidance, gathered by position."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdgf.diffusion.store import FeatureStore
+from bdgf.scene.layout import Window
+from bdgf.scene.prepared import PreparedScene
+
+TABLE_BYTES = 1 << 30
+
+
+class Patches(NamedTuple):
+    """A batch of patches.
+
+    Attributes:
+        values: (B, C, P, P).
+        missing: (B, M, P, P), 1 where a modality is missing.
+        guidance: Three levels (B, g_l, P, P), coarse to fine.
+    """
+
+    values: Tensor
+    missing: Tensor
+    guidance: list[Tensor]
+
+
+def split_guidance(features: Tensor, store: FeatureStore) -> list[Tensor]:
+    """Split all levels' channels (B, g, H, W) into the three levels."""
+    return [features[:, level] for level in store.levels]
+
+
+class PatchSource:
+    """Gathers patches around pixels, mirrored at the tile's edges.
+
+    While the scene is small, all of it lies in one table of pixels and a batch is one look-up;
+    otherwise every patch is read by its window. Both give the same patches.
+
+    Args:
+        prepared: The scene.
+        store: Its guidance features.
+        window: P, side of a patch.
+        table_bytes: Largest table.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedScene,
+        store: FeatureStore,
+        window: int,
+        table_bytes: int = TABLE_BYTES,
+    ) -> None:
+        self.prepared, self.store, self.window = prepared, store, window
+        self.channels, self.modalities = prepared.layout.channels, len(prepared.layout.modalities)
+        radius = window // 2
+        shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+        pixels = sum((h + 2 * radius) * (w + 2 * radius) for h, w in shapes)
+        per_pixel = 4 * (self.channels + self.modalities + store.channels)
+        self.table: Tensor | None = None
+        if pixels * per_pixel <= table_bytes:
+            self.table = torch.cat(
+                [self._read(t, Window(0, 0, *s).grow(radius)) for t, s in enumerate(shapes)]
+            )
+        sizes = [(h + 2 * radius) * (w + 2 * radius) for h, w in shapes]
+        self._start = torch.tensor(np.cumsum([0, *sizes])[:-1])  # (tiles,)
+        self._stride = torch.tensor([w + 2 * radius for _, w in shapes])  # (tiles,)
+        # the eight flips and turns of a patch as orders of its pixels, (8, P·P, 2)
+        grid = np.stack(np.meshgrid(np.arange(window), np.arange(window), indexing="ij"), -1)
+        turned = [np.rot90(g, k) for g in (grid, grid[:, ::-1]) for k in range(4)]
+        orders = np.stack([np.ascontiguousarray(g).reshape(-1, 2) for g in turned])
+        self._orders = torch.from_numpy(orders)
+
+    def gather(self, positions: NDArray[np.int64], orientation: Tensor | None = None) -> Patches:
+        """Return the patches around pixels.
+
+        Args:
+            positions: (B, 3) tile, row and column.
+            orientation: (B,) integers from 0 to 7, one of the flips and turns each; None for as is.
+        """
+        count, side = len(positions), self.window
+        if orientation is None:
+            orientation = torch.zeros(count, dtype=torch.long)
+        order = self._orders[orientation]  # (B, P·P, 2)
+        if self.table is not None:
+            where = torch.from_numpy(positions)
+            stride = self._stride[where[:, 0]][:, None]
+            first = self._start[where[:, 0]] + where[:, 1] * stride[:, 0] + where[:, 2]
+            index = first[:, None] + order[..., 0] * stride + order[..., 1]
+            flat = self.table[index.reshape(-1)].view(count, side * side, -1)
+        else:
+            radius = side // 2
+            parts = [
+                self._read(int(t), Window(int(r), int(c), 1, 1).grow(radius))
+                for t, r, c in positions
+            ]
+            index = order[..., 0] * side + order[..., 1]
+            flat = torch.stack([p[i] for p, i in zip(parts, index, strict=True)])
+        patch = flat.view(count, side, side, -1).permute(0, 3, 1, 2)  # channels-last, (B, ., P, P)
+        c, m = self.channels, self.modalities
+        return Patches(
+            patch[:, :c], patch[:, c : c + m], split_guidance(patch[:, c + m :], self.store)
+        )
+
+    def _read(self, tile: int, window: Window) -> Tensor:
+        """Return the pixels of a window as rows, (h·w, C + M + g)."""
+        values, missing = self.prepared.window(tile, window, edge="reflect")
+        features = self.store.window(tile, window, edge="reflect")
+        joined = np.concatenate([values, missing.astype(np.float32), features])
+        return torch.from_numpy(np.ascontiguousarray(joined.reshape(len(joined), -1).T))

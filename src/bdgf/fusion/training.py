@@ -1,0 +1,231 @@
+"""Training of the guided branches on labelled and unlabelled pixels of a scene."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdgf.config import Settings
+from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
+from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
+from bdgf.fusion.samples import Patches, PatchSource
+from bdgf.optimisation import Course
+from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.scene.layout import ChannelLayout
+from bdgf.scene.prepared import PreparedScene
+
+LABELS_OF_STEPS = 1000
+MOST_STEPS = 3.0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled pixels.
+
+    Args:
+        positions: (n, 3) tile, row and column.
+        classes: (n,) class index from 0 to K − 1.
+    """
+
+    positions: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, keep: NDArray[np.bool_]) -> Labelled:
+        """Return the labelled pixels where ``keep`` (n,) is true."""
+        return Labelled(self.positions[keep], self.classes[keep])
+
+
+class UnlabelledPixels:
+    """Draws pixels of the scene, labelled or not, in proportion to the tiles' valid area."""
+
+    def __init__(self, prepared: PreparedScene) -> None:
+        self.flat = [np.flatnonzero(prepared.valid(tile)) for tile in range(prepared.tiles)]
+        self.widths = [prepared.shape(tile)[1] for tile in range(prepared.tiles)]
+        area = np.array([len(flat) for flat in self.flat], dtype=np.float64)
+        self.share = area / area.sum()
+
+    def draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Return positions, (count, 3)."""
+        tiles = generator.choice(len(self.flat), size=count, p=self.share)
+        found = np.empty((count, 3), dtype=np.int64)
+        for i, tile in enumerate(tiles):
+            pixel = self.flat[tile][generator.integers(len(self.flat[tile]))]
+            found[i] = tile, pixel // self.widths[tile], pixel % self.widths[tile]
+        return found
+
+
+def steps_for(settings: Settings, labels: int) -> int:
+    """Return the optimiser steps for a number of labelled pixels: more labels, more steps."""
+    factor = min(MOST_STEPS, max(1.0, math.sqrt(labels / LABELS_OF_STEPS)))
+    return max(1, round(settings.training.steps * factor))
+
+
+class FusionTraining:
+    """One training: its network and the loss of a step.
+
+    It is the work that ``bdgf.optimisation.optimise`` carries through.
+
+    Args:
+        network: With its initial weights, on its device.
+        source: Gathers patches.
+        labelled: Pixels to learn from.
+        unlabelled: Pixels for mutual learning without labels.
+        settings: All settings.
+        layout: Channels of the modalities.
+        classes: K.
+        name: Stage in the history; also keeps the draws of different trainings apart.
+        share: Share of the usual steps.
+    """
+
+    def __init__(
+        self,
+        network: FusionNetwork,
+        source: PatchSource,
+        labelled: Labelled,
+        unlabelled: UnlabelledPixels,
+        settings: Settings,
+        layout: ChannelLayout,
+        classes: int,
+        name: str = "train",
+        share: float = 1.0,
+    ) -> None:
+        self.model: FusionNetwork = network
+        self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
+        self.settings, self.layout, self.seed = settings, layout, settings.seed
+        self.device = next(network.parameters()).device
+        t = settings.training
+        self.course = Course(
+            name=name,
+            steps=max(1, round(steps_for(settings, len(labelled)) * share)),
+            learning_rate=t.learning_rate,
+            weight_decay=t.weight_decay,
+            warmup=t.warmup,
+            clip_norm=t.clip_norm,
+            checkpoint_every=t.checkpoint_every,
+        )
+        counts = np.bincount(labelled.classes, minlength=classes).astype(np.float64)
+        present = np.maximum(counts, 1.0)
+        power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[t.class_weights]
+        weights = present**power
+        weights /= (weights * counts).sum() / counts.sum()  # mean over the labelled pixels is 1
+        self.class_weights = torch.from_numpy(weights).float().to(self.device)
+        pixel = present[labelled.classes] ** -t.class_sampling
+        self.pixel_share = pixel / pixel.sum()
+
+    def loss(self, model: torch.nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return L = CE(fused) + Σ_b CE_b + w(λ_1 L_ent + λ_2 L_sim), and its parts."""
+        t, mutual = self.settings.training, self.settings.mutual
+        draws = numpy_generator(self.seed, self.course.name, step)
+        noise = torch_generator(self.seed, self.course.name, step, device=self.device)
+        # 1. labelled and unlabelled patches, turned, with noise and dropouts, in one batch
+        chosen = draws.choice(len(self.labelled), size=t.batch, p=self.pixel_share)
+        positions = self.labelled.positions[chosen]
+        use_unlabelled = mutual.unlabelled and len(self.model.heads) > 1
+        if use_unlabelled:
+            positions = np.concatenate([positions, self.unlabelled.draw(t.batch, draws)])
+        orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
+        patches = self._disturbed(self.source.gather(positions, orientation), draws, noise)
+        output = model(*patches)
+        logits, embedding = output.logits[..., 0, 0].float(), output.embedding[..., 0, 0].float()
+        # 2. cross-entropy of the fusion and of every branch
+        target = torch.from_numpy(self.labelled.classes[chosen]).to(self.device)
+        own = logits[: t.batch]  # (B, heads, K)
+        heads = own.shape[1]
+        uniform = torch.ones(heads, device=self.device)
+        fused = fused_log_probabilities(own[..., None, None], uniform)[..., 0, 0]
+        supervised = F.nll_loss(fused, target, weight=self.class_weights)
+        for head in range(heads):
+            supervised = supervised + F.cross_entropy(
+                own[:, head], target, weight=self.class_weights
+            )
+        parts = {"supervised": supervised.detach()}
+        if heads == 1:
+            return supervised, parts
+        # 3. mutual learning, ramped
+        ramp = min(1.0, (step + 1) / max(1.0, mutual.ramp * self.course.steps))
+        aligned = mutual_losses(own, embedding[: t.batch], mutual.divergence)
+        total = (
+            mutual.entropy_weight * aligned.entropy + mutual.similarity_weight * aligned.similarity
+        )
+        if use_unlabelled:
+            free = mutual_losses(logits[t.batch :], embedding[t.batch :], 0.0)
+            agreement = unlabelled_agreement(logits[t.batch :])
+            total = total + mutual.unlabelled_weight * (
+                agreement
+                + mutual.entropy_weight * free.entropy
+                + mutual.similarity_weight * free.similarity
+            )
+            parts["agreement"] = agreement.detach()
+        parts["entropy"] = aligned.entropy.detach()
+        parts["similarity"] = aligned.similarity.detach()
+        return supervised + ramp * total, parts
+
+    def _disturbed(
+        self, patches: Patches, draws: np.random.Generator, noise: torch.Generator
+    ) -> Patches:
+        """Add noise, drop channels, and hide auxiliary modalities from some samples."""
+        t = self.settings.training
+        values = patches.values.to(self.device)
+        missing = patches.missing.to(self.device)
+        guidance = [level.to(self.device) for level in patches.guidance]
+        batch, channels = values.shape[:2]
+        if t.noise:
+            drawn = torch.randn(
+                batch, *values.shape[2:], channels, generator=noise, device=self.device
+            )
+            values = values + t.noise * drawn.permute(0, 3, 1, 2)
+        if t.channel_dropout and channels > 1:
+            keep = draws.random((batch, channels)) >= t.channel_dropout
+            scale = torch.from_numpy(keep).to(values)[:, :, None, None]
+            values = values * scale
+        auxiliary = [i for i in range(missing.shape[1]) if i not in self.layout.spectral]
+        if t.modality_dropout and auxiliary and self.layout.spectral:
+            hidden = np.zeros((batch, missing.shape[1]), dtype=bool)
+            hidden[:, auxiliary] = draws.random((batch, len(auxiliary))) < t.modality_dropout
+            gone = torch.from_numpy(hidden).to(missing)[:, :, None, None]
+            missing = torch.maximum(missing, gone.expand_as(missing))
+        # what is missing stays exactly zero, whatever noise was added
+        owner = torch.tensor(self.layout.modality_of_channel, device=self.device)
+        values = values * (1.0 - missing[:, owner])
+        return Patches(values, missing, guidance)
+
+    def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
+        """Nothing follows a step."""
+        return {}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Nothing beside network and optimiser needs to survive a restart."""
+        return {}, {}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+
+@torch.inference_mode()
+def head_log_probabilities(
+    network: FusionNetwork, source: PatchSource, positions: NDArray[np.int64], batch: int = 512
+) -> Tensor:
+    """Return the log-probabilities of every head at some pixels, (n, heads, K)."""
+    device = next(network.parameters()).device
+    network.eval()
+    found = []
+    for start in range(0, len(positions), batch):
+        patches = source.gather(positions[start : start + batch])
+        output = network(
+            patches.values.to(device),
+            patches.missing.to(device),
+            [level.to(device) for level in patches.guidance],
+        )
+        found.append(output.logits[..., 0, 0].float().log_softmax(-1).cpu())
+    network.train()
+    return torch.cat(found)

@@ -1,0 +1,41 @@
+"""The curves of a run: one JSON object per line, written whole with every checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bdgf.files import atomic_path
+
+
+class History:
+    """Values over the steps of the stages of one run.
+
+    Args:
+        path: ``history.jsonl``; None keeps the history in memory only.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path is not None and path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            self.rows = [json.loads(line) for line in lines if line]
+
+    def restart(self, stage: str, after: int) -> None:
+        """Forget what a stage wrote after a step: it will be computed again."""
+        self.rows = [r for r in self.rows if r["stage"] != stage or r["step"] <= after]
+
+    def add(self, stage: str, step: int, **values: float) -> None:
+        """Add the values of one step, rounded to six digits."""
+        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        self.rows.append({"stage": stage, "step": step, **rounded})
+
+    def save(self) -> None:
+        """Write the file whole."""
+        if self.path is None:
+            return
+        with atomic_path(self.path) as temporary:
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            temporary.write_text(text, encoding="utf-8")

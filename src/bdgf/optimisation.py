@@ -1,0 +1,182 @@
+"""The loop that pre-training and training share: steps, learning rate, history, checkpoints.
+
+What is drawn at a step depends on the seed and the step alone, so a run that was killed and goes on
+from its last checkpoint ends with the weights of a run that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bdgf import checkpoint
+from bdgf.errors import TrainingError
+from bdgf.history import History
+from bdgf.progress import Progress
+from bdgf.randomness import numpy_generator
+
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of an optimisation: AdamW with linear warm-up and cosine decay.
+
+    Args:
+        name: Stage it belongs to in the history.
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate.
+        weight_decay: Of AdamW.
+        warmup: Share of the steps over which the learning rate rises.
+        clip_norm: Largest norm of the gradient.
+        checkpoint_every: Steps between two resumable checkpoints.
+    """
+
+    name: str
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    clip_norm: float
+    checkpoint_every: int
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate at a step."""
+        rise = max(1.0, self.warmup * self.steps)
+        if step < rise:
+            return self.learning_rate * (step + 1) / (rise + 1)
+        share = (step - rise) / max(1.0, self.steps - rise)
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+class Work(Protocol):
+    """What is optimised."""
+
+    course: Course
+
+    @property
+    def model(self) -> nn.Module:
+        """What learns."""
+
+    def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a step and its parts by name."""
+
+    def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
+        """Do what follows a step; return further values for the history."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and plain values that a restart needs beside model and optimiser."""
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Put back what ``state`` returned."""
+
+
+def optimise(
+    work: Work,
+    fabric: Fabric,
+    path: Path,
+    origin: dict[str, Any],
+    history: History,
+    progress: Progress,
+) -> None:
+    """Carry the work through to its last step.
+
+    Args:
+        work: Model, loss and course.
+        fabric: Device and precision.
+        path: The resumable checkpoint: used when it is there and of the same origin, written as the
+            course says, removed at the end.
+        origin: Settings and inputs that the work belongs to.
+        history: Receives the losses.
+        progress: Receives the steps.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    course = work.course
+    optimizer = torch.optim.AdamW(
+        work.model.parameters(), lr=course.learning_rate, weight_decay=course.weight_decay
+    )
+    first = _resume(work, optimizer, path, origin, progress)
+    history.restart(course.name, first)
+    model, stepper = fabric.setup(work.model, optimizer)
+    for step in range(first, course.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = course.rate(step)
+        loss, parts = work.loss(model, step)
+        fabric.backward(loss)
+        fabric.clip_gradients(model, stepper, max_norm=course.clip_norm, error_if_nonfinite=False)
+        stepper.step()
+        stepper.zero_grad()
+        values = work.after_step(step, parts)
+        done = step + 1
+        saves = done % course.checkpoint_every == 0 and done < course.steps
+        # reading the loss waits for the device, so it is not done at every step
+        if saves or done % LOG_EVERY == 0 or done == course.steps:
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"The loss of '{course.name}' is {value} at step {done}; the last checkpoint is"
+                    " kept: lower the learning rate or check the scene for extreme values."
+                )
+            named = {name: float(part) for name, part in parts.items()}
+            history.add(course.name, done, loss=value, **named, **values)
+            progress.track(course.name, done, course.steps, f"loss {value:.3f}")
+        if saves:
+            _save(work, optimizer, path, origin, done)
+            history.save()
+    history.save()
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def forked_seed(seed: int, purpose: str) -> Iterator[None]:
+    """Seed torch's initialisers for one purpose and leave the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numpy_generator(seed, purpose).integers(0, 2**62)))
+        yield
+
+
+def _save(
+    work: Work,
+    optimizer: torch.optim.Optimizer,
+    path: Path,
+    origin: dict[str, Any],
+    step: int,
+) -> None:
+    extra, values = work.state()
+    tensors = {
+        **checkpoint.with_prefix("model", work.model.state_dict()),
+        **checkpoint.with_prefix("extra", extra),
+        **checkpoint.with_prefix("adamw", checkpoint.adamw_state(optimizer, work.model)),
+    }
+    checkpoint.save_tensors(path, tensors, {"origin": origin, "step": step, "values": values})
+
+
+def _resume(
+    work: Work,
+    optimizer: torch.optim.Optimizer,
+    path: Path,
+    origin: dict[str, Any],
+    progress: Progress,
+) -> int:
+    if not path.is_file():
+        return 0
+    tensors, found = checkpoint.load_tensors(path)
+    if found.get("origin") != origin:
+        return 0
+    checkpoint.load_weights(work.model, checkpoint.under_prefix("model", tensors), path)
+    work.restore(checkpoint.under_prefix("extra", tensors), found["values"])
+    moments = checkpoint.under_prefix("adamw", tensors)
+    checkpoint.load_adamw_state(optimizer, work.model, moments)
+    step = int(found["step"])
+    progress.say(f"{work.course.name} goes on from step {step}")
+    return step

@@ -1,0 +1,457 @@
+"""The stages of a run, from scene file to report, on one run folder."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import rasterio
+import torch
+
+from bdgf import checkpoint
+from bdgf.compute import Precision, device_of, make_fabric, place, set_threads
+from bdgf.config import Settings, validate
+from bdgf.diffusion.denoiser import Denoiser
+from bdgf.diffusion.features import FeatureExtractor, adopt, extract
+from bdgf.diffusion.pretraining import Pretraining, build_denoiser
+from bdgf.diffusion.reliance import measure_reliance
+from bdgf.diffusion.store import FeatureStore
+from bdgf.errors import RunFolderError
+from bdgf.evaluation.accuracy import compare
+from bdgf.evaluation.baselines import run_baselines
+from bdgf.fusion.crossvalidation import spatial_folds, weights_from
+from bdgf.fusion.network import FusionNetwork, build_network
+from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.training import (
+    FusionTraining,
+    Labelled,
+    UnlabelledPixels,
+    head_log_probabilities,
+)
+from bdgf.history import History
+from bdgf.mapping.inference import map_tile
+from bdgf.mapping.writing import MapWriter
+from bdgf.optimisation import optimise
+from bdgf.progress import Progress
+from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.report.page import write_report
+from bdgf.runfolder import STAGES, RunFolder, fingerprints, plain
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+from bdgf.scene.splits import Leak, leakage
+
+RELIANCE_CROPS = 64
+
+
+class Pipeline:
+    """A run: a scene, settings and a folder.
+
+    Args:
+        scene: Path of the scene file.
+        out: The run folder.
+        settings: All settings.
+        progress: Receives lines and steps.
+
+    Raises:
+        BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
+    """
+
+    def __init__(self, scene: Path, out: Path, settings: Settings, progress: Progress) -> None:
+        validate(settings)
+        self.settings, self.progress = settings, progress
+        self.scene = Scene.open(scene)
+        self.scene_path = scene.resolve()
+        set_threads(settings.compute)
+        self.folder = RunFolder(out)
+        self.fingerprints = fingerprints(
+            settings, self.scene.signature("images"), self.scene.signature("labels")
+        )
+
+    def run(self, stages: tuple[str, ...] = STAGES) -> None:
+        """Do stages in their order, skipping those that are finished with the same inputs.
+
+        Raises:
+            RunFolderError: A stage before the first one asked for is not finished.
+        """
+        first = STAGES.index(stages[0])
+        for stage in STAGES[:first]:
+            if stage == "prepare":  # it takes seconds and belongs to whatever follows
+                continue
+            if not self._finished(stage):
+                raise RunFolderError(
+                    f"{self.folder.path}: stage '{stage}' is not finished with these inputs and"
+                    f" settings, and '{stages[0]}' needs it; run 'bdgf {stage}' first, or 'bdgf"
+                    " run' for all stages."
+                )
+        self.folder.write_config(self.settings, self.scene_path)
+        for stage in ("prepare", *(s for s in stages if s != "prepare")):
+            if self._finished(stage):
+                self.progress.say(f"{stage}: finished before, nothing changed; kept")
+                continue
+            if self.folder.was_finished(stage):
+                self.progress.say(f"{stage}: inputs or settings changed; done again")
+            self.folder.reopen(stage)
+            start = time.perf_counter()
+            work: Callable[[], None] = getattr(self, f"_{stage}")
+            work()
+            self.folder.finish(stage, self.fingerprints[stage], time.perf_counter() - start)
+
+    def _finished(self, stage: str) -> bool:
+        return self.folder.finished(stage, self.fingerprints[stage])
+
+    # --- what later stages read of earlier ones ---
+
+    @cached_property
+    def prepared(self) -> PreparedScene:
+        """The scene with its fitted preparation."""
+        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return PreparedScene(self.scene, Preparation.from_parts(arrays, origin["preparation"]))
+
+    @property
+    def guided(self) -> bool:
+        """Whether our own denoiser gives the features."""
+        return self.settings.features.source == "diffusion"
+
+    @property
+    def store(self) -> FeatureStore:
+        """The guidance features."""
+        folder = None if self.settings.features.source == "none" else self.folder.features
+        tiles = range(self.prepared.tiles)
+        names = [tile.name for tile in self.scene.tiles]
+        return FeatureStore(folder, names, [self.prepared.shape(t) for t in tiles])
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The pre-trained denoiser."""
+        s = self.settings
+        denoiser = build_denoiser(s.diffusion, self.prepared.layout, s.seed)
+        tensors, _ = checkpoint.load_tensors(self.folder.diffusion)
+        checkpoint.load_weights(denoiser, tensors, self.folder.diffusion)
+        return place(denoiser, device_of(s.compute))
+
+    def new_network(self, store: FeatureStore, seed: int) -> FusionNetwork:
+        """Return a network with random weights on the device."""
+        network = build_network(
+            self.settings.network,
+            self.prepared.layout,
+            store.level_channels,
+            len(self.scene.class_codes),
+            seed,
+        )
+        return network.to(device_of(self.settings.compute))
+
+    def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
+        """Return the trained network and its fusion weights."""
+        tensors, origin = checkpoint.load_tensors(self.folder.network)
+        network = self.new_network(store, self.settings.seed)
+        checkpoint.load_weights(network, tensors, self.folder.network)
+        return network.eval(), [float(w) for w in origin["fusion_weights"]]
+
+    @cached_property
+    def leak(self) -> Leak:
+        """How near the test pixels lie to the training pixels."""
+        return leakage(self.scene, self.settings.network.window)
+
+    # --- the stages ---
+
+    def _prepare(self) -> None:
+        preparation = Preparation.fit(self.scene, self.settings.preparation, self.settings.seed)
+        tensors = {n: torch.from_numpy(v) for n, v in preparation.to_tensors().items()}
+        origin = {"preparation": preparation.to_json(), "scene": self.scene.name}
+        checkpoint.save_tensors(self.folder.preparation, tensors, origin)
+        self.__dict__.pop("prepared", None)
+        parts = [f"{m.name} {m.size} channels ({m.role})" for m in preparation.layout.modalities]
+        self.progress.say(f"prepared {self.scene.name}: {', '.join(parts)}")
+
+    def _pretrain(self) -> None:
+        s = self.settings
+        if not self.guided:
+            self.progress.say(f"pre-training: none, features come from '{s.features.source}'")
+            return
+        work = Pretraining(self.prepared, s.diffusion, s.compute, s.seed)
+        origin = self._origin("pretrain")
+        history = History(self.folder.history)
+        if s.diffusion.pretrain:
+            work.estimate(self.progress)
+            precision = self._precision(work)
+            fabric = make_fabric(s.compute, precision)
+            resumable = self.folder.path / "pretrain.checkpoint.safetensors"
+            optimise(work, fabric, resumable, origin, history, self.progress)
+        else:
+            self.progress.say("pre-training: off, the denoiser keeps its random weights (control)")
+            history.restart("pretrain", 0)
+            history.save()
+        denoiser = work.average
+        recorded = {**origin, "settings": plain(s)}
+        checkpoint.save_tensors(self.folder.diffusion, denoiser.state_dict(), recorded)
+        self._measure_balance(work)
+
+    def _measure_balance(self, work: Pretraining) -> None:
+        values, missing = work.crops.draw(
+            RELIANCE_CROPS, numpy_generator(self.settings.seed, "reliance")
+        )
+        work.model.load_state_dict(work.average.state_dict())
+        reliance = measure_reliance(
+            work.clean_features(self.settings.features.timesteps[0]),
+            values,
+            missing,
+            self.prepared.layout,
+            torch_generator(self.settings.seed, "reliance"),
+        )
+        self.folder.write_json(self.folder.balance, reliance.to_json())
+        self.progress.say(reliance.describe())
+
+    def _precision(self, work: Pretraining) -> Precision:
+        """Choose the precision once per run: a resumed run must go on in the same."""
+        path = self.folder.path / "precision.json"
+        origin = self._origin("pretrain")
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found.get("origin") == origin and found.get("precision") in (
+                "32-true",
+                "bf16-mixed",
+            ):
+                return cast(Precision, found["precision"])
+        precision = work.precision()
+        self.folder.write_json(path, {"precision": precision, "origin": origin})
+        return precision
+
+    def _features(self) -> None:
+        s = self.settings
+        if s.features.source == "none":
+            self.progress.say("features: none, the branches are not guided")
+            return
+        (self.folder.features / "features.json").unlink(missing_ok=True)
+        if self.guided:
+            extractor = FeatureExtractor(
+                self.denoiser, self.prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
+            )
+            origin = {"source": "diffusion", **self._origin("features")}
+            extract(extractor, self.folder.features, origin, self.progress)
+        else:
+            adopt(
+                self.prepared,
+                s.features.source,
+                self.scene_path.parent,
+                self.folder.features,
+                s.features,
+                s.seed,
+                self.progress,
+            )
+
+    def _train(self) -> None:
+        s, store = self.settings, self.store
+        labelled = Labelled(self.scene.positions("train"), self.scene.labels_at("train"))
+        source = PatchSource(self.prepared, store, s.network.window)
+        unlabelled = UnlabelledPixels(self.prepared)
+        history = History(self.folder.history)
+        counts = np.bincount(labelled.classes, minlength=len(self.scene.class_codes))
+        network = self.new_network(store, s.seed)
+        parameters = sum(p.numel() for p in network.parameters())
+        heads = len(network.heads)
+        work = self._training(network, source, labelled, unlabelled, "train", 1.0)
+        self.progress.say(
+            f"training: {parameters / 1e6:.2f} M parameters, {work.course.steps} steps of"
+            f" {s.training.batch} of {len(labelled)} labelled pixels"
+            f" ({counts.min()} to {counts.max()} per class)"
+        )
+        marks: list[float] = []
+        weights = [1.0 / heads] * heads
+        if s.training.fusion == "cv" and heads > 1:
+            weights, marks = self._cross_validate(store, source, labelled, unlabelled, history)
+            pairs = zip(network.heads, weights, marks, strict=True)
+            told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
+            self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
+        path = self.folder.path / "train.checkpoint.safetensors"
+        fabric = make_fabric(s.compute, "32-true")
+        optimise(work, fabric, path, self._origin("train"), history, self.progress)
+        origin = {
+            **self._origin("train"),
+            "settings": plain(s),
+            "heads": list(network.heads),
+            "fusion_weights": weights,
+            "held_out": marks,
+            "parameters": parameters,
+        }
+        checkpoint.save_tensors(self.folder.network, network.state_dict(), origin)
+        for fold in range(s.training.folds):
+            self._fold_path(fold).unlink(missing_ok=True)
+
+    def _training(
+        self,
+        network: FusionNetwork,
+        source: PatchSource,
+        labelled: Labelled,
+        unlabelled: UnlabelledPixels,
+        name: str,
+        share: float,
+    ) -> FusionTraining:
+        classes = len(self.scene.class_codes)
+        layout = self.prepared.layout
+        return FusionTraining(
+            network, source, labelled, unlabelled, self.settings, layout, classes, name, share
+        )
+
+    def _fold_path(self, fold: int) -> Path:
+        return self.folder.path / f"fold{fold + 1}.safetensors"
+
+    def _cross_validate(
+        self,
+        store: FeatureStore,
+        source: PatchSource,
+        labelled: Labelled,
+        unlabelled: UnlabelledPixels,
+        history: History,
+    ) -> tuple[list[float], list[float]]:
+        """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
+        s = self.settings
+        folds = spatial_folds(labelled, s.training.folds, s.seed)
+        held_out, classes = [], []
+        for fold in range(s.training.folds):
+            inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
+            if not len(inside) or not len(outside):
+                continue
+            path, origin = self._fold_path(fold), self._origin("train")
+            known = None
+            if path.is_file():
+                tensors, found = checkpoint.load_tensors(path)
+                known = tensors["held_out"] if found == origin else None
+            if known is None:
+                name = f"train fold {fold + 1}"
+                network = self.new_network(store, s.seed + 1 + fold)
+                work = self._training(
+                    network, source, inside, unlabelled, name, s.training.fold_steps
+                )
+                fabric = make_fabric(s.compute, "32-true")
+                resumable = self.folder.path / f"fold{fold + 1}.checkpoint.safetensors"
+                optimise(work, fabric, resumable, origin, history, self.progress)
+                known = head_log_probabilities(network, source, outside.positions)
+                checkpoint.save_tensors(path, {"held_out": known}, origin)
+            held_out.append(known)
+            classes.append(outside.classes)
+        return weights_from(
+            torch.cat(held_out), np.concatenate(classes), s.training.fusion_temperature
+        )
+
+    def _map(self) -> None:
+        store = self.store
+        network, weights = self.trained(store)
+        for index, tile in enumerate(self.scene.tiles):
+            map_path, confidence_path = self._map_paths(index)
+            with MapWriter(
+                map_path,
+                confidence_path,
+                tile,
+                self.scene.class_codes,
+                self.scene.class_names,
+                self.scene.class_colors,
+            ) as writer:
+                side = self.settings.mapping.tile
+                parts = map_tile(network, weights, self.prepared, store, index, side)
+                done = 0
+                pixels = tile.height * tile.width
+                for window, classes, confidence in parts:
+                    writer.write(window, classes, confidence)
+                    done += window.height * window.width
+                    if len(self.scene.tiles) == 1:
+                        self.progress.track("map", done, pixels)
+            if len(self.scene.tiles) > 1:
+                self.progress.track("map", index + 1, len(self.scene.tiles))
+
+    def _map_paths(self, tile: int) -> tuple[Path, Path]:
+        single = len(self.scene.tiles) == 1
+        return self.folder.map_paths(self.scene.tiles[tile].name, single)
+
+    def _evaluate(self) -> None:
+        positions = self.scene.positions("test")
+        predictions = {}
+        if len(positions):
+            predictions["BDGF"] = self._mapped_classes(positions)
+        else:
+            self.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
+        notes: dict[str, Any] = {}
+        if self.settings.evaluation.baselines and len(positions):
+            results = run_baselines(
+                self.scene,
+                self.settings.evaluation,
+                self.settings.seed,
+                torch.get_num_threads(),
+                self.progress.say,
+            )
+            for name, result in results.items():
+                predictions[name] = result.predicted
+                notes[name] = {"seconds": round(result.seconds, 2), "note": result.note}
+        _, origin = checkpoint.load_tensors(self.folder.network)
+        methods = compare(self.scene, self.leak, predictions)
+        for name, note in notes.items():
+            methods[name].update(note)
+        metrics = {
+            "scene": self.scene.name,
+            "seed": self.settings.seed,
+            "transductive": (
+                "statistics, principal components, pre-training and mutual learning see all pixels"
+                " of the scene without their labels"
+            ),
+            "classes": dict(
+                zip(map(str, self.scene.class_codes), self.scene.class_names, strict=True)
+            ),
+            "train_pixels": len(self.scene.positions("train")),
+            "test_pixels": len(positions),
+            "leak": {"window": self.settings.network.window, "inside": self.leak.inside},
+            "methods": methods,
+            "heads": origin["heads"],
+            "fusion_weights": origin["fusion_weights"],
+            "parameters": origin["parameters"],
+            "seconds": self.folder.seconds(),
+            "peak_memory_mb": round(peak_memory() / 2**20),
+        }
+        if self.folder.balance.is_file() and self.guided:
+            balance = json.loads(self.folder.balance.read_text(encoding="utf-8"))
+            metrics["balance"] = balance
+        self.folder.write_json(self.folder.metrics, metrics)
+
+    def _mapped_classes(self, positions: Any) -> Any:  # noqa: ANN401
+        """Return the class index of the written map at some pixels, −1 where it has none."""
+        index_of = np.full(max(self.scene.class_codes) + 1, -1, dtype=np.int64)
+        index_of[list(self.scene.class_codes)] = np.arange(len(self.scene.class_codes))
+        found = np.empty(len(positions), dtype=np.int64)
+        for tile in range(len(self.scene.tiles)):
+            here = positions[:, 0] == tile
+            if not here.any():
+                continue
+            path, _ = self._map_paths(tile)
+            try:
+                with rasterio.open(path) as source:
+                    codes = source.read(1)
+            except rasterio.errors.RasterioIOError as error:
+                raise RunFolderError(
+                    f"{path} cannot be read ({error}); run 'bdgf map' again."
+                ) from None
+            found[here] = index_of[codes[positions[here, 1], positions[here, 2]]]
+        return found
+
+    def _report(self) -> None:
+        write_report(self.scene, self.folder)
+
+    def _origin(self, stage: str) -> dict[str, Any]:
+        """What a stage's outputs belong to; plain JSON values."""
+        return {
+            "stage": stage,
+            "fingerprint": self.fingerprints[stage],
+            "scene": self.scene.name,
+        }
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

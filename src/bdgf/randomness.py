@@ -1,0 +1,21 @@
+"""Random generators as a function of seed, purpose and step: a resumed run draws the same."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
+    """Return the generator of one purpose at one step; it depends on nothing else."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *counters])
+
+
+def torch_generator(
+    seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return the torch generator of one purpose at one step on a device."""
+    state = int(numpy_generator(seed, purpose, *counters).integers(0, 2**62))
+    return torch.Generator(device=device).manual_seed(state)

@@ -1,0 +1,177 @@
+"""The run folder: where a run's files lie, and which stages are finished with which inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bdgf import __version__
+from bdgf.config import Settings
+from bdgf.errors import RunFolderError
+from bdgf.files import atomic_path
+
+STAGES = ("prepare", "pretrain", "features", "train", "map", "evaluate", "report")
+"""Stages in their order; each depends on all before it."""
+
+_SETTINGS_OF = {
+    "prepare": ("seed", "preparation"),
+    "pretrain": ("seed", "diffusion", "compute"),
+    "features": ("seed", "features", "compute"),
+    "train": ("seed", "network", "mutual", "training", "compute"),
+    "map": ("mapping",),
+    "evaluate": ("seed", "evaluation"),
+    "report": (),
+}
+_INDEX = "stages.json"
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        path: The folder; it is made when it is not there.
+
+    Raises:
+        RunFolderError: It cannot be written, or holds files that are not a run's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            foreign = any(path.iterdir()) and not (path / _INDEX).is_file()
+        except OSError as error:
+            raise RunFolderError(
+                f"{path} cannot be used as a run folder ({error.strerror}); give a folder that can"
+                " be written with --out."
+            ) from None
+        if foreign:
+            raise RunFolderError(
+                f"{path} holds files but no {_INDEX}, so it is not a run folder; nothing was"
+                " written: give an empty or new folder with --out."
+            )
+        if not os.access(path, os.W_OK):
+            raise RunFolderError(
+                f"{path} cannot be written; give a folder that can be written with --out."
+            )
+        self._finished = self._load()
+
+    diffusion = property(lambda self: self.path / "diffusion.safetensors")
+    preparation = property(lambda self: self.path / "preparation.safetensors")
+    features = property(lambda self: self.path / "features")
+    network = property(lambda self: self.path / "network.safetensors")
+    history = property(lambda self: self.path / "history.jsonl")
+    metrics = property(lambda self: self.path / "metrics.json")
+    balance = property(lambda self: self.path / "balance.json")
+
+    def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
+        """Return the paths of a tile's map and confidence."""
+        if single:
+            return self.path / "map.tif", self.path / "confidence.tif"
+        return self.path / "maps" / f"{tile}.tif", self.path / "confidence" / f"{tile}.tif"
+
+    def finished(self, stage: str, fingerprint: str) -> bool:
+        """Tell whether a stage is finished with these inputs and settings."""
+        return bool(self._finished.get(stage, {}).get("fingerprint") == fingerprint)
+
+    def was_finished(self, stage: str) -> bool:
+        """Tell whether a stage was finished once, with whatever inputs and settings."""
+        return stage in self._finished
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each finished stage took."""
+        return {s: float(self._finished[s]["seconds"]) for s in STAGES if s in self._finished}
+
+    def reopen(self, stage: str) -> None:
+        """Forget a stage and all that follow it: their outputs are about to change."""
+        for name in STAGES[STAGES.index(stage) :]:
+            self._finished.pop(name, None)
+        self._save()
+
+    def finish(self, stage: str, fingerprint: str, seconds: float) -> None:
+        """Record that a stage's outputs are complete."""
+        self._finished[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2)}
+        self._save()
+
+    def write_json(self, path: Path, value: Any) -> None:  # noqa: ANN401
+        """Write JSON whole or not at all."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+    def write_config(self, settings: Settings, scene: Path) -> None:
+        """Write the resolved settings and the environment."""
+        resolved = {"scene": str(scene), **plain(settings)}
+        with atomic_path(self.path / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+        self.write_json(self.path / "environment.json", environment())
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        path = self.path / _INDEX
+        if not path.is_file():
+            self._finished = {}
+            self._save()
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {str(k): {**v} for k, v in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error}); delete the folder or give another with --out."
+            ) from None
+
+    def _save(self) -> None:
+        self.write_json(self.path / _INDEX, self._finished)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON-like values."""
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return found
+
+
+def fingerprints(settings: Settings, images: str, labels: str) -> dict[str, str]:
+    """Return what every stage's outputs depend on, as a hash per stage.
+
+    Args:
+        settings: All settings.
+        images: Signature of the scene's rasters.
+        labels: Signature of the scene's labels; only stages from training on depend on it.
+    """
+    values = plain(settings)
+    values["compute"].pop("threads")
+    found: dict[str, str] = {}
+    before = f"{__version__}/{images}"
+    for stage in STAGES:
+        if stage == "train":
+            before += labels
+        own = {name: values[name] for name in _SETTINGS_OF[stage]}
+        if stage == "pretrain":
+            # how often it is saved does not change what comes out
+            own["diffusion"] = {k: v for k, v in own["diffusion"].items() if k[:10] != "checkpoint"}
+        text = json.dumps([before, stage, own], sort_keys=True)
+        before = hashlib.sha256(text.encode()).hexdigest()
+        found[stage] = before
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return versions and machine, for the record."""
+    names = ("torch", "lightning-fabric", "numpy", "scipy", "rasterio", "scikit-learn")
+    versions = {name: metadata.version(name) for name in names}
+    return {
+        "bdgf": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }

@@ -1,0 +1,84 @@
+"""Label rasters: codes of a file to indices of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.errors import SceneError
+from bdgf.scene.layout import Window
+from bdgf.scene.sources import RasterSource, open_source
+
+UNLABELLED = -1
+"""Class index of a pixel without a label."""
+
+
+def open_labels(path: Path, key: str | None = None) -> RasterSource:
+    """Open a label raster of one band.
+
+    Raises:
+        SceneError: The file cannot be opened, or has several bands.
+    """
+    source = open_source(path, key)
+    if source.bands != 1:
+        raise SceneError(
+            f"{path.name} has {source.bands} bands; labels are one band of class codes: save that"
+            " band alone."
+        )
+    return source
+
+
+def read_codes(source: RasterSource) -> NDArray[np.int32]:
+    """Read the codes (H, W) of a label raster; 0 where unlabelled, nodata or NaN.
+
+    Raises:
+        SceneError: Values that are not whole numbers, or too large for a class code.
+    """
+    values, valid = source.read(Window(0, 0, source.height, source.width))
+    # Invalid pixels are 0 already, which is the code of "unlabelled".
+    whole = np.rint(values[0])
+    broken = valid[0] & ((whole != values[0]) | (np.abs(whole) > 2**24))
+    if broken.any():
+        raise SceneError(
+            f"{source.path.name} holds the value {values[0][broken][0]:g}; labels are whole"
+            " numbers, 0 where unlabelled: is it a label raster?"
+        )
+    codes: NDArray[np.int32] = whole.astype(np.int32)
+    return codes
+
+
+def to_indices(
+    codes: NDArray[np.int32], class_codes: tuple[int, ...], name: str
+) -> NDArray[np.int16]:
+    """Turn codes (H, W) into indices 0..K-1 of the classes, -1 where unlabelled.
+
+    Args:
+        codes: Class codes.
+        class_codes: Code of every class, sorted.
+        name: Name of the file in messages.
+
+    Raises:
+        SceneError: A code without a class.
+    """
+    known = np.array((0, *class_codes))
+    unknown = codes[~np.isin(codes, known)]
+    if unknown.size:
+        code = int(unknown.min())
+        count = int(np.count_nonzero(unknown == code))
+        raise SceneError(
+            f"{name} has code {code} on {count:,} pixels, and the scene names no class {code}: add"
+            f" {code} to classes, or set those pixels to 0 (unlabelled)."
+        )
+    indices = np.searchsorted(known[1:], codes).astype(np.int16)
+    indices[codes == 0] = UNLABELLED
+    return indices
+
+
+def count_classes(labels: list[NDArray[np.int16]], classes: int) -> NDArray[np.int64]:
+    """Count the pixels of every class (K,) over tiles of class indices (H, W)."""
+    counts = np.zeros(classes, dtype=np.int64)
+    for tile in labels:
+        counts += np.bincount(tile[tile >= 0], minlength=classes)
+    return counts

@@ -1,0 +1,350 @@
+"""A scene: tiles of co-registered rasters with their labels, checked when it is opened."""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from bdgf.errors import SceneError
+from bdgf.scene.description import ModalitySpec, SceneSpec, load_scene_file
+from bdgf.scene.labels import UNLABELLED, count_classes, open_labels, read_codes, to_indices
+from bdgf.scene.layout import Window
+from bdgf.scene.sources import MatSource, RasterSource, open_source
+from bdgf.scene.splits import Labels, split_labels
+
+logger = logging.getLogger(__name__)
+
+Part = Literal["train", "test"]
+
+# Okabe and Ito's colours for colour-blind readers, then Paul Tol's muted scheme.
+_PALETTE = (
+    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+    *("#332288", "#88CCEE", "#117733", "#DDCC77", "#882255", "#44AA99", "#999933", "#AA4499"),
+)
+
+
+class Tile:
+    """One tile of a scene: a raster per modality, all on one grid.
+
+    Attributes:
+        name: Name of the tile.
+        height: H, number of rows.
+        width: W, number of columns.
+        crs: Coordinate reference system, None where no modality has one.
+        transform: From (column, row) to map coordinates, None where no modality has one.
+        sources: The raster of every modality, in the scene's order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: tuple[RasterSource, ...],
+        labels: Callable[[], tuple[NDArray[np.int16], NDArray[np.int16]]],
+    ) -> None:
+        placed = [source for source in sources if source.transform is not None]
+        self.name = name
+        self.sources = sources
+        self.height = sources[0].height
+        self.width = sources[0].width
+        self.transform: Affine | None = placed[0].transform if placed else None
+        self.crs: Any | None = next((s.crs for s in sources if s.crs is not None), None)
+        self._labels = labels
+
+    @property
+    def train(self) -> NDArray[np.int16]:
+        """Class indices (H, W) of the training pixels, -1 elsewhere."""
+        return self._labels()[0]
+
+    @property
+    def test(self) -> NDArray[np.int16]:
+        """Class indices (H, W) of the test pixels, -1 elsewhere."""
+        return self._labels()[1]
+
+    def read(self, modality: int, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read raw values (C, h, w), 0 where not valid, and valid (C, h, w) inside the tile."""
+        return self.sources[modality].read(window)
+
+
+class Scene:
+    """A scene that has been checked; open it with `Scene.open`.
+
+    Attributes:
+        spec: The scene file.
+        name: Name of the scene.
+        modalities: The modalities, in the scene file's order.
+        tiles: The tiles.
+        class_codes: Code of every class, sorted; a class's place here is its index.
+        class_names: Name of every class.
+        class_colors: Colour (#rrggbb) of every class.
+    """
+
+    def __init__(self, spec: SceneSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.modalities: tuple[ModalitySpec, ...] = spec.modalities
+        classes = spec.labels.classes if spec.labels is not None else {}
+        colors = spec.labels.colors if spec.labels is not None else {}
+        self.class_codes: tuple[int, ...] = tuple(sorted(classes))
+        self.class_names: tuple[str, ...] = tuple(classes[code] for code in self.class_codes)
+        self.class_colors: tuple[str, ...] = tuple(
+            colors.get(code, default)
+            for code, default in zip(self.class_codes, palette(len(classes)), strict=True)
+        )
+        self.tiles: tuple[Tile, ...] = tuple(
+            self._open_tile(number, name) for number, name in enumerate(spec.tiles)
+        )
+        self._check_bands()
+        self._labels = self._load_labels() if spec.labels is not None else None
+
+    @classmethod
+    def open(cls, scene: str | Path | SceneSpec) -> Scene:
+        """Open a scene and check that its files fit together; no image values are read.
+
+        Args:
+            scene: A scene file, its folder, or a description.
+
+        Raises:
+            SceneError: The first thing that does not fit, with the way out.
+        """
+        return cls(scene if isinstance(scene, SceneSpec) else load_scene_file(scene))
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the scene has labels; one without can only be mapped."""
+        return self._labels is not None
+
+    def positions(self, which: Part) -> NDArray[np.int64]:
+        """Return the labelled pixels (n, 3) of a part as tile, row, column, in this order."""
+        found = [
+            np.column_stack([np.full((len(at), 1), number), at])
+            for number, labels in enumerate(self._part(which))
+            for at in [np.argwhere(labels >= 0)]
+        ]
+        return np.concatenate(found).astype(np.int64)
+
+    def labels_at(self, which: Part) -> NDArray[np.int64]:
+        """Return the class indices (n,) of a part's pixels, in the order of `positions`."""
+        found = [labels[labels >= 0] for labels in self._part(which)]
+        return np.concatenate(found).astype(np.int64)
+
+    def signature(self, part: Literal["images", "labels"]) -> str:
+        """Return a digest that changes when the description or a file of this part does.
+
+        Input files enter by relative name, size and time of change, not by content: a scene of
+        many gigabytes is compared in no time.
+
+        Args:
+            part: The modalities, or the labels with their split; each part has its own digest, so
+                that new labels leave alone what only the images decide.
+        """
+        spec = self.spec
+        if part == "images":
+            described, paths = repr((spec.modalities, spec.tiles)), spec.image_files()
+        else:
+            described, paths = repr((spec.labels, spec.split)), spec.label_files()
+        digest = hashlib.sha256(described.encode())
+        for path in paths:
+            status = path.stat()
+            line = f"\n{spec.display(path)} {status.st_size} {status.st_mtime_ns}"
+            digest.update(line.encode())
+        return digest.hexdigest()
+
+    def _part(self, which: Part) -> Labels:
+        if which not in ("train", "test"):
+            raise ValueError(f"which is {which!r}; it must be train or test")
+        train, test = self._both()
+        return train if which == "train" else test
+
+    def _both(self) -> tuple[Labels, Labels]:
+        if self._labels is None:
+            raise SceneError(
+                f"{self.spec.path.name} has no labels, and this step needs them: add"
+                " 'labels: {train: ..., test: ..., classes: {1: ..., 2: ...}}'."
+            )
+        return self._labels
+
+    def _open_tile(self, number: int, name: str) -> Tile:
+        sources = []
+        for modality in self.modalities:
+            path = self.spec.file(modality.path, name)
+            sources.append(open_source(path, modality.key, modality.nodata))
+        for source in sources[1:]:
+            self._check_grid(sources[0], source, "modalities")
+        placed = [source for source in sources if source.transform is not None]
+        for source in placed[1:]:
+            self._check_place(placed[0], source)
+
+        def labels() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+            train, test = self._both()
+            return train[number], test[number]
+
+        return Tile(name, tuple(sources), labels)
+
+    def _check_bands(self) -> None:
+        for index, modality in enumerate(self.modalities):
+            first = self.tiles[0].sources[index]
+            for tile in self.tiles[1:]:
+                source = tile.sources[index]
+                if source.bands != first.bands:
+                    raise SceneError(
+                        f"{self._named(source)} has {source.bands} bands, {self._named(first)} has"
+                        f" {first.bands}. All tiles of modality {modality.name} share their bands:"
+                        " correct the file, or leave the tile out."
+                    )
+
+    def _check_grid(self, first: RasterSource, other: RasterSource, what: str) -> None:
+        ours, theirs = self._named(first), self._named(other)
+        rule = f"All {what} share one grid"
+        if (first.height, first.width) == (other.width, other.height) and (
+            first.height != first.width and isinstance(other, MatSource)
+        ):
+            raise SceneError(
+                f"{theirs} is {other.height} × {other.width} (rows × columns), {ours} is"
+                f" {first.height} × {first.width}. {rule}: {theirs} looks transposed, save it with"
+                " rows and columns exchanged."
+            )
+        for side, mine, its in (
+            ("columns wide", first.width, other.width),
+            ("rows high", first.height, other.height),
+        ):
+            if mine != its:
+                unit = side.split()[0][:-1] + ("s" if abs(its - mine) > 1 else "")
+                raise SceneError(
+                    f"{theirs} is {its} {side}, {ours} is {mine}. {rule}: resample one of them, or"
+                    f" crop the extra {unit}."
+                )
+
+    def _check_place(self, first: RasterSource, other: RasterSource) -> None:
+        ours, theirs = self._named(first), self._named(other)
+        if first.crs is not None and other.crs is not None and first.crs != other.crs:
+            raise SceneError(
+                f"{theirs} is in {_short(other.crs)}, {ours} in {_short(first.crs)}. All rasters of"
+                " a tile share one grid: reproject one of them onto the other's grid."
+            )
+        if first.transform is None or other.transform is None:
+            return
+        shift = _largest_shift(first.transform, other.transform, first.height, first.width)
+        if shift > 0.01:
+            raise SceneError(
+                f"{theirs} lies up to {shift:.2f} pixels away from {ours} by their coordinates. All"
+                " rasters of a tile share one grid: resample one of them onto the other's grid."
+            )
+
+    def _named(self, source: RasterSource) -> str:
+        return self.spec.display(source.path)
+
+    def _load_labels(self) -> tuple[Labels, Labels]:
+        labels = self.spec.labels
+        if labels is None:
+            return [], []
+        read = {
+            which: [self._read_labels(tile, template, key) for tile in self.tiles]
+            for which, template, key in labels.files()
+        }
+        if self.spec.split.kind == "given":
+            train = read["train"]
+            test = read.get("test", [np.full_like(tile, UNLABELLED) for tile in train])
+            self._check_disjoint(train, test)
+        else:
+            train, test = split_labels(self._merged(list(read.values())), self.spec.split)
+        self._check_classes(train, test)
+        return train, test
+
+    def _read_labels(self, tile: Tile, template: str, key: str | None) -> NDArray[np.int16]:
+        source = open_labels(self.spec.file(template, tile.name), key)
+        self._check_grid(tile.sources[0], source, "modalities and labels")
+        if source.transform is not None:
+            for other in tile.sources:
+                if other.transform is not None:
+                    self._check_place(other, source)
+        return to_indices(read_codes(source), self.class_codes, self._named(source))
+
+    def _check_disjoint(self, train: Labels, test: Labels) -> None:
+        shared = [(a >= 0) & (b >= 0) for a, b in zip(train, test, strict=True)]
+        count = sum(int(mask.sum()) for mask in shared)
+        if count:
+            tile = next(t.name for t, mask in zip(self.tiles, shared, strict=True) if mask.any())
+            where = f", the first in tile {tile}" if len(self.tiles) > 1 else ""
+            raise SceneError(
+                f"{count:,} pixels are labelled for training and for testing{where}. Accuracy is"
+                " measured on pixels that were not trained on: set them to 0 in one of the two"
+                " label files, or let 'split: {random: 20 per class}' or 'split: {blocks: {size:"
+                " 32, guard: 8}}' divide all labels."
+            )
+
+    def _merged(self, parts: list[Labels]) -> Labels:
+        merged = [tile.copy() for tile in parts[0]]
+        for part in parts[1:]:
+            for tile, ours, more in zip(self.tiles, merged, part, strict=True):
+                differ = (ours >= 0) & (more >= 0) & (ours != more)
+                if differ.any():
+                    raise SceneError(
+                        f"the two label files of tile {tile.name} disagree on {int(differ.sum()):,}"
+                        " pixels; a split of their union needs one class per pixel: correct one of"
+                        " them, or name a single file with 'all: ...'."
+                    )
+                np.copyto(ours, more, where=ours < 0)
+        return merged
+
+    def _check_classes(self, train: Labels, test: Labels) -> None:
+        trained = count_classes(train, len(self.class_codes))
+        tested = count_classes(test, len(self.class_codes))
+        if not trained.any():
+            raise SceneError(
+                f"{self.spec.path.name} has no training pixel: all of its training labels are 0 or"
+                " nodata; label some pixels of every class."
+            )
+        for code, name, ours, theirs in zip(
+            self.class_codes, self.class_names, trained, tested, strict=True
+        ):
+            if theirs and not ours:
+                raise SceneError(
+                    f"class {code} ({name}) has {theirs:,} test pixels and no training pixel; what"
+                    " is tested must be trained: label some for training, set them to 0 in the test"
+                    " labels, or use another split."
+                )
+            if not ours and not theirs:
+                logger.warning("Class %d (%s) has no labelled pixel.", code, name)
+
+
+def palette(number: int) -> tuple[str, ...]:
+    """Return as many colours (#rrggbb), the first fifteen chosen for colour-blind readers."""
+    more = []
+    for index in range(number - len(_PALETTE)):
+        # Steps of the golden angle keep any number of hues apart.
+        red, green, blue = colorsys.hls_to_rgb(
+            0.618034 * index % 1.0, 0.35 + 0.15 * (index % 3), 0.6
+        )
+        more.append(f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}")
+    return (*_PALETTE[:number], *more)
+
+
+def _short(crs: Any) -> str:  # noqa: ANN401
+    """Name of a coordinate reference system, cut where it is spelled out at length."""
+    return str(crs.to_string())[:60]
+
+
+def _apply(transform: Affine, col: float, row: float) -> tuple[float, float]:
+    """Transform a position; written out because affine's operator differs between versions."""
+    return (
+        transform.a * col + transform.b * row + transform.c,
+        transform.d * col + transform.e * row + transform.f,
+    )
+
+
+def _largest_shift(first: Affine, other: Affine, height: int, width: int) -> float:
+    """Largest distance, in pixels, of a corner of the two grids."""
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    shifts = []
+    for corner in corners:
+        col, row = _apply(~first, *_apply(other, *corner))
+        shifts.append(max(abs(col - corner[0]), abs(row - corner[1])))
+    return float(max(shifts))

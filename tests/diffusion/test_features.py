@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf import config
+from bdgf.diffusion.features import FeatureExtractor, Projection, adopt, extract
+from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.store import FeatureStore
+from bdgf.errors import SceneError
+from bdgf.progress import Silent
+from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.prepared import PreparedScene
+
+
+def extractor(
+    prepared: PreparedScene, settings: config.Settings, **features: object
+) -> FeatureExtractor:
+    denoiser = build_denoiser(settings.diffusion, prepared.layout, 0)
+    reading = config.FeatureSettings(**features)  # type: ignore[arg-type]
+    return FeatureExtractor(denoiser, prepared, reading, settings.diffusion, 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("noised", [False, True])
+@pytest.mark.parametrize("side", [7, 16, 30])
+def test_any_tiling_gives_the_features_of_the_whole_scene(
+    prepared: PreparedScene, tiny_settings: config.Settings, side: int, noised: bool
+) -> None:
+    reader = extractor(prepared, tiny_settings, noised=noised, timesteps=(10, 200))
+    height, width = prepared.shape(0)
+    whole = reader.levels(0, Window(0, 0, height, width))
+    for window in windows_of(height, width, side):
+        for part, level in zip(reader.levels(0, window), whole, strict=True):
+            expected = level[(slice(None), *window.slices)]
+            assert (part - expected).norm() <= 1e-6 * expected.norm()
+
+
+def test_container_holds_unwhitened_components(
+    prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    extract(extractor(prepared, tiny_settings, components=3), tmp_path, {"seed": 0}, Silent())
+    shape = prepared.shape(0)
+    store = FeatureStore(tmp_path, [prepared.scene.tiles[0].name], [shape])
+    assert store.level_channels == (3, 3, 3)
+    assert store.arrays[0].dtype == np.float16
+    assert isinstance(store.arrays[0], np.memmap)
+    values = store.window(0, Window(0, 0, *shape))
+    deviation = values[:, prepared.valid(0)].std(1)
+    for level in store.levels:
+        spread = deviation[level]
+        assert spread[0] == pytest.approx(1.0, abs=0.15)
+        assert (np.diff(spread) <= 0.05).all(), "components come in the order of their spread"
+    index = json.loads((tmp_path / "features.json").read_text())
+    assert index["origin"]["seed"] == 0
+    assert all(0 < share <= 1 for share in index["origin"]["explained_variance"])
+
+
+def test_projection_keeps_all_variance_of_low_rank_data() -> None:
+    generator = np.random.default_rng(0)
+    data = (generator.normal(size=(500, 2)) @ generator.normal(size=(2, 6))).astype(np.float32)
+    projection = Projection(data, 2)
+    assert projection.explained == pytest.approx(1.0)
+    projected = projection.apply(data.T.reshape(6, 20, 25)).reshape(2, -1)
+    assert projected[0].std(ddof=1) == pytest.approx(1.0, abs=1e-3)
+    assert abs(np.corrcoef(projected)[0, 1]) < 1e-3
+
+
+def test_features_from_elsewhere(
+    prepared: PreparedScene, tmp_path: Path, tiny_settings: config.Settings
+) -> None:
+    shape = prepared.shape(0)
+    array = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    np.save(tmp_path / "elsewhere.npy", array)
+    folder = tmp_path / "features"
+    adopt(prepared, "elsewhere.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+    store = FeatureStore(folder, [prepared.scene.tiles[0].name], [shape])
+    assert store.level_channels == (4, 4, 4)
+    assert store.channels == 4
+    np.save(tmp_path / "wrong.npy", array[:, 1:])
+    with pytest.raises(SceneError, match=r"wrong\.npy has shape .* on the scene's grid"):
+        adopt(prepared, "wrong.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+    array[0, 0, 0] = np.nan
+    np.save(tmp_path / "nan.npy", array)
+    with pytest.raises(SceneError, match="not finite"):
+        adopt(prepared, "nan.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+    with pytest.raises(SceneError, match="cannot be read"):
+        adopt(prepared, "absent.npy", tmp_path, folder, tiny_settings.features, 0, Silent())

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdgf.diffusion.store import FeatureStore, tile_file, write_index, write_tile
+from bdgf.errors import RunFolderError
+from bdgf.scene.layout import Window
+
+
+def test_windows_are_mirrored_or_zero_beyond_the_edge(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
+    write_tile(tmp_path, "a", array)
+    write_index(tmp_path, [[0], [1], [0, 1]], {})
+    store = FeatureStore(tmp_path, ["a"], [(3, 4)])
+    assert store.level_channels == (1, 1, 2)
+    window = Window(-2, -1, 7, 8)
+    mirrored = np.pad(array.astype(np.float32), ((0, 0), (2, 2), (1, 3)), mode="reflect")
+    np.testing.assert_array_equal(store.window(0, window, "reflect"), mirrored)
+    filled = np.pad(array.astype(np.float32), ((0, 0), (2, 2), (1, 3)))
+    np.testing.assert_array_equal(store.window(0, window, "missing"), filled)
+
+
+def test_no_folder_stands_for_no_guidance() -> None:
+    store = FeatureStore(None, ["a"], [(3, 4)])
+    assert store.level_channels == (0, 0, 0)
+    assert store.window(0, Window(0, 0, 2, 2)).shape == (0, 2, 2)
+
+
+def test_tile_names_become_safe_and_distinct_files() -> None:
+    names = ["a", "a/b", "a_b", "../a", ".", "ä"]
+    files = [tile_file(name) for name in names]
+    assert len(set(files)) == len(names)
+    assert not any("/" in file for file in files)
+    assert files[0] == "a.npy"
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"features\.json cannot be read"):
+        FeatureStore(tmp_path, ["a"], [(3, 4)])
+    write_index(tmp_path, [[0], [0], [0]], {})
+    with pytest.raises(RunFolderError, match=r"a\.npy cannot be read"):
+        FeatureStore(tmp_path, ["a"], [(3, 4)])
+    write_tile(tmp_path, "a", np.zeros((1, 3, 5), dtype=np.float16))
+    with pytest.raises(RunFolderError, match="has shape"):
+        FeatureStore(tmp_path, ["a"], [(3, 4)])
+    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        FeatureStore(tmp_path, ["a"], [(3, 4)])

@@ -1,0 +1,141 @@
+"""The scene file: every field is checked, and messages name the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from bdgf.errors import SceneError
+from bdgf.scene.description import load_scene_file
+
+MINIMAL = "name: a\nmodalities:\n  hsi: {path: hsi.tif, role: spectral}\n"
+LABELS = "labels: {train: t.tif, test: u.tif, classes: {1: water, 2: forest}}\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    for name in ("hsi.tif", "t.tif", "u.tif"):
+        (tmp_path / name).touch()
+
+    def load(text):
+        path = tmp_path / "scene.yaml"
+        path.write_text(text)
+        return load_scene_file(path)
+
+    return load
+
+
+def test_minimal_scene_is_one_tile_named_after_the_scene(load, tmp_path):
+    spec = load(MINIMAL)
+    assert (spec.name, spec.tiles, spec.labels) == ("a", ("a",), None)
+    assert spec.modalities[0].units == "auto"
+    assert spec.files() == [tmp_path / "hsi.tif"]
+
+
+def test_folder_stands_for_its_scene_file(load, tmp_path):
+    load(MINIMAL)
+    assert load_scene_file(tmp_path).name == "a"
+
+
+def test_every_field_arrives(load):
+    spec = load(
+        "name: a\nmodalities:\n"
+        "  hsi: {path: hsi.tif, role: spectral, nodata: -9999, units: none}\n"
+        "labels:\n  train: t.tif\n  test: u.tif\n  key: k\n  test_key: l\n"
+        "  classes: {2: forest, 1: water}\n  colors: {1: '#0000ff'}\n"
+    )
+    modality = spec.modalities[0]
+    assert (modality.nodata, modality.units, modality.role) == (-9999.0, "none", "spectral")
+    assert spec.labels.files() == [("train", "t.tif", "k"), ("test", "u.tif", "l")]
+    assert list(spec.labels.classes) == [1, 2]
+    assert spec.labels.colors == {1: "#0000ff"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("given", ("given", 20, 0)),
+        ("{random: 12 per class}", ("random", 12, 0)),
+        ("{random: 12}", ("random", 12, 0)),
+        ("{random: {per_class: 5, seed: 3}}", ("random", 5, 3)),
+    ],
+)
+def test_split_forms(load, text, expected):
+    split = load(MINIMAL + LABELS + f"split: {text}\n").split
+    assert (split.kind, split.per_class, split.seed) == expected
+
+
+def test_blocks_split(load):
+    split = load(MINIMAL + LABELS + "split: {blocks: {size: 16, guard: 4, train_share: 0.3}}").split
+    assert (split.kind, split.size, split.guard, split.train_share) == ("blocks", 16, 4, 0.3)
+
+
+def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
+    for name in ("plot_2", "plot_1", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}_hsi.tif").touch()
+    path = tmp_path / "scene.yaml"
+    path.write_text(
+        "name: a\ntiles: plot_*\n"
+        "modalities: {hsi: {path: '{tile}/{tile}_hsi.tif', role: spectral}}\n"
+    )
+    assert load_scene_file(path).tiles == ("plot_1", "plot_2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modalities: {hsi: {path: hsi.tif, role: spectral}}", "has no name"),
+        ("name: a\n", "modalities of scene.yaml is empty"),
+        ("name: a\nmodalities: {}\n", "at least one modality"),
+        ("- a\n- b\n", "must be a mapping"),
+        (MINIMAL.replace("name: a", "name: 2013"), "must be a text: quote it"),
+        (MINIMAL + "modality: {}\n", "did you mean modalities"),
+        (MINIMAL.replace("role", "rolle"), "did you mean role"),
+        (MINIMAL.replace("spectral", "optical"), "must be one of spectral, auxiliary"),
+        (MINIMAL.replace(", role: spectral", ""), "role of modality hsi of scene.yaml is empty"),
+        (MINIMAL.replace("}", ", nodata: none}"), "nodata of modality hsi"),
+        (MINIMAL.replace("}", ", units: dB}"), "one of auto, linear, db, none"),
+        (MINIMAL + "  hsi: {path: hsi.tif, role: spectral}\n", "'hsi' a second time"),
+        (MINIMAL.replace("hsi.tif", "gone.tif"), "gone.tif does not exist"),
+        (MINIMAL.replace("hsi.tif", "'{tile}.tif'"), "no tiles are listed"),
+        (MINIMAL.replace("hsi.tif", "'{name}.tif'"), r"has \{name\}"),
+        (MINIMAL + "tiles: [a, b]\n", "same for all 2 tiles"),
+        (MINIMAL + "tiles: [a, a]\n", "lists 'a' twice"),
+        (MINIMAL + "tiles: 'x*'\n", r"has no \{tile\}"),
+        (MINIMAL + "tiles: 'x/*'\n", "must be a list of names or a pattern"),
+        (MINIMAL + "tiles: [a/b]\n", "has no slash"),
+        (MINIMAL + "tiles: []\n", "must be a list of names or a pattern"),
+        (MINIMAL + "split: given\n", "has a split and no labels"),
+        (MINIMAL + LABELS.replace("{1:", "{0:"), "0, which means unlabelled"),
+        (MINIMAL + LABELS.replace("forest", "water"), "more than one class 'water'"),
+        (MINIMAL + LABELS.replace("2: forest", "2: no"), "put it in quotes"),
+        (MINIMAL + LABELS.replace(", 2: forest", ""), "at least two"),
+        (MINIMAL + LABELS.replace("1: w", "x: w"), "codes are whole numbers"),
+        (MINIMAL + LABELS.replace("train: t.tif, ", ""), "name no train file"),
+        (MINIMAL + LABELS.replace("train: t.tif, test", "all"), "no split divides them"),
+        (MINIMAL + LABELS.replace("train", "all") + "split: {random: 5}\n", "all beside train"),
+        (MINIMAL + LABELS + "split: {random: some}\n", "random: 20 per class"),
+        (MINIMAL + LABELS + "split: {random: 0}\n", "must be at least 1"),
+        (MINIMAL + LABELS + "split: {kfold: 3}\n", "it must be given"),
+        (MINIMAL + LABELS + "split: {blocks: {sise: 3}}\n", "did you mean size"),
+        (MINIMAL + LABELS + "split: {blocks: {train_share: 2}}\n", "from 0.01 to 0.99"),
+        (MINIMAL + LABELS + "split: {blocks: {size: 2.5}}\n", "whole number"),
+    ],
+)
+def test_bad_field_is_named(load, text, message):
+    with pytest.raises(SceneError, match=message):
+        load(text)
+
+
+def test_missing_scene_file(tmp_path):
+    with pytest.raises(SceneError, match=r"none\.yaml does not exist"):
+        load_scene_file(tmp_path / "none.yaml")
+
+
+def test_pattern_without_a_match(tmp_path):
+    path = tmp_path / "scene.yaml"
+    path.write_text(
+        "name: a\ntiles: 'x*'\nmodalities: {hsi: {path: '{tile}.tif', role: spectral}}\n"
+    )
+    with pytest.raises(SceneError, match=r"no file fits x\*\.tif"):
+        load_scene_file(path)

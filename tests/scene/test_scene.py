@@ -1,0 +1,231 @@
+"""A scene checks that its files fit together, and says what does not."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pytest
+import scipy.io
+from affine import Affine
+
+from bdgf.errors import SceneError
+from bdgf.scene.layout import Window
+from bdgf.scene.scene import Scene, palette
+
+RNG = np.random.default_rng(0)
+CUBE = RNG.normal(size=(5, 12, 17)).astype(np.float32)
+SAR = RNG.normal(size=(2, 12, 17)).astype(np.float32)
+
+
+def some_labels():
+    train, test = np.zeros((12, 17), int), np.zeros((12, 17), int)
+    train[2, :3], train[5, 4] = 1, 2
+    test[7, :6], test[8, 4:9] = 1, 2
+    return train, test
+
+
+def test_scene_of_one_tile(write_scene):
+    train, test = some_labels()
+    scene = Scene.open(write_scene({"hsi": CUBE, "sar": SAR}, train, test))
+    tile = scene.tiles[0]
+    assert (scene.name, tile.name, tile.height, tile.width) == ("tiny", "tiny", 12, 17)
+    assert [m.name for m in scene.modalities] == ["hsi", "sar"]
+    assert scene.class_codes == (1, 2)
+    assert scene.class_names == ("water", "forest")
+    values, valid = tile.read(1, Window(3, 4, 5, 6))
+    np.testing.assert_array_equal(values, SAR[:, 3:8, 4:10])
+    assert valid.all()
+    np.testing.assert_array_equal(tile.train, train - 1)
+    np.testing.assert_array_equal(tile.test, test - 1)
+    assert tile.train.dtype == np.int16
+
+
+def test_positions_and_labels_share_their_order(write_scene):
+    scene = Scene.open(write_scene({"hsi": CUBE}, *some_labels()))
+    for which in ("train", "test"):
+        positions, labels = scene.positions(which), scene.labels_at(which)
+        assert positions.dtype == np.int64
+        part = getattr(scene.tiles[0], which)
+        np.testing.assert_array_equal(part[positions[:, 1], positions[:, 2]], labels)
+        order = np.lexsort(positions.T[::-1])
+        np.testing.assert_array_equal(order, np.arange(len(order)))
+    assert len(scene.positions("train")) == 4
+
+
+def test_tiles_of_different_sizes(tmp_path, write_tif):
+    for name, (height, width) in {"a": (8, 9), "b": (5, 13)}.items():
+        write_tif(f"{name}/hsi.tif", RNG.normal(size=(3, height, width)))
+        codes = np.zeros((height, width), np.uint8)
+        codes[1, :2], codes[2, 3] = (1, 2), 1 if name == "a" else 2
+        write_tif(f"{name}/gt.tif", codes)
+    (tmp_path / "scene.yaml").write_text(
+        "name: two\ntiles: [b, a]\nmodalities: {hsi: {path: '{tile}/hsi.tif', role: spectral}}\n"
+        "labels: {all: '{tile}/gt.tif', classes: {1: x, 2: y}}\nsplit: {random: 2}\n"
+    )
+    scene = Scene.open(tmp_path)
+    assert [(t.name, t.height, t.width) for t in scene.tiles] == [("b", 5, 13), ("a", 8, 9)]
+    assert len(scene.positions("train")) == 2  # half of three labels of each class
+    assert len(scene.positions("test")) == 4
+    assert set(scene.positions("test")[:, 0]) | set(scene.positions("train")[:, 0]) == {0, 1}
+
+
+def test_split_of_train_and_test_merged(write_scene):
+    changes = {"split": {"random": 3}}
+    scene = Scene.open(write_scene({"hsi": CUBE}, *some_labels(), changes=changes))
+    assert np.bincount(scene.labels_at("train")).tolist() == [3, 3]
+    assert len(scene.labels_at("train")) + len(scene.labels_at("test")) == 15
+
+
+def test_scene_without_labels_opens_and_says_what_needs_them(write_scene):
+    scene = Scene.open(write_scene({"hsi": CUBE}))
+    assert not scene.has_labels
+    assert scene.class_codes == ()
+    for need in (lambda: scene.tiles[0].train, lambda: scene.positions("test")):
+        with pytest.raises(SceneError, match="has no labels"):
+            need()
+
+
+def test_coordinates_are_those_of_the_files(write_scene):
+    transform = Affine(10, 0, 5e5, 0, -10, 5e6)
+    place = {"crs": "EPSG:32632", "transform": transform}
+    scene = Scene.open(write_scene({"hsi": CUBE}, *some_labels(), georeferenced=place))
+    assert scene.tiles[0].transform == transform
+    assert scene.tiles[0].crs.to_epsg() == 32632
+
+
+def test_colors_given_and_default(write_scene):
+    train, test = some_labels()
+    classes = {"train": "train.tif", "test": "test.tif", "classes": {1: "a", 2: "b"}}
+    changes = {"labels": {**classes, "colors": {2: "#123456"}}}
+    scene = Scene.open(write_scene({"hsi": CUBE}, train, test, changes=changes))
+    assert scene.class_colors == (palette(1)[0], "#123456")
+    assert len(set(palette(40))) == 40
+    assert palette(40)[:5] == palette(5)
+
+
+def test_signature_changes_with_any_input(write_scene, tmp_path):
+    path = write_scene({"hsi": CUBE, "sar": SAR}, *some_labels())
+    first = Scene.open(path).signature()
+    assert Scene.open(path).signature() == first
+    seen = {first}
+    for name in ("sar.tif", "train.tif"):
+        os.utime(tmp_path / name, ns=(1, 1))
+        seen.add(Scene.open(path).signature())
+    path.write_text(path.read_text() + "# a note\n")
+    seen.add(Scene.open(path).signature())
+    assert len(seen) == 4
+
+
+def test_sizes_that_differ_name_both_files(write_scene):
+    path = write_scene({"hsi": CUBE, "lidar": SAR[:, :, :-1]})
+    message = r"lidar\.tif is 16 columns wide, hsi\.tif is 17\. All modalities share one grid"
+    with pytest.raises(SceneError, match=message):
+        Scene.open(path)
+
+
+def test_transposed_mat_is_recognised(write_scene, tmp_path):
+    path = write_scene({"hsi": CUBE, "sar": SAR})
+    scipy.io.savemat(tmp_path / "sar.mat", {"sar": SAR.transpose(2, 1, 0)})
+    path.write_text(path.read_text().replace("sar.tif", "sar.mat"))
+    with pytest.raises(SceneError, match=r"sar\.mat looks transposed"):
+        Scene.open(path)
+
+
+@pytest.mark.parametrize("which", ["sar", "test"])
+def test_shifted_or_reprojected_grids(write_scene, write_tif, which):
+    train, test = some_labels()
+    place = {"crs": "EPSG:32632", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+    path = write_scene({"hsi": CUBE, "sar": SAR}, train, test, georeferenced=place)
+    values = {"sar": SAR, "test": test.astype(np.uint8)}[which]
+    nearly = {**place, "transform": Affine(10, 0, 5e5 + 0.05, 0, -10, 5e6)}
+    write_tif(f"{which}.tif", values, **nearly)
+    Scene.open(path)
+    shifted = {**place, "transform": Affine(10, 0, 5e5 + 5, 0, -10, 5e6)}
+    write_tif(f"{which}.tif", values, **shifted)
+    with pytest.raises(SceneError, match=rf"{which}\.tif lies up to 0\.50 pixels away from hsi"):
+        Scene.open(path)
+    write_tif(f"{which}.tif", values, **{**place, "crs": "EPSG:32633"})
+    with pytest.raises(SceneError, match=rf"{which}\.tif is in EPSG:32633, hsi\.tif in EPSG:32632"):
+        Scene.open(path)
+
+
+def test_label_raster_of_another_size(write_scene, write_tif):
+    path = write_scene({"hsi": CUBE}, *some_labels())
+    write_tif("test.tif", np.zeros((13, 17), np.uint8))
+    with pytest.raises(SceneError, match=r"test\.tif is 13 rows high, hsi\.tif is 12"):
+        Scene.open(path)
+
+
+def test_overlap_of_train_and_test_is_counted(write_scene):
+    train, test = some_labels()
+    test[2, :2] = 1
+    with pytest.raises(SceneError, match=r"2 pixels are labelled for training and for testing"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_class_in_test_but_not_in_train(write_scene):
+    train, test = some_labels()
+    train[train == 2] = 0
+    with pytest.raises(SceneError, match=r"class 2 \(forest\) has 5 test pixels and no training"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_code_without_a_class(write_scene):
+    train, test = some_labels()
+    test[0, :3] = 9
+    with pytest.raises(SceneError, match=r"test\.tif has code 9 on 3 pixels"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_no_training_pixel_at_all(write_scene):
+    nothing = np.zeros((12, 17), int)
+    with pytest.raises(SceneError, match="no training pixel"):
+        Scene.open(write_scene({"hsi": CUBE}, nothing, nothing))
+
+
+def test_labels_that_disagree_cannot_be_merged(write_scene):
+    train, test = some_labels()
+    test[2, 0] = 2
+    with pytest.raises(SceneError, match="disagree on 1 pixels"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test, changes={"split": {"random": 2}}))
+
+
+def test_class_without_a_pixel_is_warned_of(write_scene, caplog):
+    train, test = some_labels()
+    labels = {"train": "train.tif", "test": "test.tif", "classes": {1: "a", 2: "b", 3: "moor"}}
+    with caplog.at_level(logging.WARNING):
+        scene = Scene.open(write_scene({"hsi": CUBE}, train, test, changes={"labels": labels}))
+    assert "Class 3 (moor) has no labelled pixel" in caplog.text
+    assert len(scene.class_codes) == 3
+
+
+def test_tiles_with_different_bands(tmp_path, write_tif):
+    write_tif("a.tif", np.ones((3, 4, 4)))
+    write_tif("b.tif", np.ones((2, 4, 4)))
+    (tmp_path / "scene.yaml").write_text(
+        "name: two\ntiles: [a, b]\nmodalities: {hsi: {path: '{tile}.tif', role: spectral}}\n"
+    )
+    with pytest.raises(SceneError, match=r"b\.tif has 2 bands, a\.tif has 3"):
+        Scene.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [
+        ("spain_s1s2", 200, 216_424),
+        ("idtrees", 10_579, 9_411),
+        ("augsburg_like", 761, 77_533),
+    ],
+)
+def test_real_scenes_have_their_published_label_counts(shared_data, name, train, test):
+    scene = Scene.open(shared_data / name)
+    assert len(scene.positions("train")) == train
+    assert len(scene.labels_at("test")) == test
+
+
+def test_real_coordinates(shared_data):
+    scene = Scene.open(shared_data / "idtrees")
+    assert len(scene.tiles) > 80
+    assert {tile.crs.to_epsg() for tile in scene.tiles} == {32617}

@@ -1,0 +1,121 @@
+"""Splits are disjoint, seeded and keep their promises; the leak is measured exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bdgf.errors import SceneError
+from bdgf.scene.description import SplitSpec
+from bdgf.scene.scene import Scene
+from bdgf.scene.splits import leakage, split_labels
+
+
+def parcels(seed, height=96, width=120, classes=4, side=12):
+    """Labels in square parcels with gaps between them."""
+    rng = np.random.default_rng(seed)
+    rows, cols = -(-height // side), -(-width // side)
+    codes = rng.integers(-1, classes, size=(rows, cols)).repeat(side, 0).repeat(side, 1)
+    return codes[:height, :width].astype(np.int16)
+
+
+TILES = [parcels(0), parcels(1, 41, 77), np.full((20, 20), -1, dtype=np.int16)]
+
+
+@pytest.mark.parametrize("spec", [SplitSpec("random", per_class=30), SplitSpec("blocks", size=16)])
+def test_parts_are_disjoint_and_keep_their_class(spec):
+    train, test = split_labels(TILES, spec)
+    for whole, ours, theirs in zip(TILES, train, test, strict=True):
+        assert ours.shape == theirs.shape == whole.shape
+        assert not ((ours >= 0) & (theirs >= 0)).any()
+        for part in (ours, theirs):
+            np.testing.assert_array_equal(part[part >= 0], whole[part >= 0])
+
+
+@pytest.mark.parametrize("kind", ["random", "blocks"])
+def test_seed_decides(kind):
+    first, again, other = (
+        split_labels(TILES, SplitSpec(kind, size=16, seed=seed))[0] for seed in (3, 3, 4)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_random_split_counts_over_all_tiles():
+    train, test = split_labels(TILES, SplitSpec("random", per_class=25))
+    labelled = sum((tile >= 0).sum() for tile in TILES)
+    for index in range(4):
+        assert sum((tile == index).sum() for tile in train) == 25
+    assert sum((tile >= 0).sum() for tile in [*train, *test]) == labelled
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [(1, 1), (2, 1), (3, 1), (9, 4), (100, 20)])
+def test_random_split_leaves_half_of_a_small_class(pixels, expected):
+    tile = np.full((10, 20), -1, dtype=np.int16)
+    tile.ravel()[:pixels] = 0
+    train, _ = split_labels([tile], SplitSpec("random", per_class=20))
+    assert (train[0] == 0).sum() == expected
+
+
+@pytest.mark.parametrize("guard", [0, 5, 8])
+def test_blocks_are_whole_and_test_keeps_the_guard_distance(guard):
+    size = 16
+    train, test = split_labels(TILES, SplitSpec("blocks", size=size, guard=guard))
+    for whole, ours, theirs in zip(TILES, train, test, strict=True):
+        for row in range(0, whole.shape[0], size):
+            for col in range(0, whole.shape[1], size):
+                part = (slice(row, row + size), slice(col, col + size))
+                taken = (ours[part] >= 0).sum()
+                assert taken in (0, (whole[part] >= 0).sum())
+        ours_at, theirs_at = np.argwhere(ours >= 0), np.argwhere(theirs >= 0)
+        if len(ours_at) and len(theirs_at):
+            steps = np.abs(theirs_at[:, None].astype(np.int16) - ours_at[None]).max(axis=2)
+            assert steps.min() > guard
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_blocks_put_every_class_in_training_and_spread_ones_in_test(seed, share):
+    spec = SplitSpec("blocks", size=8, guard=0, train_share=share, seed=seed)
+    tiles = [tile.copy() for tile in TILES]
+    tiles[2][3, 3] = 4  # a class of a single pixel
+    train, test = split_labels(tiles, spec)
+    assert {int(i) for tile in train for i in np.unique(tile)} >= {0, 1, 2, 3, 4}
+    assert {int(i) for tile in test for i in np.unique(tile)} >= {0, 1, 2, 3}
+
+
+def test_blocks_reach_the_share_of_labels():
+    train, _ = split_labels(TILES, SplitSpec("blocks", size=8, guard=0, train_share=0.3))
+    labelled = sum((tile >= 0).sum() for tile in TILES)
+    share = sum((tile >= 0).sum() for tile in train) / labelled
+    assert 0.28 < share <= 0.3
+
+
+def test_split_without_labels():
+    with pytest.raises(SceneError, match="no labelled pixel"):
+        split_labels([TILES[2]], SplitSpec("random"))
+
+
+@pytest.mark.parametrize("side", [3, 5, 11])
+def test_leak_equals_a_search_over_all_pairs(write_scene, side):
+    rng = np.random.default_rng(side)
+    codes = np.where(rng.random((30, 37)) < 0.02, 1, 0)
+    codes[0, 0] = 2
+    later = np.where((rng.random((30, 37)) < 0.3) & (codes == 0), 1, 0)
+    path = write_scene({"hsi": rng.normal(size=(2, 30, 37))}, codes, later)
+    scene = Scene.open(path)
+    leak = leakage(scene, side)
+    ours = scene.positions("train")[:, 1:]
+    theirs = scene.positions("test")[:, 1:]
+    near = (np.abs(theirs[:, None] - ours[None]).max(axis=2) <= side // 2).any(axis=1)
+    assert 0 < near.mean() < 1
+    assert leak.test_pixels == len(theirs)
+    assert leak.inside == pytest.approx(near.mean())
+    np.testing.assert_array_equal(leak.far[0][theirs[:, 0], theirs[:, 1]], ~near)
+    assert leak.far[0].sum() == (~near).sum()
+
+
+def test_leak_of_the_official_augsburg_split(shared_data):
+    leak = leakage(Scene.open(shared_data / "augsburg_like"), 11)
+    assert leak.test_pixels == 77_533
+    assert leak.inside == pytest.approx(0.14, abs=0.005)

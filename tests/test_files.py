@@ -1,0 +1,65 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from bdgf.errors import RunFolderError
+from bdgf.files import atomic_path, atomic_write_bytes, atomic_write_text
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    atomic_write_text(path, "größe\n")
+    atomic_write_bytes(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic_path(path) as part:
+        part.write_text("half")
+        assert part.suffix == ".json"
+        assert path.read_text() == "old"
+        raise KeyError("stopped")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_file_has_the_usual_rights(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    atomic_write_bytes(tmp_path / "ours", b"")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(RunFolderError, match=r"run/map\.tif cannot be written .*choose another"):
+        atomic_write_text(tmp_path / "run" / "map.tif", "")
+
+
+def test_target_that_is_a_folder_is_kept(tmp_path):
+    (tmp_path / "map.tif").mkdir()
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        atomic_write_text(tmp_path / "map.tif", "")
+    assert os.listdir(tmp_path) == ["map.tif"]
+
+
+def test_full_disk_is_a_run_folder_error(tmp_path):
+    with (
+        pytest.raises(RunFolderError, match="No space"),
+        atomic_path(tmp_path / "a.bin"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_os_errors_keep_their_type(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.bin"):
+        (tmp_path / "missing").read_bytes()
