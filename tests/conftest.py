@@ -24,6 +24,7 @@ TINY = {
     "training.batch": 16,
     "training.checkpoint_every": 3,
     "training.folds": 2,
+    "training.fold_steps": 1.0,
     "network.width": 16,
     "network.window": 7,
     "network.state": 4,

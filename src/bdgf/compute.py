@@ -20,12 +20,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 Precision = Literal["32-true", "bf16-mixed"]
 
-PROBE_GAIN = 2.0
-"""bf16 is used only where it is at least this much faster.
-
-Processors with matrix units for bf16 gain 2.2 times and more, others 1.5 at most or lose, so the
-choice does not flip from run to run with the noise of the clock.
-"""
+PROBE_GAIN = 1.5
+"""bf16 is used only where it is at least this much faster: the gain is real, not noise."""
 
 
 def set_threads(settings: ComputeSettings) -> None:
@@ -65,7 +61,9 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
     """Choose the precision of training.
 
     Args:
-        settings: What is asked for; ``auto`` times both.
+        settings: What is asked for; ``auto`` times both where the device has matrix units for bf16.
+            Without them the gain is small and may flip with the load of the machine, and the same
+            command must give the same map.
         work: Computes a scalar loss; it is run with and without bf16 autocast, with its backward.
 
     Returns:
@@ -74,6 +72,8 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
     if settings.precision != "auto":
         return "bf16-mixed" if settings.precision == "bf16" else "32-true"
     device = device_of(settings)
+    if not _has_bf16_units(device):
+        return "32-true"
     seconds = {False: math.inf, True: math.inf}
     for _ in range(4):
         for half in seconds:
@@ -87,3 +87,9 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
     faster = seconds[False] / seconds[True]
     logger.info("bf16 autocast runs at %.2f times the speed of float32", faster)
     return "bf16-mixed" if faster >= PROBE_GAIN else "32-true"
+
+
+def _has_bf16_units(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_amx_tile_supported())

@@ -105,17 +105,34 @@ def test_colors_given_and_default(write_scene):
     assert palette(40)[:5] == palette(5)
 
 
-def test_signature_changes_with_any_input(write_scene, tmp_path):
+def signatures(path):
+    scene = Scene.open(path)
+    return scene.signature("images"), scene.signature("labels")
+
+
+def test_signature_of_a_part_changes_with_its_inputs_alone(write_scene, tmp_path):
     path = write_scene({"hsi": CUBE, "sar": SAR}, *some_labels())
-    first = Scene.open(path).signature()
-    assert Scene.open(path).signature() == first
-    seen = {first}
-    for name in ("sar.tif", "train.tif"):
-        os.utime(tmp_path / name, ns=(1, 1))
-        seen.add(Scene.open(path).signature())
-    path.write_text(path.read_text() + "# a note\n")
-    seen.add(Scene.open(path).signature())
-    assert len(seen) == 4
+    images, labels = signatures(path)
+    assert signatures(path) == (images, labels)
+    os.utime(tmp_path / "sar.tif", ns=(1, 1))
+    touched, same = signatures(path)
+    assert (touched != images, same == labels) == (True, True)
+    os.utime(tmp_path / "train.tif", ns=(1, 1))
+    same, touched_labels = signatures(path)
+    assert (same == touched, touched_labels != labels) == (True, True)
+    path.write_text(path.read_text().replace("forest", "moor"))
+    same, renamed = signatures(path)
+    assert (same == touched, renamed != touched_labels) == (True, True)
+    path.write_text(path.read_text().replace("role: auxiliary", "role: spectral"))
+    changed, same = signatures(path)
+    assert (changed != touched, same == renamed) == (True, True)
+
+
+def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):
+    scene = Scene.open(write_scene({"hsi": CUBE}))
+    (tmp_path / "hsi.tif").unlink()
+    with pytest.raises(SceneError, match=r"hsi\.tif is gone"):
+        scene.signature("images")
 
 
 def test_sizes_that_differ_name_both_files(write_scene):

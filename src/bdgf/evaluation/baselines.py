@@ -17,7 +17,7 @@ from scipy.ndimage import uniform_filter1d
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bdgf.config import EvaluationSettings
 from bdgf.scene.layout import Window, reflect_index, windows_of
@@ -331,18 +331,15 @@ def _gaps(scene: Scene, positions: NDArray[np.int64], kind: Kind) -> Table:
 
 
 def _modality_table(scene: Scene, modality: int, positions: NDArray[np.int64], kind: Kind) -> Table:
-    table: Table | None = None
+    bands = scene.tiles[0].sources[modality].bands
+    table = np.empty((len(positions), bands if kind == "raw" else 2 * bands), dtype=np.float32)
     for index in np.unique(positions[:, 0]):
         tile = scene.tiles[int(index)]
-        rows_of_tile = np.flatnonzero(positions[:, 0] == index)
-        where = positions[rows_of_tile, 1:]
+        of_tile = np.flatnonzero(positions[:, 0] == index)
+        where = positions[of_tile, 1:]
         for window in windows_of(tile.height, tile.width, SIDE):
-            inside = (
-                (where[:, 0] >= window.row)
-                & (where[:, 0] < window.row + window.height)
-                & (where[:, 1] >= window.col)
-                & (where[:, 1] < window.col + window.width)
-            )
+            corner = np.array([window.row, window.col])
+            inside = ((where >= corner) & (where < corner + SIDE)).all(axis=1)
             if not inside.any():
                 continue
             pixels = where[inside]
@@ -354,12 +351,7 @@ def _modality_table(scene: Scene, modality: int, positions: NDArray[np.int64], k
                 found = np.where(valid, values, np.float32(np.nan))[:, row, col]
             else:
                 found = _neighbourhoods(tile, modality, wanted, row, col)
-            if table is None:
-                table = np.empty((len(positions), len(found)), dtype=np.float32)
-            table[rows_of_tile[inside]] = found.T
-    if table is None:
-        bands = scene.tiles[0].sources[modality].bands
-        table = np.empty((0, bands if kind == "raw" else 2 * bands), dtype=np.float32)
+            table[of_tile[inside]] = found.T
     return table
 
 
@@ -372,26 +364,28 @@ def _neighbourhoods(
     values, valid = tile.read(modality, there)
     rows = reflect_index(grown.row, grown.height, tile.height) - there.row
     cols = reflect_index(grown.col, grown.width, tile.width) - there.col
-    values, valid = values[:, rows][:, :, cols], valid[:, rows][:, :, cols]
-    count = valid.sum(axis=(1, 2))
-    # Centred first, because the difference of large squares has no digits left in float32.
-    centre = (values * valid).sum(axis=(1, 2), dtype=np.float64) / np.maximum(count, 1)
-    centred = np.where(valid, values - centre[:, None, None].astype(np.float32), np.float32(0))
-    share = _box(valid.astype(np.float32))[:, row, col]
-    enough = share > 0.5 / (2 * RADIUS + 1) ** 2
-    share = np.where(enough, share, np.float32(1))
-    mean = _box(centred)[:, row, col] / share
-    square = _box(centred**2)[:, row, col] / share
-    std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    found = np.concatenate([mean + centre[:, None], std])
-    return np.where(np.concatenate([enough, enough]), found, np.nan).astype(np.float32)
+    bands = len(values)
+    found = np.empty((2 * bands, len(row)), dtype=np.float32)
+    # Band by band in float64: the difference of two squares needs the digits.
+    for band in range(bands):
+        known = valid[band][rows][:, cols]
+        centre = float(values[band][valid[band]].mean(dtype=np.float64)) if known.any() else 0.0
+        centred = np.where(known, values[band][rows][:, cols].astype(np.float64) - centre, 0.0)
+        share = _box(known.astype(np.float64))[row, col]
+        enough = share > 0.5 / (2 * RADIUS + 1) ** 2
+        share = np.where(enough, share, np.nan)
+        mean = _box(centred)[row, col] / share
+        square = _box(centred**2)[row, col] / share
+        found[band] = mean + centre
+        found[bands + band] = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return found
 
 
-def _box(values: Table) -> Table:
-    """Return the mean of the 5 x 5 pixels around the pixels: (C, h - 4, w - 4)."""
+def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the 5 x 5 pixels around the pixels: (h - 4, w - 4)."""
     size = 2 * RADIUS + 1
-    summed = uniform_filter1d(uniform_filter1d(values, size, axis=1), size, axis=2)
-    inner: Table = summed[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
+    summed = uniform_filter1d(uniform_filter1d(values, size, axis=0), size, axis=1)
+    inner: NDArray[np.float64] = summed[RADIUS:-RADIUS, RADIUS:-RADIUS]
     return inner
 
 

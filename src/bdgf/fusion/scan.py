@@ -148,10 +148,10 @@ def _time_major(part: slice, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t[part].transpose(0, 1).contiguous() for t in tensors)
 
 
-def _buffers(like: Tensor, shape: tuple[int, int, int, int], count: int) -> list[Tensor]:
+def _buffers(like: Tensor, parts: list[slice], per_sample: int, count: int) -> list[Tensor]:
     """Room for the largest chunk, taken once: fresh pages cost more than the arithmetic."""
-    length, batch, states, width = shape
-    return [like.new_empty(length * batch * states * width) for _ in range(count)]
+    largest = max((part.stop - part.start for part in parts), default=0)
+    return [like.new_empty(largest * per_sample) for _ in range(count)]
 
 
 def _view(buffer: Tensor, length: int, batch: int, states: int, width: int) -> Tensor:
@@ -198,7 +198,7 @@ class _SelectiveScan(torch.autograd.Function):
         At2 = A.t().mul(_LOG2_E).contiguous()  # (N, D)
         y = torch.empty_like(x, memory_format=torch.contiguous_format)  # (B, L, D)
         parts = _chunks(x.shape[0], length * A.numel())
-        room = _buffers(x, (length, parts[0].stop, states, width), 2)
+        room = _buffers(x, parts, length * A.numel(), 2)
         for part in parts:
             x_, dt_, b_, c_ = _time_major(part, x, dt, B_, C_)  # (L, b, ·)
             decay, h = (_view(r, length, x_.shape[1], states, width) for r in room)
@@ -217,7 +217,7 @@ class _SelectiveScan(torch.autograd.Function):
         gB, gC = torch.empty_like(B_), torch.empty_like(C_)  # (B, L, N)
         gA, gD = torch.zeros_like(At), torch.zeros_like(D_)  # (N, D), (D,)
         parts = _chunks(x.shape[0], length * A.numel())
-        room = _buffers(x, (length, parts[0].stop, states, width), 3)
+        room = _buffers(x, parts, length * A.numel(), 3)
         for part in parts:
             x_, dt_, b_, c_, gy_ = _time_major(part, x, dt, B_, C_, gy)  # (L, b, ·)
             batch = x_.shape[1]

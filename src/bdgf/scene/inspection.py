@@ -167,7 +167,7 @@ def _describe_raster(one: _Found) -> str:
         f"{source.path}",
         f"  {source.height} × {source.width} pixels (rows × columns), {_bands(source)},"
         f" {source.dtype}",
-        f"  {crs}, {_pixel(source)}, nodata {'none' if source.nodata is None else source.nodata}",
+        f"  {crs}, {_pixel(source)}, nodata {_nodata(source)}",
     ]
     if any(source.band_names):
         named = [name or "-" for name in source.band_names]
@@ -200,6 +200,10 @@ def _bands(source: RasterSource) -> str:
     return "1 band" if source.bands == 1 else f"{source.bands} bands"
 
 
+def _nodata(source: RasterSource) -> str:
+    return "none" if source.nodata is None else f"{source.nodata:g}"
+
+
 def _pixel(source: RasterSource) -> str:
     if source.transform is None:
         return "no pixel size"
@@ -225,7 +229,7 @@ def _describe_scene(scene: Scene, path: Path) -> str:
     for modality, source in zip(scene.modalities, first.sources, strict=True):
         lines.append(
             f"  {modality.name}: {modality.role}, {_bands(source)}, {source.dtype},"
-            f" nodata {'none' if source.nodata is None else source.nodata}"
+            f" nodata {_nodata(source)}"
         )
     if not scene.has_labels:
         return "\n".join([*lines, "  no labels"])

@@ -144,6 +144,9 @@ class Scene:
         Args:
             part: The modalities, or the labels with their split; each part has its own digest, so
                 that new labels leave alone what only the images decide.
+
+        Raises:
+            SceneError: An input file is gone.
         """
         spec = self.spec
         if part == "images":
@@ -152,7 +155,13 @@ class Scene:
             described, paths = repr((spec.labels, spec.split)), spec.label_files()
         digest = hashlib.sha256(described.encode())
         for path in paths:
-            status = path.stat()
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise SceneError(
+                    f"{spec.display(path)} is gone since the scene was opened ({error.strerror}):"
+                    " put it back."
+                ) from error
             line = f"\n{spec.display(path)} {status.st_size} {status.st_mtime_ns}"
             digest.update(line.encode())
         return digest.hexdigest()

@@ -232,6 +232,7 @@ def _layout(spec: SyntheticSpec, covers: tuple[Material, ...]) -> list[_Tile]:
         )
         # A quarter more parcels than classes need: bent edges may swallow some.
         needed = 1.25 * spec.classes * (2.0 if alone else 1.0 / training)
+        needed /= 1.0 - spec.nodata_share
         wanted = max(height * width / PARCEL, needed)
         parcel = _parcels(rng, (height, width), int(np.ceil(wanted)))
         tiles.append(
@@ -246,25 +247,31 @@ def _layout(spec: SyntheticSpec, covers: tuple[Material, ...]) -> list[_Tile]:
     groups = [tiles] if alone else [tiles[:training], tiles[training:]]
     weights = np.array([m.weight for m in covers])
     for group in groups:
-        _assign(rng, group, weights / weights.sum(), copies=2 if alone else 1)
+        labelled = [np.unique(tile.parcel[_labelled(spec, tile)]) for tile in group]
+        _assign(rng, group, labelled, weights / weights.sum(), copies=2 if alone else 1)
     return tiles
 
 
 def _assign(
-    rng: np.random.Generator, tiles: list[_Tile], share: NDArray[np.float64], copies: int
+    rng: np.random.Generator,
+    tiles: list[_Tile],
+    labelled: list[Int],
+    share: NDArray[np.float64],
+    copies: int,
 ) -> None:
-    """Give every parcel of these tiles a class, each class at least ``copies`` parcels."""
-    places = [(t, p) for t, tile in enumerate(tiles) for p in range(len(tile.class_of))]
+    """Give every parcel of these tiles a class, each class at least ``copies`` labelled parcels."""
+    seen = [(t, int(p)) for t, parcels in enumerate(labelled) for p in parcels]
+    every = [(t, p) for t, tile in enumerate(tiles) for p in range(len(tile.class_of))]
+    must = np.repeat(np.arange(len(share)), copies)
+    first = [seen[i] for i in rng.permutation(len(seen))[: len(must)]]
+    rest = sorted(set(every) - set(first))
     # Counts follow the shares as closely as whole parcels allow.
-    must = np.full(len(share), copies)
-    while must.sum() > len(places):
-        must[int(np.argmax(must))] -= 1
-    ideal = share * len(places)
-    counts = must.copy()
-    while counts.sum() < len(places):
+    counts = np.full(len(share), copies)
+    ideal = share * len(every)
+    while counts.sum() < len(must) + len(rest):
         counts[int(np.argmax(ideal - counts))] += 1
-    drawn = rng.permutation(np.repeat(np.arange(len(share)), counts))
-    for (t, p), k in zip(places, drawn, strict=True):
+    more = rng.permutation(np.repeat(np.arange(len(share)), counts - copies))
+    for (t, p), k in [*zip(first, must, strict=False), *zip(rest, more, strict=True)]:
         tiles[t].class_of[p] = k
 
 

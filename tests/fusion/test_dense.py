@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bdgf.config import NetworkSettings
+from bdgf.fusion.dense import split_radius
+from bdgf.fusion.network import build_network
+
+
+@pytest.mark.parametrize(
+    ("window", "radii"),
+    [(3, (0, 0, 0)), (5, (1, 0, 0)), (7, (1, 1, 0)), (9, (1, 1, 1)), (11, (2, 1, 1)), (15, (2, 2, 2))],
+)
+def test_radii_fill_the_window(window, radii):
+    assert split_radius(window) == radii
+    assert 2 * (1 + sum(radii)) + 1 == window
+
+
+@pytest.mark.parametrize(
+    ("window", "shape"),
+    [(3, (2, 9, 12)), (5, (1, 13, 8)), (7, (1, 16, 15)), (11, (2, 17, 14)), (11, (1, 30, 13))],
+)
+def test_the_map_equals_the_patches(layout_of, images, patches_of, window, shape):
+    layout = layout_of(6, 2, 1)
+    settings = NetworkSettings(window=window, width=24, groups=4, guidance_gain=0.5)
+    network = build_network(settings, layout, (4, 5, 6), 5, seed=2)
+    inputs = images(layout, shape, seed=window)
+    with torch.inference_mode():
+        whole = network(*inputs).logits
+        single = network(*patches_of(inputs, window)).logits[..., 0, 0]
+    single = single.view(shape[0], *whole.shape[3:], *whole.shape[1:3]).permute(0, 3, 4, 1, 2)
+    assert (whole - single).abs().max() < 1e-5
+    assert torch.equal(whole.argmax(2), single.argmax(2))
+
+
+@pytest.mark.parametrize("window", [3, 7, 11])
+def test_every_pixel_of_the_patch_reaches_the_centre_and_none_beyond(layout_of, images, window):
+    layout = layout_of(3)
+    settings = NetworkSettings(window=window, width=16, groups=4, attention_heads=2)
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (1, window + 4, window + 4))
+    values.requires_grad_()
+    logits = network(values, torch.zeros_like(missing), guidance).logits
+    logits[0, :, :, 2, 2].square().sum().backward()
+    reached = values.grad[0].abs().amax(0) > 0
+    expected = torch.zeros_like(reached)
+    expected[2:-2, 2:-2] = True
+    assert torch.equal(reached, expected)
+
+
+def test_a_branch_can_be_a_pixel_classifier(layout_of, images):
+    layout = layout_of(3)
+    settings = NetworkSettings(window=5, width=16, groups=4, attention_heads=2)
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
+    with torch.no_grad():
+        for name in settings.branches:
+            network.classifiers[name].hidden.weight[:, :16] = 0  # what it reads of its branch
+    values, missing, guidance = images(layout, (2, 5, 5))
+    other = values.flip(2).flip(3)  # the same centre, everything else moved
+    with torch.no_grad():
+        first = network(values, torch.zeros_like(missing), guidance).logits
+        second = network(other, torch.zeros_like(missing), guidance).logits
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_a_float64_network_agrees(layout_of, images):
+    layout = layout_of(4, 2)
+    network = build_network(NetworkSettings(width=16, groups=4), layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (2, 12, 11))
+    with torch.no_grad():
+        single = network(values, missing, guidance).logits
+        double = network.double()(
+            values.double(), missing.double(), [level.double() for level in guidance]
+        ).logits
+    assert double.dtype == torch.float64
+    assert (single - double).abs().max() < 1e-5
+
+
+def test_bfloat16_autocast_trains(layout_of, images):
+    layout = layout_of(4, 2)
+    network = build_network(NetworkSettings(width=16, groups=4), layout, (4, 5, 6), 3, seed=0)
+    inputs = images(layout, (4, 11, 11))
+    exact = network(*inputs).logits.detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = network(*inputs).logits
+    rounded.float().square().sum().backward()
+    assert (rounded.float() - exact).abs().max() < 0.1
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bdgf.fusion import layers
+from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, Stem, pointwise
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (3, 1, 1), (2, 3, 7)], ids=str)
+@pytest.mark.parametrize("view", ["whole", "cropped", "channels first"])
+def test_both_ways_of_a_pointwise_layer_agree(monkeypatch, shape, view):
+    x = draw(*shape, 6)
+    if view == "cropped":
+        x = draw(shape[0], shape[1] + 2, shape[2] + 2, 6)[:, 1:-1, 1:-1]
+    if view == "channels first":
+        x = draw(shape[0], 6, *shape[1:]).permute(0, 2, 3, 1)
+    weight, bias = draw(8, 6, seed=1), draw(8, seed=2)
+    found = []
+    for points in (0, 10**9):
+        monkeypatch.setattr(layers, "_POINTS", points)
+        inputs = [t.detach().requires_grad_() for t in (x, weight, bias)]
+        y = pointwise(*inputs)
+        found.append([y.detach(), *torch.autograd.grad(y.square().sum(), inputs)])
+    for first, second in zip(*found, strict=True):
+        assert first.shape == second.shape
+        assert torch.allclose(first, second, atol=1e-4, rtol=1e-5)
+
+
+def test_convolution_of_the_last_axis():
+    convolution = ChannelConv(3, 5, 3)
+    x = draw(2, 6, 7, 3)
+    expected = F.conv2d(x.permute(0, 3, 1, 2), convolution.weight, convolution.bias)
+    assert torch.allclose(convolution(x), expected.permute(0, 2, 3, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(("padding", "side"), [(0, 4), (1, 6)])
+def test_residual_of_a_block_is_cropped_with_it(padding, side):
+    block = ConvolutionBlock(4, padding)
+    x = draw(1, 6, 6, 4)
+    torch.nn.init.zeros_(block.convolution.weight)
+    torch.nn.init.zeros_(block.convolution.bias)
+    margin = (6 - side) // 2
+    assert torch.equal(block(x), x[:, margin : 6 - margin, margin : 6 - margin])
+
+
+def test_stem_sees_that_a_modality_is_missing():
+    stem = Stem([(0, 2), (2, 3)], 8, padding=0)
+    values, missing = torch.zeros(1, 3, 3, 3), torch.zeros(1, 3, 3, 2)
+    known = stem(values, missing)
+    missing[..., 1] = 1
+    assert known.shape == (1, 1, 1, 8)
+    assert (stem(values, missing) - known).abs().max() > 1e-4

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import torch
+
+from bdgf.config import NetworkSettings
+from bdgf.fusion import patch
+from bdgf.fusion.network import build_network
+
+SETTINGS = NetworkSettings(
+    kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2
+)
+
+
+def test_chunks_of_patches_do_not_change_the_map(monkeypatch, layout_of, images):
+    layout = layout_of(4, 1)
+    network = build_network(SETTINGS, layout, (4, 5, 6), 3, seed=0)
+    inputs = images(layout, (2, 7, 12))
+    with torch.no_grad():
+        together = network(*inputs).logits
+        monkeypatch.setattr(patch, "_PATCHES", 3)
+        apart = network(*inputs).logits
+    assert (together - apart).abs().max() < 1e-5
+
+
+def test_every_token_reaches_every_branch(layout_of, images):
+    layout = layout_of(3)
+    network = build_network(SETTINGS, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (1, 5, 5))
+    missing = torch.zeros_like(missing)
+    for index, name in enumerate(network.heads):
+        values = values.detach().requires_grad_()
+        network(values, missing, guidance).logits[0, index].square().sum().backward()
+        reached = values.grad[0].abs().amax(0) > 0
+        if name == "pixel":
+            assert reached.sum() == 1
+            assert reached[2, 2]
+        else:
+            assert reached.all()
+
+
+def test_the_order_of_the_tokens_matters(layout_of, images):
+    # a scan, unlike a pooled statistic, tells a patch from its mirror
+    layout = layout_of(3)
+    network = build_network(SETTINGS, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (1, 5, 5))
+    missing = torch.zeros_like(missing)
+    with torch.no_grad():
+        first = network(values, missing, guidance).logits
+        second = network(values.flip(3), missing, [g.flip(3) for g in guidance]).logits
+    difference = (first - second).abs().amax((0, 2, 3, 4))
+    assert (difference[1:] > 1e-5).all()
+    assert difference[0] < 1e-6

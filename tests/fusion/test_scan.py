@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+import torch
+from torch import Tensor
+
+from bdgf.fusion import scan
+from bdgf.fusion.scan import (
+    selective_scan,
+    selective_scan_reference,
+    spiral_order,
+    ssd_reference,
+)
+
+SHAPES = [(2, 1, 3, 4), (1, 2, 1, 1), (3, 7, 5, 2), (5, 25, 8, 4), (2, 121, 6, 3)]
+
+
+def arguments(shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
+    batch, length, width, states = shape
+    generator = torch.Generator().manual_seed(length)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    drawn = [
+        normal(batch, length, width),
+        torch.nn.functional.softplus(normal(batch, length, width) - 2),
+        -torch.nn.functional.softplus(normal(width, states)),
+        normal(batch, length, states),
+        normal(batch, length, states),
+        normal(width),
+    ]
+    return [t.to(dtype).requires_grad_() for t in drawn]
+
+
+def outputs_and_gradients(function, inputs: list[Tensor]) -> list[Tensor]:
+    y = function(*inputs)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).to(y.dtype)
+    gradients = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=False)
+    return [y.detach(), *gradients]
+
+
+def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
+    return max(
+        float((f.double() - e).abs().max() / e.abs().max().clamp(min=1))
+        for f, e in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("buffer", [1, 200, 2_000_000])
+def test_scan_equals_the_float64_loop(monkeypatch, shape, dtype, tolerance, buffer):
+    monkeypatch.setattr(scan, "_BUFFER", buffer)  # one sample, a few, all of them at a time
+    expected = outputs_and_gradients(selective_scan_reference, arguments(shape, torch.float64))
+    found = outputs_and_gradients(selective_scan, arguments(shape, dtype))
+    assert all(f.dtype == dtype for f in found)
+    assert largest_error(found, expected) < tolerance
+
+
+def test_gradients_by_finite_differences():
+    assert torch.autograd.gradcheck(selective_scan, arguments((2, 4, 3, 2), torch.float64))
+
+
+def test_scan_of_an_empty_batch():
+    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((2, 5, 3, 2), torch.float32))
+    assert selective_scan(x[:0], dt[:0], A, B_[:0], C_[:0], D_).shape == (0, 5, 3)
+
+
+def test_scan_takes_views_and_half_precision_inputs():
+    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((3, 7, 5, 2), torch.float32))
+    expected = selective_scan(x, dt, A, B_, C_, D_)
+    view = x.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(selective_scan(view, dt, A, B_, C_, D_), expected)
+    rounded = selective_scan(x.bfloat16(), dt, A, B_, C_, D_)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_kernel_gets_channels_before_tokens():
+    inputs = [t.detach() for t in arguments((3, 7, 5, 2), torch.float64)]
+
+    def kernel(u, delta, A, B, C, D):
+        assert all(t.is_contiguous() for t in (u, delta, B, C))
+        to = (t.transpose(1, 2) for t in (u, delta, B, C))
+        x, dt, b, c = to
+        return selective_scan_reference(x, dt, A, b, c, D).transpose(1, 2)
+
+    found = scan._scan_by_kernel(kernel, *inputs)
+    assert torch.allclose(found, selective_scan_reference(*inputs), atol=1e-12)
+
+
+def test_kernel_is_found_only_where_the_package_is(monkeypatch):
+    name = "mamba_ssm.ops.selective_scan_interface"
+    module = types.ModuleType(name)
+    module.selective_scan_fn = selective_scan_reference
+    with monkeypatch.context() as patch:
+        for part in ("mamba_ssm", "mamba_ssm.ops"):
+            patch.setitem(sys.modules, part, types.ModuleType(part))
+        patch.setitem(sys.modules, name, module)
+        assert scan._cuda_kernel.__wrapped__() is selective_scan_reference
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "mamba_ssm", None)
+        assert scan._cuda_kernel.__wrapped__() is None
+
+
+def test_reference_of_one_state_is_the_known_sum():
+    x = torch.tensor([[[1.0], [2.0], [3.0]]], dtype=torch.float64)
+    one = torch.ones_like(x)
+    A = torch.full((1, 1), -0.5, dtype=torch.float64)
+    y = selective_scan_reference(x, one, A, one, one, torch.zeros(1, dtype=torch.float64))
+    r = torch.exp(torch.tensor(-0.5, dtype=torch.float64))
+    expected = torch.stack([r * 0 + 1, r + 2, r * r + 2 * r + 3])
+    assert torch.allclose(y.flatten(), expected, atol=1e-12)
+
+
+def test_ssd_is_s6_with_one_decay_per_head():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 9, 3, 4, generator=generator, dtype=torch.float64)
+    dt = torch.rand(2, 9, 3, generator=generator, dtype=torch.float64)
+    A = -torch.rand(3, generator=generator, dtype=torch.float64)
+    B_, C_ = torch.randn(2, 2, 9, 5, generator=generator, dtype=torch.float64)
+    D_ = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    found = ssd_reference(x, dt, A, B_, C_, D_)
+    expected = selective_scan_reference(
+        x.flatten(2),
+        dt.repeat_interleave(4, 2),
+        A.repeat_interleave(4)[:, None].expand(12, 5),
+        B_,
+        C_,
+        D_.flatten(),
+    )
+    assert torch.allclose(found.flatten(2), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [1, 3, 5, 11])
+def test_spiral_visits_every_pixel_once_from_the_border_to_the_centre(side):
+    order = spiral_order(side)
+    assert sorted(order.tolist()) == list(range(side * side))
+    assert order[-1] == side * side // 2
+    row, col = order // side - side // 2, order % side - side // 2
+    ring = torch.maximum(row.abs(), col.abs())
+    assert (ring.diff() <= 0).all()
+    steps = row.diff().abs() + col.diff().abs()
+    assert (steps == 1).all()
+
+
+@pytest.mark.parametrize("side", [0, 2, -3])
+def test_spiral_needs_a_centre(side):
+    with pytest.raises(ValueError, match="must be odd"):
+        spiral_order(side)

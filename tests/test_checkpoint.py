@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bdgf import checkpoint
+from bdgf.errors import RunFolderError
+
+
+def test_tensors_and_origin_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {"a": torch.randn(3, 2), "b/c": torch.arange(4)}
+    checkpoint.save_tensors(path, tensors, {"seed": 1, "names": ["x"]})
+    found, origin = checkpoint.load_tensors(path)
+    assert origin == {"seed": 1, "names": ["x"]}
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is missing"):
+        checkpoint.load_tensors(tmp_path / "absent.safetensors")
+    pickled = tmp_path / "pickled.safetensors"
+    pickled.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        checkpoint.load_tensors(pickled)
+    whole = tmp_path / "whole.safetensors"
+    checkpoint.save_tensors(whole, {"a": torch.zeros(100)}, {})
+    half = tmp_path / "half.safetensors"
+    half.write_bytes(whole.read_bytes()[:-40])
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        checkpoint.load_tensors(half)
+
+
+def test_weights_that_do_not_fit_are_refused_before_any_is_loaded() -> None:
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    path = Path("x.safetensors")
+    fitting = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    with pytest.raises(RunFolderError, match="bias is in only one"):
+        checkpoint.load_weights(module, {"weight": torch.ones(2, 3)}, path)
+    with pytest.raises(RunFolderError, match=r"bias has shape \(3,\), \(2,\) is needed"):
+        checkpoint.load_weights(module, {**fitting, "bias": torch.ones(3)}, path)
+    assert torch.equal(module.weight, before)
+    checkpoint.load_weights(module, fitting, path)
+    assert torch.equal(module.weight, torch.ones(2, 3))
+
+
+def test_adamw_goes_on_as_if_nothing_had_happened() -> None:
+    def step(module: nn.Linear, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))
+        module(x).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    torch.manual_seed(0)
+    first = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(first.parameters(), lr=0.1)
+    for seed in range(3):
+        step(first, optimizer, seed)
+    second = nn.Linear(3, 2)
+    second.load_state_dict(first.state_dict())
+    other = torch.optim.AdamW(second.parameters(), lr=0.1)
+    checkpoint.load_adamw_state(other, second, checkpoint.adamw_state(optimizer, first))
+    for module, opt in ((first, optimizer), (second, other)):
+        step(module, opt, 7)
+    assert torch.equal(first.weight, second.weight)

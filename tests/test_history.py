@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bdgf.history import History
+
+
+def test_a_restart_forgets_what_is_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    history.add("pretrain", 10, loss=1 / 3)
+    history.add("pretrain", 20, loss=0.2)
+    history.add("train", 5, loss=0.5)
+    history.save()
+    again = History(path)
+    again.restart("pretrain", 10)
+    assert [(r["stage"], r["step"]) for r in again.rows] == [("pretrain", 10), ("train", 5)]
+    assert again.rows[0]["loss"] == 0.333333

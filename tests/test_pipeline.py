@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from bdgf import checkpoint, config
+from bdgf.errors import RunFolderError
+from bdgf.pipeline import Pipeline
+from bdgf.progress import Silent
+from bdgf.runfolder import STAGES
+from bdgf.scene.synthetic import SyntheticSpec, make_scene
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def carry_out(
+    scene: Path, out: Path, settings: config.Settings, **changes: Any
+) -> tuple[Pipeline, list[str]]:
+    listener = Listener()
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    pipeline = Pipeline(scene, out, config.replace(settings, named), listener)
+    pipeline.run()
+    return pipeline, listener.lines
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Run folder of an undisturbed run."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole") / "run"
+    carry_out(tiny_scene, out, tiny_settings)
+    return out
+
+
+def network_of(out: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_tensors(out / "network.safetensors")[0]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    first, second = network_of(a), network_of(b)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_what_it_promises(whole: Path, tiny_scene: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert names >= {
+        "config.yaml", "environment.json", "diffusion.safetensors", "features",
+        "network.safetensors", "history.jsonl", "map.tif", "confidence.tif", "metrics.json",
+        "report.html", "balance.json",
+    }  # fmt: skip
+    assert not [name for name in names if "checkpoint" in name or name.startswith(("fold", "."))]
+    with (
+        rasterio.open(whole / "map.tif") as mapped,
+        rasterio.open(tiny_scene.parent / "hsi.tif") as image,
+    ):
+        assert mapped.crs == image.crs
+        assert mapped.transform == image.transform
+        codes, empty = mapped.read(1), (image.read() == image.nodata).all(0)
+        assert (codes[empty] == 0).all(), "pixels without a spectral value have no class"
+        assert set(np.unique(codes[~empty])) <= {1, 2, 3, 4}
+        assert empty.any()
+    with rasterio.open(whole / "confidence.tif") as confidence:
+        values = confidence.read(1)
+        assert np.isnan(values[empty]).all()
+        assert ((values[~empty] > 0.2) & (values[~empty] <= 1)).all()
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"BDGF", "RF raw", "RF 5x5", "SVM raw", "SVM 5x5"}
+    assert sum(metrics["fusion_weights"]) == pytest.approx(1.0)
+    assert metrics["balance"]["reliance"].keys() == {"hsi", "sar", "dsm"}
+
+
+def test_the_same_run_twice_gives_the_same_map(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    carry_out(tiny_scene, tmp_path / "run", tiny_settings)
+    for name in ("map.tif", "confidence.tif", "network.safetensors", "history.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("stage", "step"), [("pretrain", 5), ("train fold 2", 5), ("train", 5)])
+def test_a_killed_run_goes_on_to_the_same_weights(
+    whole: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    step: int,
+) -> None:
+    from bdgf.optimisation import Course
+
+    rate = Course.rate
+
+    def killed(course: Course, at: int) -> float:
+        if course.name == stage and at == step:
+            raise KeyboardInterrupt
+        return rate(course, at)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "rate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(tiny_scene, out, tiny_settings)
+    assert not (out / "map.tif").exists()
+    _, lines = carry_out(tiny_scene, out, tiny_settings)
+    assert any(f"{stage} goes on from step" in line for line in lines)
+    assert same_weights(out, whole)
+    assert (out / "map.tif").read_bytes() == (whole / "map.tif").read_bytes()
+    assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+
+
+def test_finished_stages_are_kept_and_changed_ones_done_again(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings
+) -> None:
+    before = (whole / "network.safetensors").stat().st_mtime_ns
+    _, lines = carry_out(tiny_scene, whole, tiny_settings)
+    assert [line for line in lines if "kept" in line] == [
+        f"{stage}: finished before, nothing changed; kept" for stage in STAGES
+    ]
+    _, lines = carry_out(tiny_scene, whole, tiny_settings, mapping__tile=24)
+    assert "map: inputs or settings changed; done again" in lines
+    assert "train: finished before, nothing changed; kept" in lines
+    assert (whole / "network.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_stage_needs_those_before_it(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(tiny_scene, tmp_path / "run", tiny_settings, Silent())
+    with pytest.raises(RunFolderError, match="run 'bdgf pretrain' first"):
+        pipeline.run(("train",))
+    pipeline.run(("pretrain",))
+    with pytest.raises(RunFolderError, match="run 'bdgf features' first"):
+        pipeline.run(("map",))
+
+
+def test_many_tiles_have_a_map_each(
+    tiles_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    pipeline, _ = carry_out(
+        tiles_scene,
+        tmp_path / "run",
+        tiny_settings,
+        diffusion__crop=32,
+        evaluation__baselines=False,
+    )
+    for tile in pipeline.scene.tiles:
+        for kind in ("maps", "confidence"):
+            with rasterio.open(tmp_path / "run" / kind / f"{tile.name}.tif") as raster:
+                assert raster.shape == (tile.height, tile.width)
+                assert raster.transform == tile.transform
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["leak"]["inside"] == 0.0, "tiles are wholly training or wholly test"
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes"),
+    [
+        (SyntheticSpec(height=21, width=26, bands=5, classes=2, sar=False, dsm=False), {}),
+        (SyntheticSpec(height=30, width=23, bands=1, classes=2, dsm=False), {}),
+        (
+            SyntheticSpec(height=40, width=40, bands=6, classes=3, train_per_class=5),
+            {"training.fusion": "mean", "network.pixel_path": False},
+        ),
+        (
+            SyntheticSpec(height=13, width=15, bands=6, classes=2, train_per_class=4),
+            {"diffusion.crop": 32, "network.branches": ("mamba",), "network.pixel_path": False},
+        ),
+        (
+            SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
+            {"network.kind": "patch"},
+        ),
+        (
+            SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
+            {"features.source": "none", "mutual.unlabelled": False},
+        ),
+        (
+            SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
+            {"diffusion.pretrain": False, "features.noised": True, "features.timesteps": (9, 99)},
+        ),
+    ],
+    ids=[
+        "one modality alone", "one band", "few labels, mean", "tile smaller than crop",
+        "patch network", "no guidance", "untrained control",
+    ],
+)  # fmt: skip
+def test_unusual_scenes_and_settings_run(
+    tmp_path: Path, tiny_settings: config.Settings, spec: SyntheticSpec, changes: dict[str, Any]
+) -> None:
+    scene = make_scene(tmp_path / "scene", spec)
+    settings = config.replace(tiny_settings, {"evaluation.baselines": False, **changes})
+    Pipeline(scene, tmp_path / "run", settings, Silent()).run()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert 0 <= metrics["methods"]["BDGF"]["all"]["oa"] <= 100
+
+
+def test_features_of_another_model_take_the_place_of_ours(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    array = np.random.default_rng(0).normal(size=(5, 45, 51)).astype(np.float32)
+    np.save(tmp_path / "embedding.npy", array)
+    source = str(tmp_path / "embedding.npy")
+    pipeline, _ = carry_out(
+        tiny_scene, tmp_path / "run", tiny_settings,
+        features__source=source, evaluation__baselines=False,
+    )  # fmt: skip
+    assert pipeline.store.level_channels == (4, 4, 4)
+    assert not (tmp_path / "run" / "diffusion.safetensors").exists()
+    assert (tmp_path / "run" / "map.tif").is_file()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings
+) -> None:
+    tensors, origin = checkpoint.load_tensors(whole / "network.safetensors")
+    name = next(iter(tensors))
+    wrong = {**tensors, name: torch.zeros(3, 3, 3)}
+    pipeline = Pipeline(
+        tiny_scene, whole, config.replace(tiny_settings, {"mapping.tile": 17}), Silent()
+    )
+    checkpoint.save_tensors(whole / "network.safetensors", wrong, origin)
+    before = (whole / "map.tif").read_bytes()
+    try:
+        with pytest.raises(RunFolderError, match="does not fit this scene"):
+            pipeline.run(("map",))
+    finally:
+        checkpoint.save_tensors(whole / "network.safetensors", tensors, origin)
+    assert (whole / "map.tif").read_bytes() == before

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bdgf import config
+from bdgf.errors import RunFolderError
+from bdgf.runfolder import STAGES, RunFolder, fingerprints
+
+
+def changed(name: str, value: object) -> set[str]:
+    """Stages whose fingerprint a setting changes."""
+    before = fingerprints(config.Settings(), "images", "labels")
+    after = fingerprints(config.replace(config.Settings(), {name: value}), "images", "labels")
+    return {stage for stage in STAGES if before[stage] != after[stage]}
+
+
+def test_a_setting_changes_its_stage_and_all_that_follow() -> None:
+    assert changed("seed", 1) == set(STAGES)
+    assert changed("diffusion.width", 8) == set(STAGES[1:])
+    assert changed("training.steps", 8) == set(STAGES[3:])
+    assert changed("mapping.tile", 64) == set(STAGES[4:])
+    assert changed("evaluation.trees", 64) == set(STAGES[5:])
+    assert changed("compute.threads", 2) == set()
+    assert changed("diffusion.checkpoint_every", 2) == set()
+
+
+def test_labels_change_only_what_depends_on_them() -> None:
+    settings = config.Settings()
+    before = fingerprints(settings, "images", "labels")
+    after = fingerprints(settings, "images", "other labels")
+    assert [before[s] == after[s] for s in STAGES] == [True] * 3 + [False] * 4
+    assert before["prepare"] != fingerprints(settings, "other images", "labels")["prepare"]
+
+
+def test_a_finished_stage_is_known_again_until_an_earlier_one_is_reopened(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    for stage in STAGES[:3]:
+        folder.finish(stage, f"print of {stage}", 1.5)
+    again = RunFolder(tmp_path / "run")
+    assert again.finished("features", "print of features")
+    assert not again.finished("features", "another print")
+    assert again.was_finished("features")
+    again.reopen("pretrain")
+    last = RunFolder(tmp_path / "run")
+    assert last.finished("prepare", "print of prepare")
+    assert not last.was_finished("pretrain")
+    assert not last.was_finished("features")
+    assert last.seconds() == {"prepare": 1.5}
+
+
+def test_folders_that_cannot_be_a_run_are_refused(tmp_path: Path) -> None:
+    holiday = tmp_path / "photos"
+    holiday.mkdir()
+    (holiday / "beach.jpg").write_bytes(b"x")
+    with pytest.raises(RunFolderError, match="not a run folder"):
+        RunFolder(holiday)
+    assert [p.name for p in holiday.iterdir()] == ["beach.jpg"]
+    with pytest.raises(RunFolderError, match="cannot be used"):
+        RunFolder(holiday / "beach.jpg" / "run")
+    broken = tmp_path / "run"
+    RunFolder(broken)
+    (broken / "stages.json").write_text("[1, 2")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        RunFolder(broken)
