@@ -53,6 +53,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_values() -> dict[str, object]:
+    """Settings by which a whole run takes seconds, by their names."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
 def tiny_settings() -> config.Settings:
     """Settings by which a whole run takes seconds."""
     return config.replace(config.Settings(), TINY)

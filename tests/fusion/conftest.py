@@ -21,9 +21,7 @@ def layout_of() -> Callable[..., ChannelLayout]:
         stops = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         return ChannelLayout(
             tuple(
-                ModalityChannels(
-                    f"m{i}", "auxiliary" if i else "spectral", stop - size, stop
-                )
+                ModalityChannels(f"m{i}", "auxiliary" if i else "spectral", stop - size, stop)
                 for i, (size, stop) in enumerate(zip(sizes, stops, strict=True))
             )
         )

@@ -10,7 +10,14 @@ from bdgf.fusion.network import build_network
 
 @pytest.mark.parametrize(
     ("window", "radii"),
-    [(3, (0, 0, 0)), (5, (1, 0, 0)), (7, (1, 1, 0)), (9, (1, 1, 1)), (11, (2, 1, 1)), (15, (2, 2, 2))],
+    [
+        (3, (0, 0, 0)),
+        (5, (1, 0, 0)),
+        (7, (1, 1, 0)),
+        (9, (1, 1, 1)),
+        (11, (2, 1, 1)),
+        (15, (2, 2, 2)),
+    ],
 )
 def test_radii_fill_the_window(window, radii):
     assert split_radius(window) == radii

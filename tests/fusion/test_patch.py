@@ -6,9 +6,7 @@ from bdgf.config import NetworkSettings
 from bdgf.fusion import patch
 from bdgf.fusion.network import build_network
 
-SETTINGS = NetworkSettings(
-    kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2
-)
+SETTINGS = NetworkSettings(kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2)
 
 
 def test_chunks_of_patches_do_not_change_the_map(monkeypatch, layout_of, images):

@@ -42,6 +42,7 @@ class FusionNetwork(nn.Module):
     Args:
         settings: Window, width, branches and the rest.
         layout: Channels of the modalities.
+        guidance_channels: Channels of the three levels of guidance, coarse to fine; 0 for none.
         classes: K.
 
     Attributes:
@@ -51,7 +52,13 @@ class FusionNetwork(nn.Module):
 
     modality_of_channel: Tensor
 
-    def __init__(self, settings: NetworkSettings, layout: ChannelLayout, classes: int) -> None:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        layout: ChannelLayout,
+        guidance_channels: Sequence[int],
+        classes: int,
+    ) -> None:
         super().__init__()
         width = settings.width
         self.heads: tuple[str, ...] = (("pixel",) if settings.pixel_path else ()) + tuple(
@@ -59,6 +66,7 @@ class FusionNetwork(nn.Module):
         )
         self.window = settings.window
         self.channels, self.modalities = layout.channels, len(layout.modalities)
+        self.guidance_channels = tuple(guidance_channels)
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
@@ -86,9 +94,7 @@ class FusionNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(
-        self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]
-    ) -> NetworkOutput:
+    def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
         """Classify every pixel whose whole patch lies in the image.
 
         Args:
@@ -149,4 +155,10 @@ class FusionNetwork(nn.Module):
             raise ValueError(
                 f"Guidance has shapes {[tuple(level.shape) for level in guidance]}; it must be"
                 f" {LEVELS} levels of {batch} × g × {height} × {width}, coarse to fine."
+            )
+        found = tuple(level.shape[1] for level in guidance)
+        if found != self.guidance_channels:
+            raise ValueError(
+                f"Guidance has {found} channels, the network was built for"
+                f" {self.guidance_channels}: use the features that it was trained with."
             )

@@ -173,7 +173,7 @@ class DenseNetwork(FusionNetwork):
         guidance_channels: Sequence[int],
         classes: int,
     ) -> None:
-        super().__init__(settings, layout, classes)
+        super().__init__(settings, layout, guidance_channels, classes)
         width, gain = settings.width, settings.guidance_gain
         self.radii = split_radius(settings.window)
         self.stem = Stem([(m.start, m.stop) for m in layout.modalities], width, padding=0)
@@ -211,8 +211,8 @@ class DenseNetwork(FusionNetwork):
         embedding = self.stem(values, missing)  # (B, H-2, W-2, D)
         # 2. guidance of each level at the size that the level starts from
         cropped, spent = [], 1
-        for level, radius in zip(guidance, self.radii, strict=True):
-            cropped.append(level[:, :, spent:-spent, spent:-spent])
+        for features, radius in zip(guidance, self.radii, strict=True):
+            cropped.append(features[:, :, spent:-spent, spent:-spent])
             spent += radius
         guides = self.guidance(cropped)
         # 3. branches, level by level

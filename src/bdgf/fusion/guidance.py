@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.fusion.layers import Pointwise, pointwise
+from bdgf.fusion.windows import split_last
 
 _EPSILON = 0.1
 """Of the norm of the guidance: features far below it fade out instead of being blown up."""
@@ -44,9 +45,7 @@ class GuidanceProjection(nn.Module):
             (B, H_l, W_l, D) of each level, None for one without features.
         """
         return [
-            F.layer_norm(
-                project(level.permute(0, 2, 3, 1)), (project.out_features,), eps=_EPSILON
-            )
+            F.layer_norm(project(level.permute(0, 2, 3, 1)), (project.out_features,), eps=_EPSILON)
             if isinstance(project, nn.Linear)
             else None
             for project, level in zip(self.levels, guidance, strict=True)
@@ -81,7 +80,7 @@ class FeatureFusion(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
         """(B, H, W, D) and guidance of the same shape to the same shape."""
         own = self.own(x)
-        if self.guided:
+        if self.guided and guidance is not None:
             own, weight = own.chunk(2, 3)
             weight = torch.sigmoid(weight + self.gate_of_guidance(guidance))
             own = own + self.guide(weight * (self.gain * guidance))
@@ -128,7 +127,7 @@ class GroupChannelAttention(nn.Module):
         if self.groups == 1:
             return channel
         group = torch.softmax(self._by_group(hidden, self.to_group), 3) * self.groups
-        return (channel.unflatten(3, (self.groups, -1)) * group.unsqueeze(4)).flatten(3)
+        return (split_last(channel, self.groups) * group.unsqueeze(4)).flatten(3)
 
     def forward(self, x: Tensor, guidance: Tensor, pooled: bool = False) -> Tensor:
         """Weigh the channels.

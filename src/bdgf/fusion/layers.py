@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 _POINTS = 1024
 """Positions from which a pointwise layer on a CPU is faster as a 1 × 1 convolution."""
 

@@ -19,6 +19,7 @@ from bdgf.fusion.base import FusionNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, FeedForward, Pointwise, Stem
 from bdgf.fusion.scan import selective_scan, spiral_order
+from bdgf.fusion.windows import split_last
 from bdgf.scene.layout import ChannelLayout
 
 _PATCHES = 256
@@ -158,7 +159,7 @@ class PatchTransformerLevel(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (
-            t.unflatten(2, (self.attention_heads, -1)).transpose(1, 2) for t in (query, key, value)
+            split_last(t, self.attention_heads).transpose(1, 2) for t in (query, key, value)
         )  # (B, heads, L, D/heads)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, L, D)
 
@@ -180,7 +181,7 @@ class PatchNetwork(FusionNetwork):
         guidance_channels: Sequence[int],
         classes: int,
     ) -> None:
-        super().__init__(settings, layout, classes)
+        super().__init__(settings, layout, guidance_channels, classes)
         width, window, gain = settings.width, settings.window, settings.guidance_gain
         self.stem = Stem([(m.start, m.stop) for m in layout.modalities], width, padding=1)
         self.guidance = GuidanceProjection(guidance_channels, width)
@@ -231,9 +232,7 @@ class PatchNetwork(FusionNetwork):
             for parts in zip(*read, strict=True)
         ]
 
-    def _patches(
-        self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]
-    ) -> list[Tensor]:
+    def _patches(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> list[Tensor]:
         """(n, P, P, ·) and guidance (n, g, P, P) to (n, 1, 1, D) of each branch."""
         embedding = self.stem(values, missing)  # (n, P, P, D)
         guides = self.guidance(guidance)  # 3 × (n, P, P, D)

@@ -19,7 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 _LOG2_E = math.log2(math.e)
 _BUFFER = 2_000_000
-"""Floats of one time-major buffer: larger ones leave the cache, smaller ones pay for their calls."""
+"""Floats of one time-major buffer: larger ones leave the cache, smaller ones cost more calls."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -85,9 +85,7 @@ def selective_scan_reference(
     return torch.stack(outputs, 1)  # (B, L, D)
 
 
-def selective_scan(
-    x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor
-) -> Tensor:
+def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """S6 scan, the fast path; the same values and gradients as :func:`selective_scan_reference`.
 
     Runs the kernel of ``mamba_ssm`` on CUDA tensors where that package is installed, else a
@@ -208,8 +206,8 @@ class _SelectiveScan(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, gy: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gy: Tensor) -> tuple[Tensor, ...]:
         x, dt, A, B_, C_, D_ = ctx.saved_tensors  # type: ignore[attr-defined]
         length, (width, states) = x.shape[1], A.shape
         At = A.t().contiguous()  # (N, D)
@@ -247,9 +245,7 @@ class _SelectiveScan(torch.autograd.Function):
         return gx, gdt, gA.t(), gB, gC, gD
 
 
-def ssd_reference(
-    x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor
-) -> Tensor:
+def ssd_reference(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """SSD scan (one scalar decay per head) as a plain loop over the tokens.
 
     The reference of :func:`bdgf.fusion.windows.ssd_centre_readout`, which gives the last token.

@@ -22,7 +22,7 @@ _WHOLE = 250_000
 """Centres × tokens × tokens up to which an image is one tile: a patch of 11 × 11 is."""
 _TILE = 4
 """Side of a tile in centres; small ones waste less on masked pairs, large ones less on overlap."""
-_SCORES = 1_000_000
+_SCORES = 300_000
 """Floats of weights of the tiles that are computed together."""
 
 Core = Callable[[Sequence[Tensor], Sequence[Tensor], int, int], Tensor]
@@ -89,7 +89,7 @@ def ssd_centre_readout(
     heads = dt.shape[3]
     with torch.autocast(x.device.type, enabled=False):
         x, dt, B_, C_ = (t.float() if t.dtype.itemsize < 4 else t for t in (x, dt, B_, C_))
-        entry = (x.unflatten(3, (heads, -1)) * dt.unsqueeze(4)).flatten(3)  # (B, H, W, D)
+        entry = (split_last(x, heads) * dt.unsqueeze(4)).flatten(3)  # (B, H, W, D)
         if A is None:
             return crop(entry, radius) * (crop(B_, radius) * C_).sum(3, keepdim=True)
 
@@ -97,17 +97,24 @@ def ssd_centre_readout(
             later, inside = _spiral_masks(h, w, radius, x.device, x.dtype)
             values, exponents, b = tokens  # (n, S, D), (n, S, heads), (n, S, N)
             match = torch.matmul(centres[0], b.transpose(1, 2)) * inside  # (n, Q, S)
-            after = torch.matmul(exponents.transpose(1, 2), later)  # (n, heads, Q·S)
-            weight = after.exp_().unflatten(2, inside.shape) * match.unsqueeze(1)  # (n, heads, Q, S)
+            # the product with a matrix: as a batch of matrices it would be copied for each sample
+            flat = exponents.transpose(1, 2).reshape(-1, h * w)  # (n·heads, S)
+            after = (flat @ later).view(-1, heads, *inside.shape)  # (n, heads, Q, S)
+            weight = after.exp_() * match.unsqueeze(1)  # (n, heads, Q, S)
             read = torch.matmul(weight, _split(values, heads))  # (n, heads, Q, D/heads)
             return read.transpose(1, 2).flatten(2)  # (n, Q, D)
 
         return _slide(core, [C_], [entry, dt * A, B_], radius, heads)
 
 
+def split_last(x: Tensor, parts: int) -> Tensor:
+    """(..., D) to (..., parts, D / parts), without a copy."""
+    return x.view(*x.shape[:-1], parts, x.shape[-1] // parts)
+
+
 def _split(x: Tensor, heads: int) -> Tensor:
     """(n, S, D) to (n, heads, S, D / heads)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return split_last(x, heads).transpose(1, 2)
 
 
 def _slide(
@@ -117,8 +124,9 @@ def _slide(
     batch, height, width = tokens[0].shape[:3]
     rows, cols = height - 2 * radius, width - 2 * radius
     if rows * cols * (height * width) ** 2 <= _WHOLE:
-        read = core([t.flatten(1, 2) for t in centres], [t.flatten(1, 2) for t in tokens], height, width)
-        return read.unflatten(1, (rows, cols))
+        flat = [[t.flatten(1, 2) for t in tensors] for tensors in (centres, tokens)]
+        read = core(flat[0], flat[1], height, width)
+        return read.view(batch, rows, cols, read.shape[2])
     side = _TILE + 2 * radius
     across = -(-cols // _TILE)
     strip = max(1, _SCORES // (batch * across * heads * _TILE**2 * side**2)) * _TILE
@@ -126,9 +134,10 @@ def _slide(
     for top in range(0, rows, strip):
         count = min(strip, rows - top)
         down = -(-count // _TILE)
+        reach = slice(top, top + count + 2 * radius)
         read = core(
             [_tiles(t[:, top : top + count], _TILE, _TILE, down, across) for t in centres],
-            [_tiles(t[:, top : top + count + 2 * radius], side, _TILE, down, across) for t in tokens],
+            [_tiles(t[:, reach], side, _TILE, down, across) for t in tokens],
             side,
             side,
         )  # (B·down·across, tile², D)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdgf.evaluation.accuracy import compare, far_from_training
+from bdgf.scene.scene import Scene
+from bdgf.scene.splits import leakage
+
+
+def test_far_pixels_are_scored_apart(tiny_scene: Path) -> None:
+    scene = Scene.open(tiny_scene)
+    leak = leakage(scene, 11)
+    positions, reference = scene.positions("test"), scene.labels_at("test")
+    far = far_from_training(leak, positions)
+    assert far.mean() == pytest.approx(1 - leak.inside)
+    assert 0 < far.mean() < 1
+    near_only = np.where(far, (reference + 1) % 4, reference)
+    found = compare(scene, leak, {"perfect": reference, "near only": near_only})
+    assert found["perfect"]["all"]["oa"] == found["perfect"]["far"]["oa"] == 100.0
+    assert found["near only"]["far"]["oa"] == 0.0
+    assert found["near only"]["all"]["oa"] == pytest.approx(100 * leak.inside)
+    assert np.array(found["perfect"]["confusion"]).sum() == len(reference)
+
+
+def test_unmapped_test_pixels_count_as_errors(tiny_scene: Path) -> None:
+    scene = Scene.open(tiny_scene)
+    reference = scene.labels_at("test")
+    predicted = reference.copy()
+    predicted[: len(predicted) // 2] = -1
+    found = compare(scene, leakage(scene, 5), {"half": predicted})
+    assert found["half"]["all"]["oa"] == pytest.approx(50.0, abs=1.0)

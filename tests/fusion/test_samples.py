@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf.diffusion.store import FeatureStore, write_index, write_tile
+from bdgf.fusion.samples import PatchSource
+from bdgf.scene.layout import Window
+from bdgf.scene.prepared import PreparedScene
+
+
+@pytest.fixture
+def store(prepared_tiles: PreparedScene, tmp_path: Path) -> FeatureStore:
+    rng = np.random.default_rng(0)
+    names = [tile.name for tile in prepared_tiles.scene.tiles]
+    shapes = [prepared_tiles.shape(t) for t in range(prepared_tiles.tiles)]
+    for name, shape in zip(names, shapes, strict=True):
+        write_tile(tmp_path, name, rng.normal(size=(5, *shape)).astype(np.float16))
+    write_index(tmp_path, [[0, 1], [2], [3, 4]], {})
+    return FeatureStore(tmp_path, names, shapes)
+
+
+def positions(prepared: PreparedScene, count: int = 40) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(count):
+        tile = int(rng.integers(prepared.tiles))
+        height, width = prepared.shape(tile)
+        found.append((tile, rng.integers(height), rng.integers(width)))
+    corners = [(0, 0, 0), (1, prepared.shape(1)[0] - 1, prepared.shape(1)[1] - 1)]
+    return np.array(found + corners, dtype=np.int64)
+
+
+def test_a_patch_is_the_mirrored_window_around_its_pixel(
+    prepared_tiles: PreparedScene, store: FeatureStore
+) -> None:
+    where = positions(prepared_tiles)
+    patches = PatchSource(prepared_tiles, store, 7).gather(where)
+    for index, (tile, row, col) in enumerate(where):
+        window = Window(int(row) - 3, int(col) - 3, 7, 7)
+        values, missing = prepared_tiles.window(int(tile), window, "reflect")
+        features = store.window(int(tile), window, "reflect")
+        np.testing.assert_array_equal(patches.values[index].numpy(), values)
+        np.testing.assert_array_equal(patches.missing[index].numpy() > 0, missing)
+        np.testing.assert_array_equal(patches.guidance[2][index].numpy(), features[3:5])
+    assert [level.shape[1] for level in patches.guidance] == [2, 1, 2]
+
+
+def test_scenes_too_large_for_the_table_give_the_same_patches(
+    prepared_tiles: PreparedScene, store: FeatureStore
+) -> None:
+    where = positions(prepared_tiles)
+    orientation = torch.arange(len(where)) % 8
+    table = PatchSource(prepared_tiles, store, 5).gather(where, orientation)
+    reader = PatchSource(prepared_tiles, store, 5, table_bytes=0)
+    assert reader.table is None
+    read = reader.gather(where, orientation)
+    assert torch.equal(table.values, read.values)
+    assert torch.equal(table.missing, read.missing)
+    assert all(torch.equal(a, b) for a, b in zip(table.guidance, read.guidance, strict=True))
+
+
+def test_orientations_are_the_eight_flips_and_turns(
+    prepared_tiles: PreparedScene, store: FeatureStore
+) -> None:
+    source = PatchSource(prepared_tiles, store, 5)
+    where = np.repeat(positions(prepared_tiles, 1)[:1], 8, axis=0)
+    turned = source.gather(where, torch.arange(8)).values
+    expected = {
+        np.rot90(g, k, axes=(1, 2)).tobytes()
+        for g in (turned[0].numpy(), turned[0].numpy()[:, :, ::-1])
+        for k in range(4)
+    }
+    assert {patch.contiguous().numpy().tobytes() for patch in turned} == expected
+    assert len(expected) == 8

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf import config
+from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion.network import build_network
+from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.training import (
+    FusionTraining,
+    Labelled,
+    UnlabelledPixels,
+    head_log_probabilities,
+    steps_for,
+)
+from bdgf.scene.prepared import PreparedScene
+
+
+def training(
+    prepared: PreparedScene, settings: config.Settings, left_out: int = 0
+) -> FusionTraining:
+    tiles = range(prepared.tiles)
+    names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
+    store = FeatureStore(None, names, shapes)
+    labels = Labelled(prepared.scene.positions("train"), prepared.scene.labels_at("train"))
+    labels = labels.select(np.arange(len(labels)) >= left_out)
+    classes = len(prepared.scene.class_codes)
+    network = build_network(
+        settings.network, prepared.layout, store.level_channels, classes, settings.seed
+    )
+    source = PatchSource(prepared, store, settings.network.window)
+    return FusionTraining(
+        network, source, labels, UnlabelledPixels(prepared), settings, prepared.layout, classes
+    )
+
+
+def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
+    settings = config.replace(tiny_settings, {"training.steps": 100})
+    steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
+    assert steps == [100, 100, 200, 300, 300]
+
+
+def test_the_loss_of_a_step_depends_on_the_step_alone(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    work = training(prepared, tiny_settings)
+    first, parts = work.loss(work.model, 3)
+    torch.manual_seed(123)
+    again, _ = work.loss(work.model, 3)
+    other, _ = work.loss(work.model, 4)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert parts.keys() == {"supervised", "agreement", "entropy", "similarity"}
+
+
+def test_it_learns_the_training_pixels(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    work = training(prepared, config.replace(tiny_settings, {"training.steps": 60}))
+    optimizer = torch.optim.AdamW(work.model.parameters(), lr=5e-3)
+    for step in range(60):
+        work.loss(work.model, step)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    found = head_log_probabilities(work.model, work.source, work.labelled.positions)
+    assert found.shape == (len(work.labelled), 4, 4)
+    right = (found.argmax(-1).numpy() == work.labelled.classes[:, None]).mean(0)
+    assert (right > 0.8).all()
+    assert found.exp().sum(-1).sub(1).abs().max() < 1e-5
+
+
+def test_what_is_hidden_from_a_sample_is_zero(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(
+        tiny_settings, {"training.modality_dropout": 0.5, "training.noise": 1.0}
+    )
+    work = training(prepared, settings)
+    seen = []
+
+    class Listener(torch.nn.Module):
+        def forward(self, values, missing, guidance):
+            seen.append((values, missing))
+            return work.model(values, missing, guidance)
+
+    work.loss(Listener(), 0)
+    values, missing = seen[0]
+    owner = list(prepared.layout.modality_of_channel)
+    assert not values[missing[:, owner] > 0].any()
+    hidden = missing.flatten(2).all(-1).float().mean(0)
+    assert hidden[1:].min() > 0.2, "auxiliary modalities are hidden from some samples"
+    assert hidden[0] < 0.2, "the spectral image is never hidden in training"
+
+
+def test_class_weights_and_sampling(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(
+        tiny_settings, {"training.class_weights": "balanced", "training.class_sampling": 1.0}
+    )
+    work = training(prepared, settings, left_out=7)
+    counts = np.bincount(work.labelled.classes)
+    assert counts.min() < counts.max()
+    weights = work.class_weights.numpy()
+    assert weights * counts == pytest.approx([weights[0] * counts[0]] * len(counts), rel=1e-5)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+    shares = np.bincount(work.labelled.classes, weights=work.pixel_share)
+    assert shares == pytest.approx([1 / len(counts)] * len(counts))
+    plain = training(prepared, config.replace(tiny_settings, {"training.class_weights": "none"}), 7)
+    assert plain.class_weights.tolist() == pytest.approx([1.0] * len(counts))
+    assert plain.pixel_share == pytest.approx([1 / len(work.labelled)] * len(work.labelled))
+
+
+def test_unlabelled_pixels_are_valid_and_from_everywhere(prepared_tiles: PreparedScene) -> None:
+    drawn = UnlabelledPixels(prepared_tiles).draw(300, np.random.default_rng(0))
+    assert set(drawn[:, 0]) == set(range(prepared_tiles.tiles))
+    assert all(prepared_tiles.valid(int(t))[r, c] for t, r, c in drawn)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf import config
+from bdgf.diffusion.store import FeatureStore, write_index, write_tile
+from bdgf.fusion.network import build_network, fused_log_probabilities
+from bdgf.fusion.samples import PatchSource
+from bdgf.mapping.inference import map_tile, window_log_probabilities
+from bdgf.scene.layout import Window
+from bdgf.scene.prepared import PreparedScene
+
+WEIGHTS = [0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.fixture
+def store(prepared: PreparedScene, tmp_path: Path) -> FeatureStore:
+    rng = np.random.default_rng(0)
+    name, shape = prepared.scene.tiles[0].name, prepared.shape(0)
+    write_tile(tmp_path, name, rng.normal(size=(6, *shape)).astype(np.float16))
+    write_index(tmp_path, [[0, 1], [2, 3], [4, 5]], {})
+    return FeatureStore(tmp_path, [name], [shape])
+
+
+@pytest.mark.parametrize("kind", ["dense", "patch"])
+@pytest.mark.parametrize("window", [3, 7, 11])
+def test_dense_map_equals_every_pixels_own_patch(
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tiny_settings: config.Settings,
+    kind: str,
+    window: int,
+) -> None:
+    settings = config.replace(
+        tiny_settings, {"network.kind": kind, "network.window": window}
+    ).network
+    network = build_network(settings, prepared.layout, store.level_channels, 4, 0).eval()
+    # the patch network is slow: a corner of the scene has all that can differ
+    height, width = prepared.shape(0) if kind == "dense" else (9, 11)
+    with torch.inference_mode():
+        whole = window_log_probabilities(
+            network, WEIGHTS, prepared, store, 0, Window(0, 0, height, width)
+        )
+        rng = np.random.default_rng(0)
+        places = [(0, 0, 0), (0, height - 1, width - 1), (0, 0, width - 1)]
+        places += [(0, int(rng.integers(height)), int(rng.integers(width))) for _ in range(40)]
+        positions = np.array(places)
+        patches = PatchSource(prepared, store, window).gather(positions)
+        single = fused_log_probabilities(network(*patches).logits, torch.tensor(WEIGHTS))[..., 0, 0]
+    dense = whole[:, positions[:, 1], positions[:, 2]].T
+    assert (dense - single).abs().max() < 1e-5
+    assert torch.equal(dense.argmax(1), single.argmax(1))
+
+
+def test_tiles_agree_with_the_whole(
+    prepared: PreparedScene, store: FeatureStore, tiny_settings: config.Settings
+) -> None:
+    network = build_network(tiny_settings.network, prepared.layout, store.level_channels, 4, 0)
+    maps = {}
+    for side in (16, 33, 512):
+        classes = np.full(prepared.shape(0), -2)
+        confidence = np.full(prepared.shape(0), -2.0, dtype=np.float32)
+        for window, c, p in map_tile(network, WEIGHTS, prepared, store, 0, side):
+            assert (classes[window.slices] == -2).all(), "no pixel is mapped twice"
+            classes[window.slices], confidence[window.slices] = c, p
+        maps[side] = classes, confidence
+    for classes, confidence in maps.values():
+        np.testing.assert_array_equal(classes, maps[512][0])
+        np.testing.assert_allclose(confidence, maps[512][1], atol=1e-5)
+    valid = prepared.valid(0)
+    assert (maps[512][0][valid] >= 0).all()
+    assert (maps[512][0][~valid] == -1).all()
+    assert np.isnan(maps[512][1][~valid]).all()
+    assert 0 < valid.mean() < 1

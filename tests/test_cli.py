@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+
+from bdgf.cli import COMMANDS, main
+from bdgf.scene.synthetic import SyntheticSpec, make_scene
+
+
+def words(settings: dict[str, Any]) -> list[str]:
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def quick(tiny_values: dict[str, Any]) -> list[str]:
+    """Options by which a run takes seconds."""
+    return words({**tiny_values, "evaluation.baselines": "false"})
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    values = yaml.safe_load(path.read_text())
+    change(values)
+    path.write_text(yaml.safe_dump(values))
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    with rasterio.open(path) as source:
+        values, profile = change(source.read()), source.profile
+    profile.update(count=values.shape[0], height=values.shape[1], width=values.shape[2])
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(values)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    spec = SyntheticSpec(height=24, width=27, bands=5, classes=3, train_per_class=8)
+    return make_scene(tmp_path / "scene", spec)
+
+
+def test_help_names_every_command_and_every_command_has_an_example(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 0
+    overview = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in overview
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert "Example: bdgf" in " ".join(capsys.readouterr().out.split())
+
+
+def test_run_prints_the_table_and_does_nothing_twice(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["run", str(scene), "--out", str(out), *quick]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    for word in ("OA", "AA", "kappa", "BDGF", "parameters", "reliance", "map.tif"):
+        assert word in printed
+    resolved = yaml.safe_load((out / "config.yaml").read_text())
+    assert resolved["diffusion"]["width"] == 8
+    assert resolved["scene"] == str(scene)
+    assert main(command) == 0
+    assert "train: finished before, nothing changed; kept" in capsys.readouterr().out
+
+
+def test_stages_one_by_one_equal_the_whole_run(
+    scene: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    whole, steps = tmp_path / "whole", tmp_path / "steps"
+    assert main(["run", str(scene), "--out", str(whole), *quick]) == 0
+    assert main(["pretrain", str(steps), "--scene", str(scene), *quick]) == 0
+    for stage in ("features", "train", "map", "evaluate", "report"):
+        assert main([stage, str(steps)]) == 0, stage
+    assert (steps / "map.tif").read_bytes() == (whole / "map.tif").read_bytes()
+    assert (steps / "report.html").is_file()
+
+
+def test_presets_give_way_to_single_settings(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["run", str(scene), "--preset", "quick", "--out", str(out), *quick]) == 0
+    resolved = yaml.safe_load((out / "config.yaml").read_text())
+    assert resolved["diffusion"]["steps"] == 6
+    capsys.readouterr()
+    assert main(["run", str(scene), "--preset", "fast", "--out", str(out)]) == 2
+    assert "fast" in capsys.readouterr().err
+
+
+def test_demo_makes_its_scene_and_maps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_values: dict[str, Any]
+) -> None:
+    settings = words({**tiny_values, "evaluation.baselines": "true"})
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--size", "40", *settings]) == 0
+    assert "RF raw" in capsys.readouterr().out
+    assert (tmp_path / "demo" / "run" / "map.tif").is_file()
+
+
+def test_inspect_describes_and_writes_a_scene_file_that_opens(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = scene.parent / "suggested.yaml"
+    files = [str(scene.parent / f"{n}.tif") for n in ("hsi", "sar", "dsm", "train", "test")]
+    assert main(["inspect", *files, "--write", str(target)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("hsi.tif", "EPSG:32632", "24", "27"):
+        assert name in printed
+    assert main(["inspect", str(target)]) == 0
+    assert main(["inspect", *files, "--write", str(target)]) == 2
+    assert "not overwritten" in capsys.readouterr().err
+
+
+BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "missing file": (lambda folder: (folder / "sar.tif").unlink(), [], "sar.tif"),
+    "sizes that differ": (
+        lambda folder: rewrite(folder / "dsm.tif", lambda a: a[:, :, :-1]),
+        [],
+        "26 columns wide",
+    ),
+    "code without a class": (
+        lambda folder: rewrite(folder / "train.tif", lambda a: np.where(a == 3, 9, a)),
+        [],
+        "9",
+    ),
+    "modality of nodata": (
+        lambda folder: rewrite(folder / "dsm.tif", lambda a: np.full_like(a, -9999.0)),
+        [],
+        "nodata",
+    ),
+    "even patch": (lambda folder: None, ["--network.window", "8"], "odd"),
+    "class only in test": (
+        lambda folder: rewrite(folder / "train.tif", lambda a: np.where(a == 3, 0, a)),
+        [],
+        "training",
+    ),
+    "unknown field": (
+        lambda folder: edit(folder / "scene.yaml", lambda v: v.update(modalitys={})),
+        [],
+        "modalitys",
+    ),
+    "not YAML": (lambda folder: (folder / "scene.yaml").write_text("a: [1"), [], "scene.yaml"),
+    "unknown setting": (lambda folder: None, ["--diffusion.widht", "8"], "widht"),
+    "wrong type": (lambda folder: None, ["--diffusion.width", "wide"], "width"),
+    "missing features": (lambda folder: None, ["--features.source", "no.npy"], "no.npy"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_sentence_and_status_2(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, quick: list[str]
+) -> None:
+    spoil, extra, word = BAD[case]
+    spoil(scene.parent)
+    out = tmp_path / "run"
+    assert main(["run", str(scene), "--out", str(out), *quick, *extra]) == 2
+    captured = capsys.readouterr()
+    assert word in captured.err
+    assert "Traceback" not in captured.err + captured.out
+    assert len(captured.err.strip().splitlines()) == 1
+    assert not (out / "map.tif").exists()
+
+
+def test_a_wrong_key_lists_the_right_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    from scipy.io import savemat
+
+    rng = np.random.default_rng(0)
+    savemat(tmp_path / "image.mat", {"data": rng.normal(size=(20, 22, 4))})
+    labels = np.zeros((20, 22), dtype=np.uint8)
+    labels[2:6], labels[10:14] = 1, 2
+    savemat(tmp_path / "gt.mat", {"gt": labels})
+    values = {
+        "name": "mat",
+        "modalities": {"hsi": {"path": "image.mat", "key": "cube", "role": "spectral"}},
+        "labels": {"all": "gt.mat", "classes": {1: "a", 2: "b"}},
+        "split": {"random": "10 per class"},
+    }
+    path = tmp_path / "scene.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), *quick]) == 2
+    error = capsys.readouterr().err
+    assert "cube" in error
+    assert "data" in error
+    edit(path, lambda v: v["modalities"]["hsi"].update(key="data"))
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), *quick]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["train_pixels"] == 20
+
+
+def test_an_output_that_is_no_run_is_left_alone(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "beach.jpg").write_bytes(b"x")
+    assert main(["run", str(scene), "--out", str(out), *quick]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["beach.jpg"]
+    assert main(["run", str(scene), "--out", str(out / "beach.jpg" / "x"), *quick]) == 2
+    assert main(["train", str(tmp_path / "nothing")]) == 2
+    assert "--scene" in capsys.readouterr().err
+
+
+def test_a_run_of_another_scene_is_refused_by_its_stages(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["run", str(scene), "--out", str(out), *quick]) == 0
+    before = (out / "map.tif").read_bytes()
+    other = make_scene(
+        tmp_path / "other",
+        SyntheticSpec(height=24, width=27, bands=9, classes=3, train_per_class=8),
+    )
+    assert main(["map", str(out), "--scene", str(other)]) == 2
+    assert "not finished with these inputs" in capsys.readouterr().err
+    assert (out / "map.tif").read_bytes() == before
+    shutil.rmtree(scene.parent)
+    assert main(["map", str(out)]) == 2
