@@ -32,6 +32,7 @@ COMMANDS = {
     "inspect": "What is in rasters, .mat files and scene files; writes a ready scene file",
     "run": "From a scene file to map, accuracy and report",
     **STAGE_HELP,
+    "table": "One Markdown table of several runs, mean and deviation over their seeds",
 }
 
 
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Callable[[list[str], Console], None]:
     if name in STAGE_HELP:
         return lambda words, console: _stage(name, words, console)
-    return {"demo": _demo, "inspect": _inspect, "run": _run}[name]
+    return {"demo": _demo, "inspect": _inspect, "run": _run, "table": _table}[name]
 
 
 def _print_help(console: Console) -> None:
@@ -239,6 +240,16 @@ def _inspect(words: list[str], console: Console) -> None:
             raise SettingsError(f"{target} exists and is not overwritten; give another --write.")
         atomic_write_text(target, suggest_scene_file(paths))
         console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+
+
+def _table(words: list[str], console: Console) -> None:
+    parser = _parser("table", "RUN...", "bdgf table runs/first-0 runs/first-1 runs/first-2")
+    parser.add_argument("runs", nargs="+", help="Folders of finished runs")
+    values = parser.parse_args(words)
+    from bdgf.evaluation.table import markdown, read_run
+
+    text = markdown([read_run(Path(run)) for run in values.runs])
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _demo(words: list[str], console: Console) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.errors import SceneError
@@ -73,6 +76,6 @@ class CropSampler:
         return int(generator.integers(-overhang, size - self.side + overhang + 1))
 
 
-def _turned(array: np.ndarray, turns: int, flip: bool) -> np.ndarray:  # type: ignore[type-arg]
+def _turned(array: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
     turned = np.rot90(array, turns, axes=(1, 2))
     return np.ascontiguousarray(turned[:, :, ::-1] if flip else turned)

@@ -145,7 +145,8 @@ class Projection:
         """Project features, (g, h, w) -> (k, h, w)."""
         flat = features.reshape(len(features), -1).astype(np.float64)
         projected = self.matrix.T @ (flat - self.mean[:, None])
-        return projected.reshape(-1, *features.shape[1:]).astype(np.float32)
+        found: NDArray[np.float32] = projected.reshape(-1, *features.shape[1:]).astype(np.float32)
+        return found
 
 
 def _sample_windows(
@@ -262,6 +263,7 @@ def adopt(
 
 
 def _external(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    array: NDArray[np.float32]
     if path.suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False).astype(np.float32)

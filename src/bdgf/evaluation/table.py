@@ -1,0 +1,111 @@
+"""One table of several runs: mean and standard deviation over their seeds, per scene and method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from bdgf.errors import RunFolderError
+
+MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
+HEADER = ("method", "OA", "AA", "kappa", "OA far", "AA far")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What the table needs of one run.
+
+    Args:
+        scene: Name of the scene.
+        seed: Seed of the run.
+        methods: Accuracies by method, as in ``metrics.json``.
+        seconds: Of all stages but the evaluation.
+        total_seconds: Of all stages.
+        memory: Largest resident memory in MB.
+    """
+
+    scene: str
+    seed: int
+    methods: dict[str, Any]
+    seconds: float
+    total_seconds: float
+    memory: float
+
+
+def read_run(folder: Path) -> RunResult:
+    """Read a finished run.
+
+    Raises:
+        RunFolderError: The folder holds no finished run.
+    """
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        stages = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
+        seconds = {name: float(stage["seconds"]) for name, stage in stages.items()}
+        return RunResult(
+            scene=str(metrics["scene"]),
+            seed=int(metrics["seed"]),
+            methods=dict(metrics["methods"]),
+            seconds=sum(s for name, s in seconds.items() if name not in ("evaluate", "report")),
+            total_seconds=sum(seconds.values()),
+            memory=float(metrics["peak_memory_mb"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{folder} holds no finished run ({type(error).__name__}: {error}); name run folders"
+            " that 'bdgf run' or 'bdgf evaluate' has finished."
+        ) from None
+
+
+def markdown(runs: Sequence[RunResult]) -> str:
+    """Return a Markdown table per scene.
+
+    Args:
+        runs: Finished runs; those of one scene are taken together.
+
+    Raises:
+        RunFolderError: Two runs of one scene with the same seed, which are no repetition.
+    """
+    parts = []
+    for scene in dict.fromkeys(run.scene for run in runs):
+        of_scene = [run for run in runs if run.scene == scene]
+        seeds = [run.seed for run in of_scene]
+        if len(set(seeds)) < len(seeds):
+            raise RunFolderError(
+                f"two runs of {scene} have the same seed ({sorted(seeds)}); the table is a mean"
+                " over seeds: name one run of each."
+            )
+        parts.append(_scene_table(scene, of_scene))
+    return "\n".join(parts)
+
+
+def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
+    seeds = ", ".join(str(run.seed) for run in runs)
+    spent = _spread([run.seconds for run in runs], 0)
+    total = _spread([run.total_seconds for run in runs], 0)
+    lines = [
+        f"**{scene}**, seeds {seeds}: {spent} s, with the other methods {total} s; at most"
+        f" {max(run.memory for run in runs):.0f} MB",
+        "",
+        "| " + " | ".join(HEADER) + " |",
+        "|---|" + "---:|" * len(MEASURES),
+    ]
+    for method in runs[0].methods:
+        cells = [method]
+        for part, key in MEASURES:
+            values = [r.methods[method][part][key] for r in runs if method in r.methods]
+            known = [float(v) for v in values if v is not None]
+            cells.append(_spread(known, 2) if known else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± sample standard deviation, or the value alone."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"

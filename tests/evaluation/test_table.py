@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bdgf.errors import RunFolderError
+from bdgf.evaluation.table import markdown, read_run
+
+
+def write_run(folder: Path, scene: str, seed: int, oa: float, aa: float | None = 50.0) -> Path:
+    folder.mkdir()
+    part = {"oa": oa, "aa": aa, "kappa": oa - 10}
+    metrics = {
+        "scene": scene,
+        "seed": seed,
+        "methods": {"BDGF": {"all": part, "far": part}},
+        "peak_memory_mb": 500 + seed,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    stages = {"train": {"seconds": 10.0 + seed}, "evaluate": {"seconds": 5.0}}
+    (folder / "stages.json").write_text(json.dumps(stages))
+    return folder
+
+
+def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_run(tmp_path / "a", "one", 0, 80.0)),
+        read_run(write_run(tmp_path / "b", "one", 1, 90.0)),
+        read_run(write_run(tmp_path / "c", "two", 0, 70.0, None)),
+    ]
+    text = markdown(runs)
+    assert "| BDGF | 85.00 ± 7.07 | 50.00 ± 0.00 | 75.00 ± 7.07 | 85.00 ± 7.07" in text
+    assert "| BDGF | 70.00 | – | 60.00 | 70.00 | – |" in text
+    assert "**one**, seeds 0, 1: 10 ± 1 s, with the other methods 16 ± 1 s; at most 501 MB" in text
+
+
+def test_one_seed_twice_is_no_repetition(tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / n, "one", 0, 80.0)) for n in ("a", "b")]
+    with pytest.raises(RunFolderError, match="same seed"):
+        markdown(runs)
+
+
+def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no finished run"):
+        read_run(tmp_path)
