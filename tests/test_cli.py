@@ -110,7 +110,7 @@ def test_demo_makes_its_scene_and_maps_it(
 def test_inspect_describes_and_writes_a_scene_file_that_opens(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = scene.parent / "suggested.yaml"
+    target = tmp_path / "elsewhere" / "suggested.yaml"
     files = [str(scene.parent / f"{n}.tif") for n in ("hsi", "sar", "dsm", "train", "test")]
     assert main(["inspect", *files, "--write", str(target)]) == 0
     printed = capsys.readouterr().out

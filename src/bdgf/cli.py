@@ -238,7 +238,7 @@ def _inspect(words: list[str], console: Console) -> None:
         target = Path(values.write)
         if target.exists():
             raise SettingsError(f"{target} exists and is not overwritten; give another --write.")
-        atomic_write_text(target, suggest_scene_file(paths))
+        atomic_write_text(target, suggest_scene_file(paths, target))
         console.print(f"wrote {target}", highlight=False, soft_wrap=True)
 
 

@@ -125,7 +125,7 @@ class NetworkSettings:
         width: D, channels of every branch.
         groups: Channel groups of the Mamba branch's group channel attention.
         state: N, state size of the state-space layers.
-        attention_heads: Heads of the transformer's attention.
+        attention_heads: Heads of the transformer's attention and of the dense Mamba branch's scan.
         guidance_gain: Start value of the gates by which guidance enters.
         branches: Branches in use.
         pixel_path: Add a head that sees only the pixel itself.

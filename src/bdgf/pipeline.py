@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import rasterio
 import torch
+from numpy.typing import NDArray
 
 from bdgf import checkpoint
-from bdgf.compute import Precision, device_of, make_fabric, place, set_threads
+from bdgf.compute import Precision, device_of, keep_freed_memory, make_fabric, place, set_threads
 from bdgf.config import Settings, validate
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import FeatureExtractor, adopt, extract
@@ -37,6 +37,7 @@ from bdgf.fusion.training import (
 )
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
+from bdgf.mapping.reading import read_map
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -70,6 +71,7 @@ class Pipeline:
         self.scene = Scene.open(scene)
         self.scene_path = scene.resolve()
         set_threads(settings.compute)
+        keep_freed_memory()
         self.folder = RunFolder(out)
         self.fingerprints = fingerprints(
             settings, self.scene.signature("images"), self.scene.signature("labels")
@@ -419,24 +421,16 @@ class Pipeline:
             metrics["balance"] = balance
         self.folder.write_json(self.folder.metrics, metrics)
 
-    def _mapped_classes(self, positions: Any) -> Any:  # noqa: ANN401
+    def _mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""
-        index_of = np.full(max(self.scene.class_codes) + 1, -1, dtype=np.int64)
-        index_of[list(self.scene.class_codes)] = np.arange(len(self.scene.class_codes))
         found = np.empty(len(positions), dtype=np.int64)
         for tile in range(len(self.scene.tiles)):
             here = positions[:, 0] == tile
             if not here.any():
                 continue
             path, _ = self._map_paths(tile)
-            try:
-                with rasterio.open(path) as source:
-                    codes = source.read(1)
-            except rasterio.errors.RasterioIOError as error:
-                raise RunFolderError(
-                    f"{path} cannot be read ({error}); run 'bdgf map' again."
-                ) from None
-            found[here] = index_of[codes[positions[here, 1], positions[here, 2]]]
+            classes = read_map(path, self.scene.class_codes)
+            found[here] = classes[positions[here, 1], positions[here, 2]]
         return found
 
     def _report(self) -> None:

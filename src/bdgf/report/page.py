@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-import rasterio
 
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
+from bdgf.mapping.reading import read_confidence, read_map
 from bdgf.report.figures import TileMap, map_figure, mosaic_figure
 from bdgf.runfolder import RunFolder
 from bdgf.scene.scene import Scene
@@ -106,15 +105,10 @@ def _metrics(folder: RunFolder) -> dict[str, Any]:
 def _picture(scene: Scene, folder: RunFolder) -> bytes:
     maps = []
     single = len(scene.tiles) == 1
-    lookup = np.full(max(scene.class_codes) + 1, -1, dtype=np.int64)
-    lookup[list(scene.class_codes)] = np.arange(len(scene.class_codes))
     for index, tile in enumerate(scene.tiles):
         map_path, confidence_path = folder.map_paths(tile.name, single)
-        try:
-            with rasterio.open(map_path) as codes, rasterio.open(confidence_path) as confidence:
-                maps.append(TileMap(index, lookup[codes.read(1)], confidence.read(1)))
-        except rasterio.errors.RasterioIOError as error:
-            raise RunFolderError(f"{error}; run 'bdgf map' again.") from None
+        classes = read_map(map_path, scene.class_codes)
+        maps.append(TileMap(index, classes, read_confidence(confidence_path)))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "map.png"
         if single:

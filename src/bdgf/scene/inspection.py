@@ -67,14 +67,15 @@ def inspect_paths(paths: Sequence[str | Path]) -> str:
     return "\n\n".join(parts)
 
 
-def suggest_scene_file(paths: Sequence[str | Path]) -> str:
+def suggest_scene_file(paths: Sequence[str | Path], target: Path | None = None) -> str:
     """Guess a scene file from rasters: roles from band counts and names, labels from their codes.
 
     Args:
         paths: Rasters, MATLAB files, or folders of these.
+        target: Where the text will be saved; ``scene.yaml`` beside the files by default.
 
     Returns:
-        The text of a scene file; its paths are relative to the folder that its first line names.
+        The text of a scene file; its paths are relative to the target's folder.
 
     Raises:
         SceneError: A file that cannot be read, or no raster that could be a modality.
@@ -88,13 +89,15 @@ def suggest_scene_file(paths: Sequence[str | Path]) -> str:
             "no raster among these files can be a modality of a scene (only label rasters were"
             " found); name the image files as well."
         )
-    folder = Path(commonpath([path.resolve().parent for path in files]))
-    lines = [f"# Save as {folder / 'scene.yaml'} and check every line: all of it is guessed."]
+    common = Path(commonpath([path.resolve().parent for path in files]))
+    target = (target or common / "scene.yaml").resolve()
+    folder = target.parent
+    lines = [f"# Save as {target} and check every line: all of it is guessed."]
     sizes = {(one.source.height, one.source.width) for one in found}
     if len(sizes) > 1:
         listed = ", ".join(f"{height} × {width}" for height, width in sorted(sizes))
         lines.append(f"# These rasters have different sizes ({listed}); a scene needs one grid.")
-    lines.append(f"name: {_flow(_plain(folder.name) or 'scene')}")
+    lines.append(f"name: {_flow(_plain(common.name) or 'scene')}")
     lines.append("modalities:")
     taken: set[str] = set()
     spectral = _spectral(images)

@@ -1,0 +1,62 @@
+"""Reading back the maps that were written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from bdgf.errors import RunFolderError
+
+
+def read_map(path: Path, class_codes: Sequence[int]) -> NDArray[np.int64]:
+    """Read the class index of every pixel of a map.
+
+    Args:
+        path: A map that ``MapWriter`` wrote.
+        class_codes: (K,) code of every class in the file.
+
+    Returns:
+        (H, W) class indices, −1 where there is no class.
+
+    Raises:
+        RunFolderError: The map is missing or damaged, or holds a code that is no class.
+    """
+    codes = _read(path)
+    index_of = np.full(np.iinfo(np.uint16).max + 1, -2, dtype=np.int64)
+    index_of[0] = -1
+    index_of[list(class_codes)] = np.arange(len(class_codes))
+    found: NDArray[np.int64] = index_of[codes.astype(np.int64)]
+    if (found == -2).any():
+        strange = int(codes[found == -2].flat[0])
+        raise RunFolderError(
+            f"{path} holds the code {strange}, which is no class of the"
+            " scene; run 'bdgf map' again."
+        )
+    return found
+
+
+def read_confidence(path: Path) -> NDArray[np.float32]:
+    """Read a confidence raster, (H, W), NaN where there is no class.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    return _read(path).astype(np.float32)
+
+
+def _read(path: Path) -> NDArray[np.generic]:
+    try:
+        with warnings.catch_warnings():
+            # scenes without coordinates are no fault
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as source:
+                found: NDArray[np.generic] = source.read(1)
+    except RasterioError as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+    return found
