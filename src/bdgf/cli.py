@@ -101,11 +101,11 @@ def _parser(name: str, usage: str, example: str) -> _Parser:
     )
 
 
-def _with_settings(parser: _Parser) -> None:
+def _with_settings(parser: _Parser, preset: str = "standard") -> None:
     parser.add_argument(
         "--preset",
         choices=tuple(config.PRESETS),
-        default="standard",
+        default=preset,
         help="Sets the number of steps; single settings go before it",
     )
     parser.add_class_arguments(config.Settings, nested_key=None)
@@ -113,7 +113,7 @@ def _with_settings(parser: _Parser) -> None:
 
 def _settings(parser: _Parser, words: list[str], stored: dict[str, Any]) -> Namespace:
     """Parse with the defaults of the preset, or of the run that the folder holds."""
-    chosen = "standard"
+    chosen = parser.get_default("preset")
     for index, word in enumerate(words):
         if word == "--preset" and index + 1 < len(words):
             chosen = words[index + 1]
@@ -256,7 +256,7 @@ def _demo(words: list[str], console: Console) -> None:
     parser = _parser("demo", "[--out FOLDER] [--size N] [--preset quick|standard]", "bdgf demo")
     parser.add_argument("--out", default="demo", help="Folder for the scene and the run")
     parser.add_argument("--size", type=int, default=160, help="Rows and columns of the scene")
-    _with_settings(parser)
+    _with_settings(parser, preset="quick")
     values = _settings(parser, words, {})
     settings = _as_settings(values)
     from bdgf.scene.synthetic import SyntheticSpec, make_scene

@@ -179,7 +179,8 @@ class TrainingSettings:
             class's count) or balanced (inverse count).
         class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
             come, 1 every class equally often.
-        noise: Standard deviation of the noise added to the input (the first component has 3).
+        noise: Noise added to the input, as a share of each channel's standard deviation. The same
+            noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero.
         modality_dropout: Probability that an auxiliary modality is hidden from a sample.
         fusion: Fusion of the branches: mean of log-probabilities, or cv (weights from spatially
@@ -198,7 +199,7 @@ class TrainingSettings:
     clip_norm: float = 1.0
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     class_sampling: float = 0.0
-    noise: float = 0.2
+    noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1
     fusion: Literal["mean", "cv"] = "cv"

@@ -316,7 +316,8 @@ class Pipeline:
     ) -> tuple[list[float], list[float]]:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
         s = self.settings
-        folds = spatial_folds(labelled, s.training.folds, s.seed)
+        ground = self.scene.ground_positions("train")
+        folds = spatial_folds(ground, labelled.classes, s.training.folds, s.seed)
         held_out, classes = [], []
         for fold in range(s.training.folds):
             inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)

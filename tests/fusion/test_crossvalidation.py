@@ -21,7 +21,7 @@ def labelled(rng: np.random.Generator, blocks: int, per_block: int) -> Labelled:
 
 def test_neighbours_are_held_out_together() -> None:
     pixels = labelled(np.random.default_rng(0), blocks=12, per_block=10)
-    folds = spatial_folds(pixels, 3, seed=0)
+    folds = spatial_folds(pixels.positions, pixels.classes, 3, seed=0)
     assert set(folds) == {0, 1, 2}
     for block in range(12):
         assert len(set(folds[block * 10 : block * 10 + 10])) == 1
@@ -32,17 +32,17 @@ def test_neighbours_are_held_out_together() -> None:
 def test_tiles_are_held_out_whole() -> None:
     positions = np.array([(t, r, 3) for t in range(6) for r in range(5)])
     pixels = Labelled(positions, np.arange(6).repeat(5) % 2)
-    folds = spatial_folds(pixels, 3, seed=0)
+    folds = spatial_folds(pixels.positions, pixels.classes, 3, seed=0)
     for tile in range(6):
         assert len(set(folds[tile * 5 : tile * 5 + 5])) == 1
 
 
 def test_a_few_neighbouring_pixels_still_divide() -> None:
     pixels = Labelled(np.array([(0, 0, c) for c in range(6)]), np.array([0, 0, 0, 1, 1, 1]))
-    folds = spatial_folds(pixels, 3, seed=0)
+    folds = spatial_folds(pixels.positions, pixels.classes, 3, seed=0)
     assert np.bincount(folds).tolist() == [2, 2, 2]
     alone = Labelled(np.array([(0, 0, 0), (0, 0, 1)]), np.array([0, 1]))
-    assert len(spatial_folds(alone, 3, seed=0)) == 2
+    assert len(spatial_folds(alone.positions, alone.classes, 3, seed=0)) == 2
 
 
 def test_weights_follow_held_out_accuracy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,3 +247,18 @@ def test_real_coordinates(shared_data):
     scene = Scene.open(shared_data / "idtrees")
     assert len(scene.tiles) > 80
     assert {tile.crs.to_epsg() for tile in scene.tiles} == {32617}
+
+
+def test_tiles_with_coordinates_are_seen_to_be_near(tiles_scene: Path) -> None:
+    scene = Scene.open(tiles_scene)
+    ground, positions = scene.ground_positions("test"), scene.positions("test")
+    assert (ground[:, 0] == 0).all()
+    first = scene.tiles[0].transform
+    for (_, row, col), (tile, tile_row, tile_col) in zip(ground, positions, strict=True):
+        expected = scene.tiles[tile].transform @ (tile_col + 0.5, tile_row + 0.5)
+        assert (first @ (col + 0.5, row + 0.5)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_single_tile_keeps_its_positions(tiny_scene: Path) -> None:
+    scene = Scene.open(tiny_scene)
+    assert (scene.ground_positions("train") == scene.positions("train")).all()

@@ -7,51 +7,59 @@ branch is exp(mean(OA, AA) / temperature), normalised [C].
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from bdgf.fusion.training import Labelled
+BLOCKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+ENOUGH_CLASSES = 0.8
 
-BLOCKS = (64, 32, 16, 8, 4, 2, 1)
 
+def spatial_folds(
+    positions: NDArray[np.int64], classes: NDArray[np.int64], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Assign labelled pixels to folds by blocks of the ground.
 
-def spatial_folds(labelled: Labelled, folds: int, seed: int) -> NDArray[np.int64]:
-    """Assign labelled pixels to folds by blocks of the scene.
-
-    The blocks are the largest squares that leave every class of more than one pixel in at least two
-    blocks, or failing that the most such classes.
+    The blocks are the largest squares of which there are twice as many as folds and that have four
+    fifths of the classes in more than one block; failing that, those with the most such classes.
+    Larger blocks keep neighbours together, but a class in a single block is never learned and
+    tested at once.
 
     Args:
-        labelled: Pixels to assign.
+        positions: (n, 3) tile, row and column, as ``Scene.ground_positions`` gives them.
+        classes: (n,) class indices.
         folds: Number of folds.
         seed: Seed of the assignment.
 
     Returns:
         Fold of every pixel, (n,), from 0 to folds − 1.
     """
-    best, most = np.arange(len(labelled)), -1
+    best, most = np.arange(len(classes)), -1.0
     for side in BLOCKS:
-        blocks = labelled.positions.copy()
+        blocks = positions.copy()
         blocks[:, 1:] //= side
         _, groups = np.unique(blocks, axis=0, return_inverse=True)
         groups = groups.reshape(-1)
-        spread = sum(
-            len(np.unique(groups[labelled.classes == k])) >= folds
-            for k in np.unique(labelled.classes)
-        )
-        enough = len(np.unique(groups)) >= folds
-        if enough and spread > most:
-            best, most = groups, spread
-        if enough and spread == len(np.unique(labelled.classes)):
+        if groups.max() + 1 < folds:
+            continue
+        spread = [len(np.unique(groups[classes == k])) > 1 for k in np.unique(classes)]
+        share = float(np.mean(spread)) if groups.max() + 1 >= 2 * folds else 0.0
+        if share > most:
+            best, most = groups, share
+        if share >= ENOUGH_CLASSES:
             break
-    fold = np.zeros(len(labelled), dtype=np.int64)
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    fold = np.arange(len(classes)) % folds
     if len(np.unique(best)) < folds:
-        return np.arange(len(labelled)) % folds
-    parts = splitter.split(np.zeros(len(labelled)), labelled.classes, best)
+        return fold
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # a class of fewer pixels than folds cannot be in all of them; that is no fault
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(splitter.split(np.zeros(len(classes)), classes, best))
     for index, (_, held_out) in enumerate(parts):
         fold[held_out] = index
     return fold

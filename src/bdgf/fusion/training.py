@@ -104,6 +104,8 @@ class FusionTraining:
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
         t = settings.training
+        deviation = torch.from_numpy(source.prepared.preparation.deviation)
+        self.noise = t.noise * deviation.to(self.device)  # (C,)
         self.course = Course(
             name=name,
             steps=max(1, round(steps_for(settings, len(labelled)) * share)),
@@ -183,7 +185,7 @@ class FusionTraining:
             drawn = torch.randn(
                 batch, *values.shape[2:], channels, generator=noise, device=self.device
             )
-            values = values + t.noise * drawn.permute(0, 3, 1, 2)
+            values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         if t.channel_dropout and channels > 1:
             keep = draws.random((batch, channels)) >= t.channel_dropout
             scale = torch.from_numpy(keep).to(values)[:, :, None, None]

@@ -117,6 +117,11 @@ class Preparation:
             [_diffusion_scale(self.fitted[i]) for i in self.order]
         )
 
+    @property
+    def deviation(self) -> NDArray[np.float32]:
+        """Standard deviation (C,) of every prepared channel, in the order of ``layout``."""
+        return np.concatenate([self.fitted[i].deviation for i in self.order])
+
     @classmethod
     def fit(cls, scene: Scene, settings: PreparationSettings, seed: int) -> Preparation:
         """Fit statistics and principal components on valid pixels of all tiles.

@@ -130,6 +130,30 @@ class Scene:
         ]
         return np.concatenate(found).astype(np.int64)
 
+    def ground_positions(self, which: Part) -> NDArray[np.int64]:
+        """Return a part's pixels (n, 3) by their place on the ground, in the order of `positions`.
+
+        Where all tiles have coordinates in one system, rows and columns count pixels from a common
+        origin and the first column is 0, so that tiles of one neighbourhood are seen to be near;
+        otherwise this is `positions`.
+        """
+        positions = self.positions(which)
+        transforms = [tile.transform for tile in self.tiles]
+        if len(self.tiles) == 1 or None in transforms or len({t.crs for t in self.tiles}) > 1:
+            return positions
+        found = np.zeros_like(positions)
+        first = transforms[0]
+        for number, transform in enumerate(transforms):
+            if first is None or transform is None:
+                continue
+            here = positions[:, 0] == number
+            # in pixels of the first tile, which all tiles of a scene resemble
+            grid = ~first @ transform
+            rows, cols = positions[here, 1] + 0.5, positions[here, 2] + 0.5
+            found[here, 1] = np.floor(grid.d * cols + grid.e * rows + grid.f)
+            found[here, 2] = np.floor(grid.a * cols + grid.b * rows + grid.c)
+        return found
+
     def labels_at(self, which: Part) -> NDArray[np.int64]:
         """Return the class indices (n,) of a part's pixels, in the order of `positions`."""
         found = [labels[labels >= 0] for labels in self._part(which)]
