@@ -191,7 +191,7 @@ class TrainingSettings:
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
-    steps: int = 600
+    steps: int = 800
     batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -204,7 +204,7 @@ class TrainingSettings:
     modality_dropout: float = 0.1
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
-    fold_steps: float = 0.4
+    fold_steps: float = 0.25
     fusion_temperature: float = 8.0
     checkpoint_every: int = 200
 
