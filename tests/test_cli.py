@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,7 +228,43 @@ def test_a_run_of_another_scene_is_refused_by_its_stages(
         SyntheticSpec(height=24, width=27, bands=9, classes=3, train_per_class=8),
     )
     assert main(["map", str(out), "--scene", str(other)]) == 2
-    assert "not finished with these inputs" in capsys.readouterr().err
+    assert "holds a run of" in capsys.readouterr().err
+    assert main(["run", str(other), "--out", str(out), *quick]) == 2
+    assert "holds a run of" in capsys.readouterr().err
     assert (out / "map.tif").read_bytes() == before
     shutil.rmtree(scene.parent)
     assert main(["map", str(out)]) == 2
+
+
+def test_a_killed_process_goes_on_to_the_same_map(
+    scene: Path, tmp_path: Path, tiny_values: dict[str, Any]
+) -> None:
+    settings = {
+        **tiny_values,
+        "diffusion.steps": 300,
+        "diffusion.checkpoint_every": 20,
+        "evaluation.baselines": "false",
+        "compute.threads": 1,
+    }
+
+    def command(out: Path) -> list[str]:
+        return ["run", str(scene), "--out", str(out), *words(settings)]
+
+    checkpoint = tmp_path / "killed" / "pretrain.checkpoint.safetensors"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bdgf", *command(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.is_file(), "it was killed in the middle of pre-training"
+    assert not (tmp_path / "killed" / "map.tif").exists()
+    assert main(command(tmp_path / "killed")) == 0
+    assert main(command(tmp_path / "whole")) == 0
+    for name in ("network.safetensors", "map.tif", "history.jsonl"):
+        killed = (tmp_path / "killed" / name).read_bytes()
+        assert killed == (tmp_path / "whole" / name).read_bytes(), name

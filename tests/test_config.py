@@ -12,6 +12,8 @@ def test_presets_are_valid_and_differ() -> None:
     for name in config.PRESETS:
         config.validate(config.preset(name))
     assert config.preset("standard") == config.Settings()
+    names = [set(changes) for changes in config.PRESETS.values()]
+    assert names[0] == names[1] == names[2], "each preset decides what another may have changed"
     steps = [config.preset(n).diffusion.steps for n in ("quick", "standard", "full")]
     assert steps == sorted(set(steps))
     with pytest.raises(SettingsError, match="'slow' is not a preset; choose one of quick"):
@@ -47,6 +49,11 @@ def test_values_go_through_plain_mappings_unchanged() -> None:
         ("network.width", 20, "multiple"),
         ("network.branches", ("cnn", "rnn"), "at least one of"),
         ("network.branches", (), "at least one of"),
+        ("network.branches", ("cnn", "cnn"), "each once"),
+        ("training.fusion_temperature", 0.0, "greater than 0"),
+        ("training.learning_rate", -1e-3, "greater than 0"),
+        ("preparation.clip", 0.0, "greater than 0"),
+        ("training.weight_decay", -1.0, "at least 0"),
         ("features.timesteps", (500,), "from 0 to 499"),
         ("features.timesteps", (), "at least one"),
         ("training.channel_dropout", 1.5, "between 0 and 1"),

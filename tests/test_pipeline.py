@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 
 from bdgf import checkpoint, config
-from bdgf.errors import RunFolderError
+from bdgf.errors import BdgfError, RunFolderError, SceneError
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.runfolder import STAGES
@@ -223,6 +224,72 @@ def test_features_of_another_model_take_the_place_of_ours(
     assert (tmp_path / "run" / "map.tif").is_file()
 
 
+def test_bad_input_leaves_a_finished_run_as_it_was(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings
+) -> None:
+    before = {p.name: p.read_bytes() for p in whole.iterdir() if p.is_file()}
+    for name, value in (
+        ("features.source", "absent.npy"),
+        ("compute.accelerator", "cuda"),
+        ("network.window", 8),
+    ):
+        if value == "cuda" and torch.cuda.is_available():
+            continue
+        with pytest.raises(BdgfError):
+            carry_out(tiny_scene, whole, config.replace(tiny_settings, {name: value}))
+    assert {p.name: p.read_bytes() for p in whole.iterdir() if p.is_file()} == before
+
+
+def test_a_lost_output_is_made_again(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    settings = config.replace(tiny_settings, {"evaluation.baselines": False})
+    carry_out(tiny_scene, tmp_path / "run", settings)
+    before = (tmp_path / "run" / "map.tif").read_bytes()
+    (tmp_path / "run" / "map.tif").unlink()
+    _, lines = carry_out(tiny_scene, tmp_path / "run", settings)
+    assert "train: finished before, nothing changed; kept" in lines
+    assert (tmp_path / "run" / "map.tif").read_bytes() == before
+
+
+def test_guidance_switched_off_and_on_again(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    settings = config.replace(tiny_settings, {"evaluation.baselines": False})
+    carry_out(tiny_scene, tmp_path / "run", settings, features__source="none")
+    assert not (tmp_path / "run" / "diffusion.safetensors").exists()
+    carry_out(tiny_scene, tmp_path / "run", settings)
+    assert (tmp_path / "run" / "diffusion.safetensors").is_file()
+
+
+def test_labels_without_data_are_left_out(tmp_path: Path, tiny_settings: config.Settings) -> None:
+    spec = SyntheticSpec(height=24, width=24, bands=4, classes=2, train_per_class=8)
+    scene = make_scene(tmp_path / "scene", spec)
+    with rasterio.open(scene.parent / "train.tif") as source:
+        row, col = np.argwhere(source.read(1) > 0)[0]
+    with rasterio.open(scene.parent / "hsi.tif", "r+") as image:
+        values = image.read()
+        values[:, row, col] = image.nodata
+        image.write(values)
+    _, lines = carry_out(scene, tmp_path / "run", tiny_settings, evaluation__baselines=False)
+    assert "training: 1 labelled pixels have no data, left out" in lines
+
+
+def test_a_scene_without_labels_is_refused_before_the_long_stages(
+    tmp_path: Path, tiny_settings: config.Settings
+) -> None:
+    spec = SyntheticSpec(height=24, width=24, bands=4, classes=2, train_per_class=8)
+    scene = make_scene(tmp_path / "scene", spec)
+    values = yaml.safe_load(scene.read_text())
+    del values["labels"], values["split"]
+    scene.write_text(yaml.safe_dump(values))
+    with pytest.raises(SceneError, match="has no labels"):
+        carry_out(scene, tmp_path / "run", tiny_settings)
+    assert not (tmp_path / "run" / "diffusion.safetensors").exists()
+    Pipeline(scene, tmp_path / "run", tiny_settings, Silent()).run(("pretrain", "features"))
+    assert (tmp_path / "run" / "features" / "features.json").is_file()
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings
 ) -> None:
@@ -240,3 +307,18 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     finally:
         checkpoint.save_tensors(whole / "network.safetensors", tensors, origin)
     assert (whole / "map.tif").read_bytes() == before
+
+
+def test_a_scene_without_test_labels_is_mapped_and_not_scored(
+    tmp_path: Path, tiny_settings: config.Settings
+) -> None:
+    spec = SyntheticSpec(height=24, width=24, bands=4, classes=2, train_per_class=6)
+    scene = make_scene(tmp_path / "scene", spec)
+    text = scene.read_text().replace("  test: test.tif\n", "")
+    assert "test.tif" not in text
+    scene.write_text(text)
+    _, lines = carry_out(scene, tmp_path / "run", tiny_settings)
+    assert any("no test pixel" in line for line in lines)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["methods"] == {}
+    assert (tmp_path / "run" / "map.tif").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()

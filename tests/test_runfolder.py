@@ -24,6 +24,16 @@ def test_a_setting_changes_its_stage_and_all_that_follow() -> None:
     assert changed("evaluation.trees", 64) == set(STAGES[5:])
     assert changed("compute.threads", 2) == set()
     assert changed("diffusion.checkpoint_every", 2) == set()
+    assert changed("training.checkpoint_every", 2) == set()
+    assert changed("features.components", 2) == set(STAGES[2:])
+    assert changed("features.source", "none") == set(STAGES[1:])
+
+
+def test_files_of_another_model_count_as_inputs() -> None:
+    settings = config.Settings()
+    before = fingerprints(settings, "images", "labels", "a.npy 10 1")
+    after = fingerprints(settings, "images", "labels", "a.npy 10 2")
+    assert [before[s] == after[s] for s in STAGES] == [True] * 2 + [False] * 5
 
 
 def test_labels_change_only_what_depends_on_them() -> None:

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.table import Table
 
 from bdgf import __version__, config
@@ -106,21 +107,23 @@ def _with_settings(parser: _Parser, preset: str = "standard") -> None:
         "--preset",
         choices=tuple(config.PRESETS),
         default=preset,
-        help="Sets the number of steps; single settings go before it",
+        help="Decides the number of steps; a setting that is given by itself outweighs it",
     )
     parser.add_class_arguments(config.Settings, nested_key=None)
 
 
 def _settings(parser: _Parser, words: list[str], stored: dict[str, Any]) -> Namespace:
-    """Parse with the defaults of the preset, or of the run that the folder holds."""
-    chosen = parser.get_default("preset")
+    """Parse with the defaults of the run that the folder holds, or else of the preset.
+
+    A preset that is named goes before what is stored.
+    """
+    chosen = None if stored else parser.get_default("preset")
     for index, word in enumerate(words):
         if word == "--preset" and index + 1 < len(words):
             chosen = words[index + 1]
         elif word.startswith("--preset="):
             chosen = word.partition("=")[2]
-    if chosen in config.PRESETS:
-        parser.set_defaults({**stored, **config.PRESETS[chosen]})
+    parser.set_defaults({**stored, **config.PRESETS.get(chosen or "", {})})
     return parser.parse_args(words)
 
 
@@ -148,8 +151,8 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     parser.add_argument("run", help="Run folder; its settings are kept where no other is given")
     parser.add_argument("--scene", default=None, help="Scene file; that of the run by default")
     _with_settings(parser)
-    folder = next((Path(word) for word in words if not word.startswith("-")), None)
-    scene, stored = _stored(folder) if folder is not None else (None, {})
+    # once with the defaults, to learn which folder; then with what that folder's run has
+    scene, stored = _stored(Path(_settings(parser, words, {}).run))
     values = _settings(parser, words, stored)
     path = values.scene or scene
     if path is None:
@@ -173,8 +176,13 @@ def _stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
             f"{path} cannot be read as a run's settings ({' '.join(str(error).split())}); start"
             " again with 'bdgf run SCENE --out RUN' on another folder."
         ) from None
-    settings = config.from_values(values)
-    config.validate(settings)
+    try:
+        config.validate(config.from_values(values))
+    except TypeError as error:
+        raise RunFolderError(
+            f"{path} holds a setting of the wrong type ({error}); put it right, or start again with"
+            " 'bdgf run SCENE --out RUN' on another folder."
+        ) from None
     return scene, config.flat(values)
 
 
@@ -191,9 +199,11 @@ def _execute(
         _print_metrics(out, console)
     if stage in (None, "map", "report"):
         single = len(pipeline.scene.tiles) == 1
-        console.print(f"map: {out / ('map.tif' if single else 'maps')}", soft_wrap=True)
+        console.print(
+            f"map: {out / ('map.tif' if single else 'maps')}", markup=False, soft_wrap=True
+        )
     if stage in (None, "report"):
-        console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+        console.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _print_metrics(out: Path, console: Console) -> None:
@@ -203,23 +213,24 @@ def _print_metrics(out: Path, console: Console) -> None:
     window = metrics["leak"]["window"]
     inside = 100 * metrics["leak"]["inside"]
     table = Table(
-        title=f"{metrics['scene']}: {metrics['train_pixels']:,} training,"
+        title=f"{escape(metrics['scene'])}: {metrics['train_pixels']:,} training,"
         f" {metrics['test_pixels']:,} test pixels; {inside:.1f} % of the test pixels have a"
         f" training pixel inside their own {window}×{window} patch",
-        caption="far: only test pixels farther than a patch from every training pixel",
+        caption="far: test pixels farther than a patch from every training pixel",
     )
     table.add_column("method")
     for name in ("OA", "AA", "kappa", "OA far", "AA far", "kappa far"):
         table.add_column(name, justify="right")
     for name, found in metrics["methods"].items():
         cells = [found[part][key] for part in ("all", "far") for key in ("oa", "aa", "kappa")]
-        table.add_row(name, *("–" if c is None else f"{c:.2f}" for c in cells))
+        table.add_row(escape(name), *("–" if c is None else f"{c:.2f}" for c in cells))
     console.print(table)
     seconds = sum(metrics["seconds"].values())
     console.print(
         f"{seconds:.0f} s, {metrics['peak_memory_mb']} MB at most; details in"
         f" {out / 'metrics.json'}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 
@@ -239,7 +250,7 @@ def _inspect(words: list[str], console: Console) -> None:
         if target.exists():
             raise SettingsError(f"{target} exists and is not overwritten; give another --write.")
         atomic_write_text(target, suggest_scene_file(paths, target))
-        console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {target}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(words: list[str], console: Console) -> None:
@@ -262,9 +273,12 @@ def _demo(words: list[str], console: Console) -> None:
     from bdgf.scene.synthetic import SyntheticSpec, make_scene
 
     out = Path(values.out)
-    scene = out / "scene" / "scene.yaml"
+    folder = out / f"scene_{values.size}_{settings.seed}"
+    scene = folder / "scene.yaml"
     spec = SyntheticSpec(height=values.size, width=values.size, seed=settings.seed)
     if not scene.is_file():
-        scene = make_scene(out / "scene", spec)
-        console.print(f"made a synthetic scene: {scene}", highlight=False, soft_wrap=True)
+        scene = make_scene(folder, spec)
+        console.print(
+            f"made a synthetic scene: {scene}", highlight=False, markup=False, soft_wrap=True
+        )
     _execute(scene, out / "run", settings, None, console)

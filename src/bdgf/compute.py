@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bdgf.config import ComputeSettings
+from bdgf.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,19 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def check_device(settings: ComputeSettings) -> None:
+    """Check that the device asked for is there.
+
+    Raises:
+        SettingsError: CUDA is asked for and torch sees none.
+    """
+    if settings.accelerator == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "compute.accelerator is cuda and torch finds no CUDA device; use auto or cpu, or"
+            " install a torch build with CUDA and its driver."
+        )
 
 
 def device_of(settings: ComputeSettings) -> torch.device:
@@ -109,4 +123,5 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
 def _has_bf16_units(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_amx_tile_supported())
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(supported and supported())

@@ -241,7 +241,8 @@ class ComputeSettings:
 
     Args:
         accelerator: auto (CUDA when it is there), cpu or cuda.
-        precision: auto (bf16 where a probe shows that it is faster), 32 or bf16.
+        precision: Of pre-training: auto (bf16 where the device has units for it and a probe shows
+            that it is faster), 32 or bf16. The branches are small and trained in 32 bits.
         threads: CPU threads, 0 for all.
     """
 
@@ -280,11 +281,26 @@ class Settings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"diffusion.steps": 200, "training.steps": 150, "evaluation.trees": 100},
-    "standard": {},
-    "full": {"diffusion.steps": 20_000, "diffusion.width": 64, "training.steps": 3000},
+    "quick": {
+        "diffusion.steps": 200,
+        "diffusion.width": 32,
+        "training.steps": 150,
+        "evaluation.trees": 100,
+    },
+    "standard": {
+        "diffusion.steps": 1500,
+        "diffusion.width": 32,
+        "training.steps": 800,
+        "evaluation.trees": 500,
+    },
+    "full": {
+        "diffusion.steps": 20_000,
+        "diffusion.width": 64,
+        "training.steps": 3000,
+        "evaluation.trees": 500,
+    },
 }
-"""Presets by steps: what each changes of the defaults, by the setting's dotted name."""
+"""Presets by steps: the settings that each decides, by their names; standard is the default."""
 
 
 def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
@@ -347,11 +363,12 @@ def validate(settings: Settings) -> None:
             f"network.width {settings.network.width} does not divide into network.attention_heads"
             f" {settings.network.attention_heads}; choose a width that is a multiple of it."
         )
-    unknown = set(settings.network.branches) - {"cnn", "mamba", "transformer"}
-    if unknown or not settings.network.branches:
+    branches = settings.network.branches
+    unknown = set(branches) - {"cnn", "mamba", "transformer"}
+    if unknown or not branches or len(set(branches)) < len(branches):
         raise SettingsError(
-            f"network.branches is {list(settings.network.branches)}; it must name at least one of"
-            " cnn, mamba, transformer."
+            f"network.branches is {list(branches)}; it must name at least one of cnn, mamba,"
+            " transformer, each once."
         )
     last = settings.diffusion.timesteps - 1
     bad_steps = [t for t in settings.features.timesteps if not 0 <= t <= last]
@@ -363,6 +380,9 @@ def validate(settings: Settings) -> None:
     for name, value, least in _least(settings):
         if value < least:
             raise SettingsError(f"{name} is {value}; it must be at least {least}.")
+    for name, value in _positive(settings):
+        if not 0 < value < float("inf"):
+            raise SettingsError(f"{name} is {value}; it must be greater than 0.")
     for name, value in _shares(settings):
         if not 0 <= value <= 1:
             raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
@@ -387,11 +407,30 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("training.steps", s.training.steps, 1),
         ("training.batch", s.training.batch, 2),
         ("training.folds", s.training.folds, 2),
+        ("training.weight_decay", s.training.weight_decay, 0),
+        ("training.noise", s.training.noise, 0),
+        ("mutual.entropy_weight", s.mutual.entropy_weight, 0),
+        ("mutual.similarity_weight", s.mutual.similarity_weight, 0),
+        ("mutual.unlabelled_weight", s.mutual.unlabelled_weight, 0),
+        ("mutual.divergence", s.mutual.divergence, 0),
         ("training.checkpoint_every", s.training.checkpoint_every, 1),
         ("mapping.tile", s.mapping.tile, 16),
         ("evaluation.trees", s.evaluation.trees, 1),
         ("evaluation.svm_pixels", s.evaluation.svm_pixels, 10),
         ("compute.threads", s.compute.threads, 0),
+    ]
+
+
+def _positive(s: Settings) -> list[tuple[str, float]]:
+    return [
+        ("preparation.clip", s.preparation.clip),
+        ("diffusion.beta_start", s.diffusion.beta_start),
+        ("diffusion.beta_end", s.diffusion.beta_end),
+        ("diffusion.learning_rate", s.diffusion.learning_rate),
+        ("diffusion.clip_norm", s.diffusion.clip_norm),
+        ("training.learning_rate", s.training.learning_rate),
+        ("training.clip_norm", s.training.clip_norm),
+        ("training.fusion_temperature", s.training.fusion_temperature),
     ]
 
 
@@ -401,6 +440,7 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("diffusion.masking.sample_ratio", s.diffusion.masking.sample_ratio),
         ("diffusion.warmup", s.diffusion.warmup),
         ("diffusion.ema_decay", s.diffusion.ema_decay),
+        ("diffusion.beta_end", s.diffusion.beta_end),
         ("mutual.ramp", s.mutual.ramp),
         ("training.warmup", s.training.warmup),
         ("training.class_sampling", s.training.class_sampling),

@@ -93,7 +93,7 @@ def optimise(
         work: Model, loss and course.
         fabric: Device and precision.
         path: The resumable checkpoint: used when it is there and of the same origin, written as the
-            course says, removed at the end.
+            course says; the caller removes it once the result is stored.
         origin: Settings and inputs that the work belongs to.
         history: Receives the losses.
         progress: Receives the steps.
@@ -113,7 +113,9 @@ def optimise(
             group["lr"] = course.rate(step)
         loss, parts = work.loss(model, step)
         fabric.backward(loss)
-        fabric.clip_gradients(model, stepper, max_norm=course.clip_norm, error_if_nonfinite=False)
+        norm = fabric.clip_gradients(
+            model, stepper, max_norm=course.clip_norm, error_if_nonfinite=False
+        )
         stepper.step()
         stepper.zero_grad()
         values = work.after_step(step, parts)
@@ -122,10 +124,11 @@ def optimise(
         # reading the loss waits for the device, so it is not done at every step
         if saves or done % LOG_EVERY == 0 or done == course.steps:
             value = float(loss.detach())
-            if not math.isfinite(value):
+            if not math.isfinite(value) or (norm is not None and not norm.isfinite()):
                 raise TrainingError(
-                    f"The loss of '{course.name}' is {value} at step {done}; the last checkpoint is"
-                    " kept: lower the learning rate or check the scene for extreme values."
+                    f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"
+                    " finite; the last checkpoint is kept: lower the learning rate or check the"
+                    " scene for extreme values."
                 )
             named = {name: float(part) for name, part in parts.items()}
             history.add(course.name, done, loss=value, **named, **values)
@@ -134,7 +137,6 @@ def optimise(
             _save(work, optimizer, path, origin, done)
             history.save()
     history.save()
-    path.unlink(missing_ok=True)
 
 
 @contextmanager

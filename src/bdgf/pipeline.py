@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,25 +15,32 @@ import torch
 from numpy.typing import NDArray
 
 from bdgf import checkpoint
-from bdgf.compute import Precision, device_of, keep_freed_memory, make_fabric, place, set_threads
+from bdgf.compute import (
+    Precision,
+    check_device,
+    device_of,
+    keep_freed_memory,
+    make_fabric,
+    place,
+    set_threads,
+)
 from bdgf.config import Settings, validate
 from bdgf.diffusion.denoiser import Denoiser
-from bdgf.diffusion.features import FeatureExtractor, adopt, extract
+from bdgf.diffusion.features import (
+    ExternalFeatures,
+    FeatureExtractor,
+    adopt,
+    external_paths,
+    extract,
+)
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
 from bdgf.diffusion.reliance import measure_reliance
-from bdgf.diffusion.store import FeatureStore
+from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.accuracy import compare
 from bdgf.evaluation.baselines import run_baselines
-from bdgf.fusion.crossvalidation import spatial_folds, weights_from
-from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.fusion.samples import PatchSource
-from bdgf.fusion.training import (
-    FusionTraining,
-    Labelled,
-    UnlabelledPixels,
-    head_log_probabilities,
-)
+from bdgf.fusion.fitting import Fitting, new_network
+from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.reading import read_map
@@ -67,22 +73,30 @@ class Pipeline:
 
     def __init__(self, scene: Path, out: Path, settings: Settings, progress: Progress) -> None:
         validate(settings)
+        check_device(settings.compute)
         self.settings, self.progress = settings, progress
         self.scene = Scene.open(scene)
         self.scene_path = scene.resolve()
+        self.fingerprints = fingerprints(
+            settings,
+            self.scene.signature("images"),
+            self.scene.signature("labels"),
+            self._external_signature(),
+        )
+        self.folder = RunFolder(out)
         set_threads(settings.compute)
         keep_freed_memory()
-        self.folder = RunFolder(out)
-        self.fingerprints = fingerprints(
-            settings, self.scene.signature("images"), self.scene.signature("labels")
-        )
 
     def run(self, stages: tuple[str, ...] = STAGES) -> None:
         """Do stages in their order, skipping those that are finished with the same inputs.
 
         Raises:
-            RunFolderError: A stage before the first one asked for is not finished.
+            BdgfError: A stage before the first one asked for is not finished, the folder holds the
+                run of another scene, or the scene lacks what the stages need; nothing was changed.
         """
+        if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
+            self.scene.positions("train")  # refuses a scene without labels before the long stages
+        self._check_scene()
         first = STAGES.index(stages[0])
         for stage in STAGES[:first]:
             if stage == "prepare":  # it takes seconds and belongs to whatever follows
@@ -93,6 +107,10 @@ class Pipeline:
                     f" settings, and '{stages[0]}' needs it; run 'bdgf {stage}' first, or 'bdgf"
                     " run' for all stages."
                 )
+        if not self._finished("prepare"):
+            self._fitted = Preparation.fit(
+                self.scene, self.settings.preparation, self.settings.seed
+            )
         self.folder.write_config(self.settings, self.scene_path)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
             if self._finished(stage):
@@ -107,7 +125,58 @@ class Pipeline:
             self.folder.finish(stage, self.fingerprints[stage], time.perf_counter() - start)
 
     def _finished(self, stage: str) -> bool:
-        return self.folder.finished(stage, self.fingerprints[stage])
+        known = self.folder.finished(stage, self.fingerprints[stage])
+        return known and all(path.is_file() for path in self._outputs(stage))
+
+    def _outputs(self, stage: str) -> list[Path]:
+        """Return the files without which a stage is not finished."""
+        folder = self.folder
+        if stage == "prepare":
+            return [folder.preparation]
+        if stage == "pretrain":
+            return [folder.diffusion, folder.balance] if self.guided else []
+        if stage == "features":
+            if self.settings.features.source == "none":
+                return []
+            names = [tile_file(tile.name) for tile in self.scene.tiles]
+            return [folder.features / name for name in (INDEX, *names)]
+        if stage == "train":
+            return [folder.network]
+        if stage == "map":
+            return [path for t in range(len(self.scene.tiles)) for path in self._map_paths(t)]
+        return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
+
+    def _check_scene(self) -> None:
+        """Refuse a folder that holds the run of another scene: its results would be lost."""
+        stored = self.folder.scene()
+        if stored in (None, self.scene_path) or not self.folder.was_finished("prepare"):
+            return
+        if not self.folder.finished("prepare", self.fingerprints["prepare"]):
+            raise RunFolderError(
+                f"{self.folder.path} holds a run of {stored}, not of {self.scene_path}; give"
+                " another folder with --out."
+            )
+
+    def _external_files(self) -> list[Path]:
+        """Return the feature files of another model, none where they are not used."""
+        source = self.settings.features.source
+        if source in ("diffusion", "none"):
+            return []
+        names = [tile.name for tile in self.scene.tiles]
+        return external_paths(source, self.scene_path.parent, names)
+
+    def _external_signature(self) -> str:
+        """Check the feature files of another model; return what changes when they do.
+
+        Raises:
+            SceneError: A file that is missing, unreadable or on another grid.
+        """
+        parts = []
+        for path, tile in zip(self._external_files(), self.scene.tiles, strict=False):
+            ExternalFeatures(path, (tile.height, tile.width))
+            status = path.stat()
+            parts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
+        return "\n".join(parts)
 
     # --- what later stages read of earlier ones ---
 
@@ -140,21 +209,10 @@ class Pipeline:
         checkpoint.load_weights(denoiser, tensors, self.folder.diffusion)
         return place(denoiser, device_of(s.compute))
 
-    def new_network(self, store: FeatureStore, seed: int) -> FusionNetwork:
-        """Return a network with random weights on the device."""
-        network = build_network(
-            self.settings.network,
-            self.prepared.layout,
-            store.level_channels,
-            len(self.scene.class_codes),
-            seed,
-        )
-        return network.to(device_of(self.settings.compute))
-
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
         """Return the trained network and its fusion weights."""
         tensors, origin = checkpoint.load_tensors(self.folder.network)
-        network = self.new_network(store, self.settings.seed)
+        network = new_network(self.settings, self.prepared, store, self.settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)
         return network.eval(), [float(w) for w in origin["fusion_weights"]]
 
@@ -166,7 +224,7 @@ class Pipeline:
     # --- the stages ---
 
     def _prepare(self) -> None:
-        preparation = Preparation.fit(self.scene, self.settings.preparation, self.settings.seed)
+        preparation = self._fitted
         tensors = {n: torch.from_numpy(v) for n, v in preparation.to_tensors().items()}
         origin = {"preparation": preparation.to_json(), "scene": self.scene.name}
         checkpoint.save_tensors(self.folder.preparation, tensors, origin)
@@ -182,11 +240,11 @@ class Pipeline:
         work = Pretraining(self.prepared, s.diffusion, s.compute, s.seed)
         origin = self._origin("pretrain")
         history = History(self.folder.history)
+        resumable = self.folder.path / "pretrain.checkpoint.safetensors"
         if s.diffusion.pretrain:
             work.estimate(self.progress)
             precision = self._precision(work)
             fabric = make_fabric(s.compute, precision)
-            resumable = self.folder.path / "pretrain.checkpoint.safetensors"
             optimise(work, fabric, resumable, origin, history, self.progress)
         else:
             self.progress.say("pre-training: off, the denoiser keeps its random weights (control)")
@@ -196,6 +254,7 @@ class Pipeline:
         recorded = {**origin, "settings": plain(s)}
         checkpoint.save_tensors(self.folder.diffusion, denoiser.state_dict(), recorded)
         self._measure_balance(work)
+        resumable.unlink(missing_ok=True)
 
     def _measure_balance(self, work: Pretraining) -> None:
         values, missing = work.crops.draw(
@@ -203,7 +262,7 @@ class Pipeline:
         )
         work.model.load_state_dict(work.average.state_dict())
         reliance = measure_reliance(
-            work.clean_features(self.settings.features.timesteps[0]),
+            work.clean_features(work.probe_timestep),
             values,
             missing,
             self.prepared.layout,
@@ -251,99 +310,27 @@ class Pipeline:
             )
 
     def _train(self) -> None:
-        s, store = self.settings, self.store
-        labelled = Labelled(self.scene.positions("train"), self.scene.labels_at("train"))
-        source = PatchSource(self.prepared, store, s.network.window)
-        unlabelled = UnlabelledPixels(self.prepared)
-        history = History(self.folder.history)
-        counts = np.bincount(labelled.classes, minlength=len(self.scene.class_codes))
-        network = self.new_network(store, s.seed)
-        parameters = sum(p.numel() for p in network.parameters())
-        heads = len(network.heads)
-        work = self._training(network, source, labelled, unlabelled, "train", 1.0)
-        self.progress.say(
-            f"training: {parameters / 1e6:.2f} M parameters, {work.course.steps} steps of"
-            f" {s.training.batch} of {len(labelled)} labelled pixels"
-            f" ({counts.min()} to {counts.max()} per class)"
+        origin = self._origin("train")
+        fitting = Fitting(
+            self.prepared,
+            self.store,
+            self.settings,
+            self.folder.path,
+            origin,
+            History(self.folder.history),
+            self.progress,
         )
-        marks: list[float] = []
-        weights = [1.0 / heads] * heads
-        if s.training.fusion == "cv" and heads > 1:
-            weights, marks = self._cross_validate(store, source, labelled, unlabelled, history)
-            pairs = zip(network.heads, weights, marks, strict=True)
-            told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
-            self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
-        path = self.folder.path / "train.checkpoint.safetensors"
-        fabric = make_fabric(s.compute, "32-true")
-        optimise(work, fabric, path, self._origin("train"), history, self.progress)
-        origin = {
-            **self._origin("train"),
-            "settings": plain(s),
-            "heads": list(network.heads),
-            "fusion_weights": weights,
-            "held_out": marks,
-            "parameters": parameters,
+        fitted = fitting.fit()
+        recorded = {
+            **origin,
+            "settings": plain(self.settings),
+            "heads": list(fitted.network.heads),
+            "fusion_weights": fitted.fusion_weights,
+            "held_out": fitted.held_out,
+            "parameters": fitted.parameters,
         }
-        checkpoint.save_tensors(self.folder.network, network.state_dict(), origin)
-        for fold in range(s.training.folds):
-            self._fold_path(fold).unlink(missing_ok=True)
-
-    def _training(
-        self,
-        network: FusionNetwork,
-        source: PatchSource,
-        labelled: Labelled,
-        unlabelled: UnlabelledPixels,
-        name: str,
-        share: float,
-    ) -> FusionTraining:
-        classes = len(self.scene.class_codes)
-        layout = self.prepared.layout
-        return FusionTraining(
-            network, source, labelled, unlabelled, self.settings, layout, classes, name, share
-        )
-
-    def _fold_path(self, fold: int) -> Path:
-        return self.folder.path / f"fold{fold + 1}.safetensors"
-
-    def _cross_validate(
-        self,
-        store: FeatureStore,
-        source: PatchSource,
-        labelled: Labelled,
-        unlabelled: UnlabelledPixels,
-        history: History,
-    ) -> tuple[list[float], list[float]]:
-        """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
-        s = self.settings
-        ground = self.scene.ground_positions("train")
-        folds = spatial_folds(ground, labelled.classes, s.training.folds, s.seed)
-        held_out, classes = [], []
-        for fold in range(s.training.folds):
-            inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
-            if not len(inside) or not len(outside):
-                continue
-            path, origin = self._fold_path(fold), self._origin("train")
-            known = None
-            if path.is_file():
-                tensors, found = checkpoint.load_tensors(path)
-                known = tensors["held_out"] if found == origin else None
-            if known is None:
-                name = f"train fold {fold + 1}"
-                network = self.new_network(store, s.seed + 1 + fold)
-                work = self._training(
-                    network, source, inside, unlabelled, name, s.training.fold_steps
-                )
-                fabric = make_fabric(s.compute, "32-true")
-                resumable = self.folder.path / f"fold{fold + 1}.checkpoint.safetensors"
-                optimise(work, fabric, resumable, origin, history, self.progress)
-                known = head_log_probabilities(network, source, outside.positions)
-                checkpoint.save_tensors(path, {"held_out": known}, origin)
-            held_out.append(known)
-            classes.append(outside.classes)
-        return weights_from(
-            torch.cat(held_out), np.concatenate(classes), s.training.fusion_temperature
-        )
+        checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
+        fitting.clean_up()
 
     def _map(self) -> None:
         store = self.store
@@ -448,5 +435,9 @@ class Pipeline:
 
 def peak_memory() -> int:
     """Return the largest resident memory of this process so far, in bytes."""
+    if sys.platform == "win32":
+        return 0  # Windows has no such count without further packages
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

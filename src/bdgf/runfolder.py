@@ -114,6 +114,16 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
         self.write_json(self.path / "environment.json", environment())
 
+    def scene(self) -> Path | None:
+        """Return the scene file of the run in this folder, None before the first."""
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            return None
+        try:
+            return Path(yaml.safe_load(path.read_text(encoding="utf-8"))["scene"])
+        except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError):
+            return None
+
     def _load(self) -> dict[str, dict[str, Any]]:
         path = self.path / _INDEX
         if not path.is_file():
@@ -138,16 +148,22 @@ def plain(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def fingerprints(settings: Settings, images: str, labels: str) -> dict[str, str]:
+def fingerprints(
+    settings: Settings, images: str, labels: str, features: str = ""
+) -> dict[str, str]:
     """Return what every stage's outputs depend on, as a hash per stage.
 
     Args:
         settings: All settings.
         images: Signature of the scene's rasters.
         labels: Signature of the scene's labels; only stages from training on depend on it.
+        features: Signature of the feature files of another model, where they are used.
     """
     values = plain(settings)
     values["compute"].pop("threads")
+    for part in ("diffusion", "training"):
+        # how often it is saved does not change what comes out
+        values[part].pop("checkpoint_every")
     found: dict[str, str] = {}
     before = f"{__version__}/{images}"
     for stage in STAGES:
@@ -155,8 +171,10 @@ def fingerprints(settings: Settings, images: str, labels: str) -> dict[str, str]
             before += labels
         own = {name: values[name] for name in _SETTINGS_OF[stage]}
         if stage == "pretrain":
-            # how often it is saved does not change what comes out
-            own["diffusion"] = {k: v for k, v in own["diffusion"].items() if k[:10] != "checkpoint"}
+            # with features of another model nothing is pre-trained
+            own["guided"] = settings.features.source == "diffusion"
+        if stage == "features":
+            own["files"] = features
         text = json.dumps([before, stage, own], sort_keys=True)
         before = hashlib.sha256(text.encode()).hexdigest()
         found[stage] = before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bdgf.errors import SceneError
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.synthetic import SyntheticSpec, make_scene
 
 
 def extractor(
@@ -89,3 +91,17 @@ def test_features_from_elsewhere(
         adopt(prepared, "nan.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
     with pytest.raises(SceneError, match="cannot be read"):
         adopt(prepared, "absent.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+
+
+def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(
+    tmp_path: Path, tiny_settings: config.Settings, prepare: Callable[[Path], PreparedScene]
+) -> None:
+    spec = SyntheticSpec(height=190, width=170, bands=5, classes=3, nodata_share=0.05)
+    prepared = prepare(make_scene(tmp_path / "scene", spec))
+    reader = extractor(prepared, tiny_settings)
+    height, width = prepared.shape(0)
+    whole = reader.levels(0, Window(0, 0, height, width))
+    for window in (Window(0, 0, 30, 33), Window(75, 66, 21, 18), Window(167, 151, 23, 19)):
+        for part, level in zip(reader.levels(0, window), whole, strict=True):
+            expected = level[(slice(None), *window.slices)]
+            assert (part - expected).abs().max() <= 1e-6 * expected.abs().max()

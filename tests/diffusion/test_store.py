@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdgf.diffusion.store import FeatureStore, tile_file, write_index, write_tile
+from bdgf.diffusion.store import FeatureStore, open_tile, tile_file, write_index
 from bdgf.errors import RunFolderError
 from bdgf.scene.layout import Window
 
 
+def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:
+    with open_tile(folder, name, values.shape) as array:
+        array[:] = values
+
+
 def test_windows_are_mirrored_or_zero_beyond_the_edge(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
-    write_tile(tmp_path, "a", array)
+    fill_tile(tmp_path, "a", array)
     write_index(tmp_path, [[0], [1], [0, 1]], {})
     store = FeatureStore(tmp_path, ["a"], [(3, 4)])
     assert store.level_channels == (1, 1, 2)
@@ -43,7 +48,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     write_index(tmp_path, [[0], [0], [0]], {})
     with pytest.raises(RunFolderError, match=r"a\.npy cannot be read"):
         FeatureStore(tmp_path, ["a"], [(3, 4)])
-    write_tile(tmp_path, "a", np.zeros((1, 3, 5), dtype=np.float16))
+    fill_tile(tmp_path, "a", np.zeros((1, 3, 5), dtype=np.float16))
     with pytest.raises(RunFolderError, match="has shape"):
         FeatureStore(tmp_path, ["a"], [(3, 4)])
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)

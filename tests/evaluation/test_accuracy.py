@@ -15,13 +15,16 @@ def test_far_pixels_are_scored_apart(tiny_scene: Path) -> None:
     leak = leakage(scene, 11)
     positions, reference = scene.positions("test"), scene.labels_at("test")
     far = far_from_training(leak, positions)
-    assert far.mean() == pytest.approx(1 - leak.inside)
-    assert 0 < far.mean() < 1
+    assert 0 < far.mean() < 1 - leak.inside
+    train = scene.positions("train")[:, 1:]
+    for (_, row, col), away in zip(positions, far, strict=True):
+        distance = np.abs(train - (row, col)).max(axis=1).min()
+        assert away == (distance > 11)
     near_only = np.where(far, (reference + 1) % 4, reference)
     found = compare(scene, leak, {"perfect": reference, "near only": near_only})
     assert found["perfect"]["all"]["oa"] == found["perfect"]["far"]["oa"] == 100.0
     assert found["near only"]["far"]["oa"] == 0.0
-    assert found["near only"]["all"]["oa"] == pytest.approx(100 * leak.inside)
+    assert found["near only"]["all"]["oa"] == pytest.approx(100 * (1 - far.mean()))
     assert np.array(found["perfect"]["confusion"]).sum() == len(reference)
 
 

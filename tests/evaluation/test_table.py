@@ -45,3 +45,7 @@ def test_one_seed_twice_is_no_repetition(tmp_path: Path) -> None:
 def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no finished run"):
         read_run(tmp_path)
+    reopened = write_run(tmp_path / "a", "one", 0, 80.0)
+    (reopened / "stages.json").write_text(json.dumps({"train": {"seconds": 1.0}}))
+    with pytest.raises(RunFolderError, match="evaluation is not finished"):
+        read_run(reopened)

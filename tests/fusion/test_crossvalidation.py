@@ -41,6 +41,9 @@ def test_a_few_neighbouring_pixels_still_divide() -> None:
     pixels = Labelled(np.array([(0, 0, c) for c in range(6)]), np.array([0, 0, 0, 1, 1, 1]))
     folds = spatial_folds(pixels.positions, pixels.classes, 3, seed=0)
     assert np.bincount(folds).tolist() == [2, 2, 2]
+    pairs = Labelled(np.array([(0, 64 * c, 0) for c in range(8)]), np.arange(8) % 4)
+    folds = spatial_folds(pairs.positions, pairs.classes, 3, seed=0)
+    assert np.bincount(folds).tolist() == [3, 3, 2], "no class has as many pixels as folds"
     alone = Labelled(np.array([(0, 0, 0), (0, 0, 1)]), np.array([0, 1]))
     assert len(spatial_folds(alone.positions, alone.classes, 3, seed=0)) == 2
 

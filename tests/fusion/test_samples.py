@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf.diffusion.store import FeatureStore, write_index, write_tile
+from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.samples import PatchSource
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+
+
+def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:
+    with open_tile(folder, name, values.shape) as array:
+        array[:] = values
 
 
 @pytest.fixture
@@ -18,7 +23,7 @@ def store(prepared_tiles: PreparedScene, tmp_path: Path) -> FeatureStore:
     names = [tile.name for tile in prepared_tiles.scene.tiles]
     shapes = [prepared_tiles.shape(t) for t in range(prepared_tiles.tiles)]
     for name, shape in zip(names, shapes, strict=True):
-        write_tile(tmp_path, name, rng.normal(size=(5, *shape)).astype(np.float16))
+        fill_tile(tmp_path, name, rng.normal(size=(5, *shape)).astype(np.float16))
     write_index(tmp_path, [[0, 1], [2], [3, 4]], {})
     return FeatureStore(tmp_path, names, shapes)
 

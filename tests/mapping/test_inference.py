@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bdgf import config
-from bdgf.diffusion.store import FeatureStore, write_index, write_tile
+from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.mapping.inference import map_tile, window_log_probabilities
@@ -17,11 +17,16 @@ from bdgf.scene.prepared import PreparedScene
 WEIGHTS = [0.1, 0.2, 0.3, 0.4]
 
 
+def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:
+    with open_tile(folder, name, values.shape) as array:
+        array[:] = values
+
+
 @pytest.fixture
 def store(prepared: PreparedScene, tmp_path: Path) -> FeatureStore:
     rng = np.random.default_rng(0)
     name, shape = prepared.scene.tiles[0].name, prepared.shape(0)
-    write_tile(tmp_path, name, rng.normal(size=(6, *shape)).astype(np.float16))
+    fill_tile(tmp_path, name, rng.normal(size=(6, *shape)).astype(np.float16))
     write_index(tmp_path, [[0, 1], [2, 3], [4, 5]], {})
     return FeatureStore(tmp_path, [name], [shape])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bdgf.errors import SceneError
@@ -138,4 +139,12 @@ def test_pattern_without_a_match(tmp_path):
         "name: a\ntiles: 'x*'\nmodalities: {hsi: {path: '{tile}.tif', role: spectral}}\n"
     )
     with pytest.raises(SceneError, match=r"no file fits x\*\.tif"):
+        load_scene_file(path)
+
+
+def test_a_code_that_no_map_can_hold_is_refused(write_scene) -> None:
+    labels = {"train": "train.tif", "classes": {65_535: "a", 65_536: "b"}}
+    images = {"hsi": np.zeros((2, 4, 4), dtype=np.uint8)}
+    path = write_scene(images, train=np.zeros((4, 4)), changes={"labels": labels})
+    with pytest.raises(SceneError, match="65536; maps hold codes up to 65535"):
         load_scene_file(path)

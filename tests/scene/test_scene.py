@@ -255,8 +255,9 @@ def test_tiles_with_coordinates_are_seen_to_be_near(tiles_scene: Path) -> None:
     assert (ground[:, 0] == 0).all()
     first = scene.tiles[0].transform
     for (_, row, col), (tile, tile_row, tile_col) in zip(ground, positions, strict=True):
-        expected = scene.tiles[tile].transform @ (tile_col + 0.5, tile_row + 0.5)
-        assert (first @ (col + 0.5, row + 0.5)) == pytest.approx(expected, abs=1e-6)
+        own = scene.tiles[tile].transform
+        assert first.c + first.a * col == pytest.approx(own.c + own.a * tile_col)
+        assert first.f + first.e * row == pytest.approx(own.f + own.e * tile_row)
 
 
 def test_a_single_tile_keeps_its_positions(tiny_scene: Path) -> None:

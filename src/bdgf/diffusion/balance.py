@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MEASURE_EVERY = 50
 PROBE_CROPS = 16
-PROBE_TIMESTEP = 50
 LOSS_MEMORY = 0.95
 RATE = 0.3
 LARGEST_LOG_WEIGHT = 3.0
@@ -90,7 +89,7 @@ class BalanceController:
         draws = numpy_generator(work.seed, "balance", step)
         values, missing = work.crops.draw(PROBE_CROPS, draws)
         measured = measure_reliance(
-            work.clean_features(min(PROBE_TIMESTEP, work.settings.timesteps - 1)),
+            work.clean_features(work.probe_timestep),
             values,
             missing,
             self.layout,

@@ -16,7 +16,7 @@ from torch import Tensor
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.schedule import NoiseSchedule
-from bdgf.diffusion.store import write_index, write_tile
+from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
@@ -195,19 +195,21 @@ def extract(
         Projection(np.concatenate(sample), extractor.settings.components) for sample in samples
     ]
     sizes = [projection.matrix.shape[1] for projection in projections]
-    folder.mkdir(parents=True, exist_ok=True)
+    places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
+    done = 0
     for tile, shape in enumerate(shapes):
-        array = np.zeros((sum(sizes), *shape), dtype=np.float16)
-        for window in windows_of(*shape, WINDOW):
-            parts = [
-                projection.apply(level.cpu().numpy())
-                for projection, level in zip(
-                    projections, extractor.levels(tile, window), strict=True
-                )
-            ]
-            array[(slice(None), *window.slices)] = np.concatenate(parts)
-        write_tile(folder, prepared.scene.tiles[tile].name, array)
-        progress.track("features", tile + 1, len(shapes))
+        name = prepared.scene.tiles[tile].name
+        with open_tile(folder, name, (sum(sizes), *shape)) as array:
+            for window in windows_of(*shape, WINDOW):
+                parts = [
+                    projection.apply(level.cpu().numpy())
+                    for projection, level in zip(
+                        projections, extractor.levels(tile, window), strict=True
+                    )
+                ]
+                array[(slice(None), *window.slices)] = np.concatenate(parts)
+                done += 1
+                progress.track("features", done, len(places))
     starts = np.cumsum([0, *sizes])
     levels = [list(range(a, b)) for a, b in pairwise(starts)]
     explained = [round(projection.explained, 4) for projection in projections]
@@ -241,48 +243,84 @@ def adopt(
     """
     names = [tile.name for tile in prepared.scene.tiles]
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    paths = [base / template.replace("{tile}", name) for name in names]
-    arrays = [_external(path, shape) for path, shape in zip(paths, shapes, strict=True)]
-    sample, draws = [], numpy_generator(seed, "feature components")
-    for tile, window in _sample_windows(shapes, draws):
-        valid = prepared.valid(tile)[window.slices]
-        sample.append(arrays[tile][(slice(None), *window.slices)][:, valid].T)
-    if len({part.shape[1] for part in sample}) > 1:
+    sources = [
+        ExternalFeatures(path, shape)
+        for path, shape in zip(external_paths(template, base, names), shapes, strict=True)
+    ]
+    if len({source.channels for source in sources}) > 1:
         raise SceneError(
             f"{template}: the tiles have different numbers of channels; every tile needs the same."
         )
+    sample, draws = [], numpy_generator(seed, "feature components")
+    for tile, window in _sample_windows(shapes, draws):
+        values, known = sources[tile].read(window)
+        known &= prepared.valid(tile)[window.slices]
+        sample.append(values[:, known].T)
     projection = Projection(np.concatenate(sample), settings.components)
-    folder.mkdir(parents=True, exist_ok=True)
     for tile, name in enumerate(names):
-        projected = projection.apply(np.asarray(arrays[tile], dtype=np.float32))
-        write_tile(folder, name, projected.astype(np.float16))
+        shape = (projection.matrix.shape[1], *shapes[tile])
+        with open_tile(folder, name, shape) as array:
+            for window in windows_of(*shapes[tile], WINDOW):
+                values, known = sources[tile].read(window)
+                # where the other model has nothing, there is no guidance
+                array[(slice(None), *window.slices)] = projection.apply(values) * known
         progress.track("features", tile + 1, len(names))
     levels = [list(range(projection.matrix.shape[1]))] * 3
     origin = {"source": template, "explained_variance": [round(projection.explained, 4)]}
     write_index(folder, levels, origin)
 
 
-def _external(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    array: NDArray[np.float32]
-    if path.suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError) as error:
+def external_paths(template: str, base: Path, names: Sequence[str]) -> list[Path]:
+    """Return the file of every tile, relative paths starting from ``base``."""
+    return [base / template.replace("{tile}", name) for name in names]
+
+
+class ExternalFeatures:
+    """An array of another model on a tile's grid, read by windows.
+
+    Args:
+        path: ``.npy`` (C, H, W), memory-mapped, or a raster.
+        shape: (H, W) of the tile.
+
+    Raises:
+        SceneError: The file is missing, unreadable or on another grid.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self.path = path
+        self._array: NDArray[Any] | None = None
+        if path.suffix == ".npy":
+            try:
+                self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise SceneError(
+                    f"{path} cannot be read as features ({error}); features.source must name a .npy"
+                    " array or a raster."
+                ) from None
+            found = self._array.shape
+        else:
+            self._source = open_source(path, None, None)
+            found = (self._source.bands, self._source.height, self._source.width)
+        if len(found) != 3 or found[1:] != shape or not found[0]:
             raise SceneError(
-                f"{path} cannot be read as features ({error}); features.source must name a .npy"
-                " array or a raster."
-            ) from None
-    else:
-        source = open_source(path, None, None)
-        array, valid = source.read(Window(0, 0, source.height, source.width))
-        array = np.where(valid, array, 0.0).astype(np.float32)
-    if array.ndim != 3 or array.shape[1:] != shape:
-        raise SceneError(
-            f"{path} has shape {array.shape}, the scene's tile is {shape[0]} × {shape[1]} pixels;"
-            " features must be (channels, rows, columns) on the scene's grid."
-        )
-    if not np.isfinite(array).all():
-        raise SceneError(
-            f"{path} holds values that are not finite; replace them, for example by 0."
-        )
-    return array
+                f"{path} has shape {found}, the scene's tile is {shape[0]} × {shape[1]} pixels;"
+                " features must be (channels, rows, columns) on the scene's grid."
+            )
+        self.channels = int(found[0])
+
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return features (C, h, w) and where they are known (h, w).
+
+        Raises:
+            SceneError: A value that is not finite.
+        """
+        if self._array is None:
+            values, valid = self._source.read(window)
+            known = np.asarray(valid.all(axis=0))
+            return np.where(known, values, np.float32(0)), known
+        values = self._array[(slice(None), *window.slices)].astype(np.float32)
+        if not np.isfinite(values).all():
+            raise SceneError(
+                f"{self.path} holds values that are not finite; replace them, for example by 0."
+            )
+        return values, np.ones(values.shape[1:], dtype=bool)

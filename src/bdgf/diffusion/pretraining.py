@@ -24,6 +24,9 @@ from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.layout import ChannelLayout
 from bdgf.scene.prepared import PreparedScene
 
+PROBE_TIMESTEP = 50
+"""Timestep at which the reliance of the features is measured."""
+
 
 def build_denoiser(settings: DiffusionSettings, layout: ChannelLayout, seed: int) -> Denoiser:
     """Return a denoiser with random weights that depend on the seed alone."""
@@ -97,6 +100,7 @@ class Pretraining:
         self.schedule = NoiseSchedule(settings.timesteps, settings.beta_start, settings.beta_end)
         self.model = place(build_denoiser(settings, self.layout, seed), self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.probe_timestep = min(PROBE_TIMESTEP, settings.timesteps - 1)
         self.balance = BalanceController(settings, self.layout)
         self.course = Course(
             name="pretrain",
@@ -147,6 +151,8 @@ class Pretraining:
         for step in range(3):
             start = time.perf_counter()
             self.loss(trial, step)[0].backward()  # type: ignore[no-untyped-call]
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
         s = self.settings
         parameters = sum(p.numel() for p in self.model.parameters())

@@ -71,7 +71,7 @@ def measure_reliance(
 
     Args:
         features: The feature map under test.
-        values: Crops from different places, (B, C, H, W), B at least 2.
+        values: Crops from different places, (B, C, H, W), B at least 2, on the CPU.
         missing: Where a modality is missing, (B, M, H, W).
         layout: Channels of the modalities.
         generator: Draws which place replaces which.
@@ -82,7 +82,7 @@ def measure_reliance(
     batch = values.shape[0]
     shift = int(torch.randint(1, batch, (1,), generator=generator)) if batch > 1 else 0
     partner = (torch.arange(batch) + shift) % batch  # never the same place
-    base = [level.float() for level in features(values, missing)]
+    base = [level.float().cpu() for level in features(values, missing)]
     spread = [_norm(level - level.mean(dim=(0, 2, 3), keepdim=True)) for level in base]
     reliance, explained = [], []
     for index, modality in enumerate(layout.modalities):
@@ -90,8 +90,8 @@ def measure_reliance(
         channels = slice(modality.start, modality.stop)
         other[:, channels] = values[partner, channels]
         gone[:, index] = missing[partner, index]
-        changed = features(other, gone)
-        moved = [_norm(a - b.float()) for a, b in zip(base, changed, strict=True)]
+        changed = [level.float().cpu() for level in features(other, gone)]
+        moved = [_norm(a - b) for a, b in zip(base, changed, strict=True)]
         ratios = [m / s for m, s in zip(moved, spread, strict=True)]
         reliance.append(sum(ratios) / len(ratios))
         explained.append(_linear_r2(base[-1], values[:, channels], 1.0 - missing[:, index].float()))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
@@ -107,10 +109,18 @@ class FeatureStore:
         return found
 
 
-def write_tile(folder: Path, name: str, array: NDArray[np.float16]) -> None:
-    """Write the features of one tile, whole or not at all."""
-    with atomic_path(folder / tile_file(name)) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+@contextmanager
+def open_tile(
+    folder: Path, name: str, shape: tuple[int, int, int]
+) -> Iterator[NDArray[np.float16]]:
+    """Yield the features (g, H, W) of one tile to be filled, on the disk and not in memory.
+
+    The file takes its name when the block has succeeded.
+    """
+    with atomic_path(folder / tile_file(name)) as temporary:
+        array = open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        yield array
+        array.flush()
 
 
 def write_index(folder: Path, levels: Sequence[Sequence[int]], origin: dict[str, Any]) -> None:

@@ -1,9 +1,7 @@
 """The simple methods that stand beside the network: random forest and support vector machine.
 
 Both see the bands of all modalities stacked, either of the pixel alone ("raw") or as mean and
-standard deviation of its 5 x 5 neighbourhood ("5x5"). Features of linear radar intensity are in
-decibels, taken after the averaging; the forest splits on the order of values and does not care, the
-support vector machine would be held back by their long tail.
+standard deviation of its 5 x 5 neighbourhood ("5x5"), in the units of the files.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bdgf.config import EvaluationSettings
 from bdgf.scene.layout import Window, reflect_index, windows_of
-from bdgf.scene.preparation import FittedModality, Preparation
 from bdgf.scene.scene import Scene, Tile
 
 Kind = Literal["raw", "5x5"]
@@ -76,7 +73,6 @@ def pixel_table(
     positions: NDArray[np.int64],
     kind: Kind,
     fill: Table | None = None,
-    preparation: Preparation | None = None,
 ) -> Table:
     """Read the features of some pixels of a scene, without holding the scene.
 
@@ -88,12 +84,11 @@ def pixel_table(
         kind: raw (the F bands of all modalities) or 5x5 (F means, then F standard deviations).
         fill: (F,) or (2 F,) values that stand where a feature is missing; None takes the mean of
             that feature over these pixels, or 0 where it is missing everywhere.
-        preparation: Says which bands are linear radar intensity; None leaves all as they are.
 
     Returns:
         (n, F) or (n, 2 F) float32.
     """
-    table = _gaps(scene, positions, kind, preparation)
+    table = _gaps(scene, positions, kind)
     missing = np.isnan(table)
     if missing.any():
         values = _means(table) if fill is None else fill
@@ -107,7 +102,6 @@ def run_baselines(
     seed: int,
     threads: int,
     progress: Report | None = None,
-    preparation: Preparation | None = None,
 ) -> dict[str, BaselineResult]:
     """Fit both methods on both kinds of features of the training pixels; predict the test pixels.
 
@@ -120,7 +114,6 @@ def run_baselines(
         seed: Seed of the forest and of all that is drawn.
         threads: CPU threads, 0 for all.
         progress: Told what is being done.
-        preparation: Says which bands are linear radar intensity; None leaves all as they are.
 
     Returns:
         Results of "RF raw", "SVM raw", "RF 5x5" and "SVM 5x5".
@@ -133,7 +126,7 @@ def run_baselines(
         for kind in KINDS:
             began = time.perf_counter()
             report(f"features of {len(train)} training pixels, {kind}")
-            table = _gaps(scene, train, kind, preparation)
+            table = _gaps(scene, train, kind)
             fill = _means(table)
             table = np.where(np.isnan(table), fill, table)
             read = time.perf_counter() - began
@@ -144,7 +137,7 @@ def run_baselines(
                 rng = np.random.default_rng([seed, KINDS.index(kind)])
                 predictor = fit(table, labels, train, settings, rng, threads)
                 methods[f"{name} {kind}"] = (predictor, read + time.perf_counter() - began)
-            results |= _predict(scene, test, kind, fill, methods, report, preparation)
+            results |= _predict(scene, test, kind, fill, methods)
     return results
 
 
@@ -162,8 +155,6 @@ def _predict(
     kind: Kind,
     fill: Table,
     methods: dict[str, tuple[_Predictor, float]],
-    report: Report,
-    preparation: Preparation | None,
 ) -> dict[str, BaselineResult]:
     """Predict the test pixels chunk by chunk; every chunk is read once for all methods."""
     predicted = {name: np.empty(len(test), dtype=np.int64) for name in methods}
@@ -171,10 +162,9 @@ def _predict(
     # Pixels of a chunk should lie together, whatever the order of the positions.
     order = np.lexsort((test[:, 2], test[:, 1], test[:, 0]))
     for start in range(0, len(test), CHUNK):
-        report(f"{' and '.join(methods)}: test pixel {start} of {len(test)}")
         chunk = order[start : start + CHUNK]
         began = time.perf_counter()
-        table = pixel_table(scene, test[chunk], kind, fill, preparation)
+        table = pixel_table(scene, test[chunk], kind, fill)
         read = time.perf_counter() - began
         for name, (predictor, _) in methods.items():
             began = time.perf_counter()
@@ -330,25 +320,14 @@ def _means(table: Table) -> Table:
     return means
 
 
-def _gaps(
-    scene: Scene, positions: NDArray[np.int64], kind: Kind, preparation: Preparation | None
-) -> Table:
+def _gaps(scene: Scene, positions: NDArray[np.int64], kind: Kind) -> Table:
     """Read the features of these pixels, NaN where one is missing."""
     parts = []
     for modality in range(len(scene.modalities)):
         part = _modality_table(scene, modality, positions, kind)
         halves = [part] if kind == "raw" else np.split(part, 2, axis=1)
-        if preparation is not None:
-            for half in halves:
-                _to_decibels(half, preparation.fitted[modality])
         parts.append(halves)
     return np.concatenate([half for halves in zip(*parts, strict=True) for half in halves], axis=1)
-
-
-def _to_decibels(features: Table, fitted: FittedModality) -> None:
-    """Bring the bands that are linear radar intensity to decibels, in place."""
-    for band, floor in zip(fitted.kept[fitted.decibel], fitted.floor[fitted.decibel], strict=True):
-        features[:, band] = 10.0 * np.log10(np.maximum(features[:, band], floor))
 
 
 def _modality_table(scene: Scene, modality: int, positions: NDArray[np.int64], kind: Kind) -> Table:

@@ -46,6 +46,8 @@ def read_run(folder: Path) -> RunResult:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         stages = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
         seconds = {name: float(stage["seconds"]) for name, stage in stages.items()}
+        if "evaluate" not in seconds:
+            raise ValueError("its evaluation is not finished")
         return RunResult(
             scene=str(metrics["scene"]),
             seed=int(metrics["seed"]),

@@ -53,7 +53,7 @@ def spatial_folds(
         if share >= ENOUGH_CLASSES:
             break
     fold = np.arange(len(classes)) % folds
-    if len(np.unique(best)) < folds:
+    if len(np.unique(best)) < folds or np.bincount(classes).max() < folds:
         return fold
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

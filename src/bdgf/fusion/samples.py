@@ -14,6 +14,7 @@ from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
 TABLE_BYTES = 1 << 30
+STRIP = 64
 
 
 class Patches(NamedTuple):
@@ -63,9 +64,16 @@ class PatchSource:
         per_pixel = 4 * (self.channels + self.modalities + store.channels)
         self.table: Tensor | None = None
         if pixels * per_pixel <= table_bytes:
-            self.table = torch.cat(
-                [self._read(t, Window(0, 0, *s).grow(radius)) for t, s in enumerate(shapes)]
-            )
+            self.table = torch.empty(pixels, per_pixel // 4)
+            filled = 0
+            for tile, shape in enumerate(shapes):
+                whole = Window(0, 0, *shape).grow(radius)
+                for row in range(0, whole.height, STRIP):
+                    height = min(STRIP, whole.height - row)
+                    strip = Window(whole.row + row, whole.col, height, whole.width)
+                    rows = self._read(tile, strip)
+                    self.table[filled : filled + len(rows)] = rows
+                    filled += len(rows)
         sizes = [(h + 2 * radius) * (w + 2 * radius) for h, w in shapes]
         self._start = torch.tensor(np.cumsum([0, *sizes])[:-1])  # (tiles,)
         self._stride = torch.tensor([w + 2 * radius for _, w in shapes])  # (tiles,)

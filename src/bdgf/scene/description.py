@@ -14,6 +14,9 @@ from bdgf.scene.fields import Fields, load_yaml, shown
 Role = Literal["spectral", "auxiliary"]
 Units = Literal["auto", "linear", "db", "none"]
 
+LARGEST_CODE = 65_535
+"""Largest class code: maps are written as 16-bit integers at most."""
+
 _ROLES = ("spectral", "auxiliary")
 _UNITS = ("auto", "linear", "db", "none")
 _TILE = "{tile}"
@@ -251,6 +254,11 @@ def _by_code(fields: Fields, key: str, file: str) -> dict[int, str]:
     for code, value in Fields(fields.values[key], f"{key} of {file}").values.items():
         if isinstance(code, bool) or not isinstance(code, int) or code < 0:
             raise SceneError(f"{key} of {file} has the code {code!r}; codes are whole numbers.")
+        if code > LARGEST_CODE:
+            raise SceneError(
+                f"{key} of {file} has the code {code}; maps hold codes up to {LARGEST_CODE}: give"
+                " the class a smaller one in the label files."
+            )
         if code == 0:
             raise SceneError(
                 f"{key} of {file} uses the code 0, which means unlabelled: give that class another"

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from affine import Affine
@@ -23,6 +23,7 @@ from bdgf.scene.splits import Labels, split_labels
 logger = logging.getLogger(__name__)
 
 Part = Literal["train", "test"]
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 # Okabe and Ito's colours for colour-blind readers, then Paul Tol's muted scheme.
 _PALETTE = (
@@ -148,10 +149,9 @@ class Scene:
                 continue
             here = positions[:, 0] == number
             # in pixels of the first tile, which all tiles of a scene resemble
-            grid = ~first @ transform
             rows, cols = positions[here, 1] + 0.5, positions[here, 2] + 0.5
-            found[here, 1] = np.floor(grid.d * cols + grid.e * rows + grid.f)
-            found[here, 2] = np.floor(grid.a * cols + grid.b * rows + grid.c)
+            col, row = _apply(~first, *_apply(transform, cols, rows))
+            found[here, 1], found[here, 2] = np.floor(row), np.floor(col)
         return found
 
     def labels_at(self, which: Part) -> NDArray[np.int64]:
@@ -365,8 +365,8 @@ def _short(crs: Any) -> str:  # noqa: ANN401
     return str(crs.to_string())[:60]
 
 
-def _apply(transform: Affine, col: float, row: float) -> tuple[float, float]:
-    """Transform a position; written out because affine's operator differs between versions."""
+def _apply(transform: Affine, col: Number, row: Number) -> tuple[Number, Number]:
+    """Transform positions; written out because affine's operator differs between versions."""
     return (
         transform.a * col + transform.b * row + transform.c,
         transform.d * col + transform.e * row + transform.f,

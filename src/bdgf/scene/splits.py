@@ -161,7 +161,8 @@ class Leak:
     Args:
         test_pixels: Number of test pixels.
         inside: Share of them that have a training pixel inside their own patch.
-        far: Per tile (H, W), test pixels without a training pixel inside their own patch.
+        far: Per tile (H, W), test pixels farther than a patch from every training pixel of the
+            tile: more than P rows or columns away, so that their patches share no pixel.
     """
 
     test_pixels: int
@@ -179,12 +180,13 @@ def leakage(scene: Scene, window_side: int) -> Leak:
     Raises:
         SceneError: The scene has no labels.
     """
-    far, tests = [], 0
+    far, tests, inside = [], 0, 0
     for tile in scene.tiles:
         marked = (tile.train >= 0).astype(np.uint8)
-        near = maximum_filter(marked, size=window_side, mode="constant").astype(bool)
         is_test = tile.test >= 0
+        own = maximum_filter(marked, size=window_side, mode="constant").astype(bool)
+        inside += int((is_test & own).sum())
+        near = maximum_filter(marked, size=2 * window_side + 1, mode="constant").astype(bool)
         far.append(is_test & ~near)
         tests += int(is_test.sum())
-    inside = 1.0 - sum(int(mask.sum()) for mask in far) / tests if tests else 0.0
-    return Leak(tests, inside, tuple(far))
+    return Leak(tests, inside / tests if tests else 0.0, tuple(far))

@@ -1,0 +1,194 @@
+"""From labelled pixels to a trained network and its fusion weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdgf import checkpoint
+from bdgf.compute import device_of, make_fabric
+from bdgf.config import Settings
+from bdgf.diffusion.store import FeatureStore
+from bdgf.errors import SceneError
+from bdgf.fusion.crossvalidation import spatial_folds, weights_from
+from bdgf.fusion.network import FusionNetwork, build_network
+from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.training import (
+    FusionTraining,
+    Labelled,
+    UnlabelledPixels,
+    head_log_probabilities,
+)
+from bdgf.history import History
+from bdgf.optimisation import optimise
+from bdgf.progress import Progress
+from bdgf.scene.prepared import PreparedScene
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network.
+
+    Args:
+        network: With its final weights.
+        fusion_weights: Weight of every head, summing to 1.
+        held_out: Mean of OA and AA of every head in cross-validation, empty without it.
+    """
+
+    network: FusionNetwork
+    fusion_weights: list[float]
+    held_out: list[float]
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+
+def new_network(
+    settings: Settings, prepared: PreparedScene, store: FeatureStore, seed: int
+) -> FusionNetwork:
+    """Return a network with random weights on the device that the settings name."""
+    classes = len(prepared.scene.class_codes)
+    network = build_network(settings.network, prepared.layout, store.level_channels, classes, seed)
+    return network.to(device_of(settings.compute))
+
+
+class Fitting:
+    """Training on all labelled pixels, after cross-validation for the fusion weights.
+
+    Args:
+        prepared: The scene, with labels.
+        store: Its guidance features.
+        settings: All settings.
+        folder: Where resumable checkpoints are kept while it runs.
+        origin: Inputs and settings that the checkpoints belong to.
+        history: Receives the losses.
+        progress: Receives lines and steps.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedScene,
+        store: FeatureStore,
+        settings: Settings,
+        folder: Path,
+        origin: dict[str, Any],
+        history: History,
+        progress: Progress,
+    ) -> None:
+        self.prepared, self.store, self.settings = prepared, store, settings
+        self.folder, self.origin, self.history, self.progress = folder, origin, history, progress
+        scene = prepared.scene
+        found = Labelled(scene.positions("train"), scene.labels_at("train"))
+        # a pixel without a spectral value has nothing to learn from, whatever its label
+        masks = [prepared.valid(tile) for tile in range(prepared.tiles)]
+        present = np.array([masks[t][r, c] for t, r, c in found.positions], dtype=bool)
+        self.labelled = found.select(present)
+        self.ground = scene.ground_positions("train")[present]
+        if not present.all():
+            progress.say(f"training: {(~present).sum()} labelled pixels have no data, left out")
+        if not present.any():
+            raise SceneError(
+                f"none of the {len(present)} training pixels of {scene.name} has a spectral value;"
+                " check the nodata value of the image and the place of the labels."
+            )
+        self.source = PatchSource(prepared, store, settings.network.window)
+        self.unlabelled = UnlabelledPixels(prepared)
+
+    def fit(self) -> Fitted:
+        """Train to the last step, resuming what was killed."""
+        s = self.settings
+        network = new_network(s, self.prepared, self.store, s.seed)
+        work = self._training(network, self.labelled, "train", 1.0)
+        heads = len(network.heads)
+        fitted = Fitted(network, [1.0 / heads] * heads, [])
+        counts = np.bincount(self.labelled.classes, minlength=len(work.class_weights))
+        self.progress.say(
+            f"training: {fitted.parameters / 1e6:.2f} M parameters, {work.course.steps} steps of"
+            f" {s.training.batch} of {len(self.labelled)} labelled pixels"
+            f" ({counts.min()} to {counts.max()} per class)"
+        )
+        if s.training.fusion == "cv" and heads > 1:
+            weights, marks = self._cross_validate()
+            fitted = Fitted(network, weights, marks)
+            pairs = zip(network.heads, weights, marks, strict=True)
+            told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
+            self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
+        self._optimise(work, "train")
+        return fitted
+
+    def clean_up(self) -> None:
+        """Remove what was kept for a restart; call it once the result is stored."""
+        self._checkpoint("train").unlink(missing_ok=True)
+        for path in self.folder.glob("fold*.safetensors"):
+            path.unlink()
+
+    def _training(
+        self, network: FusionNetwork, labelled: Labelled, name: str, share: float
+    ) -> FusionTraining:
+        return FusionTraining(
+            network,
+            self.source,
+            labelled,
+            self.unlabelled,
+            self.settings,
+            self.prepared.layout,
+            len(self.prepared.scene.class_codes),
+            name,
+            share,
+        )
+
+    def _optimise(self, work: FusionTraining, file: str) -> None:
+        fabric = make_fabric(self.settings.compute, "32-true")
+        path = self._checkpoint(file)
+        optimise(work, fabric, path, self.origin, self.history, self.progress)
+
+    def _checkpoint(self, file: str) -> Path:
+        return self.folder / f"{file}.checkpoint.safetensors"
+
+    def _fold_path(self, fold: int) -> Path:
+        return self.folder / f"fold{fold + 1}.safetensors"
+
+    def _cross_validate(self) -> tuple[list[float], list[float]]:
+        """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
+        s, labelled = self.settings, self.labelled
+        folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
+        held_out: list[Tensor] = []
+        classes: list[NDArray[np.int64]] = []
+        for fold in range(s.training.folds):
+            inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
+            if not len(inside) or not len(outside):
+                continue
+            known = self._finished_fold(fold)
+            if known is None:
+                network = new_network(s, self.prepared, self.store, s.seed + 1 + fold)
+                name = f"train fold {fold + 1}"
+                work = self._training(network, inside, name, s.training.fold_steps)
+                self._optimise(work, f"fold{fold + 1}")
+                known = head_log_probabilities(network, self.source, outside.positions)
+                path = self._fold_path(fold)
+                checkpoint.save_tensors(path, {"held_out": known}, self.origin)
+            self._checkpoint(f"fold{fold + 1}").unlink(missing_ok=True)
+            held_out.append(known)
+            classes.append(outside.classes)
+        if not held_out:
+            heads = 1 + len(s.network.branches) if s.network.pixel_path else len(s.network.branches)
+            return [1.0 / heads] * heads, [float("nan")] * heads
+        return weights_from(
+            torch.cat(held_out), np.concatenate(classes), s.training.fusion_temperature
+        )
+
+    def _finished_fold(self, fold: int) -> Tensor | None:
+        """Return the held-out predictions of a fold that a killed run had finished."""
+        path = self._fold_path(fold)
+        if not path.is_file():
+            return None
+        tensors, found = checkpoint.load_tensors(path)
+        return tensors["held_out"] if found == self.origin else None

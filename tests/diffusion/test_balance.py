@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf.config import DiffusionSettings, MaskingSettings
+from bdgf.diffusion import balance
+from bdgf.diffusion.balance import BalanceController
+from bdgf.scene.layout import ChannelLayout, ModalityChannels
+
+LAYOUT = ChannelLayout(
+    (
+        ModalityChannels("hsi", "spectral", 0, 6),
+        ModalityChannels("sar", "auxiliary", 6, 8),
+        ModalityChannels("dsm", "auxiliary", 8, 9),
+    )
+)
+
+
+def work() -> SimpleNamespace:
+    crops = SimpleNamespace(draw=lambda count, rng: (torch.zeros(1), torch.zeros(1)))
+    return SimpleNamespace(seed=0, crops=crops, probe_timestep=50, clean_features=lambda t: None)
+
+
+def steered(reliance: tuple[float, float, float], steps: int, monkeypatch) -> BalanceController:
+    measured = SimpleNamespace(reliance=reliance)
+    monkeypatch.setattr(balance, "measure_reliance", lambda *args: measured)
+    controller = BalanceController(DiffusionSettings(loss_weights="controlled"), LAYOUT)
+    for step in range(steps):
+        controller.observe(step, torch.ones(3), work())
+    return controller
+
+
+def test_plain_and_modality_weights() -> None:
+    plain = BalanceController(DiffusionSettings(loss_weights="plain"), LAYOUT)
+    assert plain.weights.tolist() == pytest.approx([6 / 9, 2 / 9, 1 / 9])
+    each = BalanceController(DiffusionSettings(loss_weights="modality"), LAYOUT)
+    assert each.weights.tolist() == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize(("reliance", "rises"), [((2.0, 0.5, 0.5), False), ((0.2, 1.0, 1.0), True)])
+def test_the_side_that_dominates_loses_weight(reliance, rises, monkeypatch) -> None:
+    few = steered(reliance, balance.MEASURE_EVERY, monkeypatch).weights
+    many = steered(reliance, 5 * balance.MEASURE_EVERY, monkeypatch).weights
+    assert (few[0] > 1 / 3) == rises
+    assert (many[0] > few[0]) == rises
+    assert many[1] == pytest.approx(float(many[2]))
+    assert float(many.sum()) == pytest.approx(1.0)
+
+
+def test_balanced_features_move_nothing_and_limits_hold(monkeypatch) -> None:
+    still = steered((0.8, 0.8, 0.8), 10 * balance.MEASURE_EVERY, monkeypatch)
+    assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+    extreme = steered((1e6, 1e-6, 1e-6), 100 * balance.MEASURE_EVERY, monkeypatch)
+    assert np.abs(extreme.state.log_weights).max() <= balance.LARGEST_LOG_WEIGHT
+    assert extreme.weights.min() > 0
+
+
+def test_masks_grow_while_the_spectral_loss_is_the_smaller() -> None:
+    settings = DiffusionSettings(masking=MaskingSettings(ramp="adaptive"))
+    controller = BalanceController(settings, LAYOUT)
+    assert controller.gain == 1.0
+    for step in range(100):
+        controller.observe(step, torch.tensor([0.1, 0.4, 0.4]), work())
+    assert controller.gain > 1.5
+    for step in range(100):
+        controller.observe(step, torch.tensor([0.8, 0.1, 0.1]), work())
+    assert controller.gain < 0.5

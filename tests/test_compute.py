@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from bdgf import compute
+from bdgf.config import ComputeSettings
+from bdgf.errors import SettingsError
+
+
+def work(slow_with_autocast: bool) -> torch.Tensor:
+    """A loss that takes longer with autocast, or without it."""
+    if torch.is_autocast_enabled("cpu") == slow_with_autocast:
+        time.sleep(0.02)
+    return torch.ones(1, requires_grad=True).sum()
+
+
+def test_bf16_only_where_a_probe_shows_that_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ComputeSettings(accelerator="cpu")
+    monkeypatch.setattr(compute, "_has_bf16_units", lambda device: True)
+    assert compute.choose_precision(settings, lambda: work(False)) == "bf16-mixed"
+    assert compute.choose_precision(settings, lambda: work(True)) == "32-true"
+
+
+def test_without_units_for_bf16_the_clock_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "_has_bf16_units", lambda device: False)
+    settings = ComputeSettings(accelerator="cpu")
+    assert compute.choose_precision(settings, lambda: work(False)) == "32-true"
+
+
+def test_a_precision_that_is_asked_for_is_taken() -> None:
+    def never() -> torch.Tensor:
+        pytest.fail("nothing is to be timed")
+
+    for asked, given in (("32", "32-true"), ("bf16", "bf16-mixed")):
+        settings = ComputeSettings(accelerator="cpu", precision=asked)  # type: ignore[arg-type]
+        assert compute.choose_precision(settings, never) == given
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    compute.check_device(ComputeSettings())
+    with pytest.raises(SettingsError, match="finds no CUDA device; use auto or cpu"):
+        compute.check_device(ComputeSettings(accelerator="cuda"))
+
+
+def test_convolutions_are_placed_channels_last() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3), torch.nn.LayerNorm(8))
+    placed = compute.place(module, torch.device("cpu"))
+    assert placed is module
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
