@@ -14,8 +14,8 @@ from bdgf import checkpoint, config
 from bdgf.errors import BdgfError, RunFolderError, SceneError
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
-from bdgf.runfolder import STAGES
 from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.stages import STAGES
 
 
 class Listener(Silent):

@@ -4,44 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bdgf import config
 from bdgf.errors import RunFolderError
-from bdgf.runfolder import STAGES, RunFolder, fingerprints
-
-
-def changed(name: str, value: object) -> set[str]:
-    """Stages whose fingerprint a setting changes."""
-    before = fingerprints(config.Settings(), "images", "labels")
-    after = fingerprints(config.replace(config.Settings(), {name: value}), "images", "labels")
-    return {stage for stage in STAGES if before[stage] != after[stage]}
-
-
-def test_a_setting_changes_its_stage_and_all_that_follow() -> None:
-    assert changed("seed", 1) == set(STAGES)
-    assert changed("diffusion.width", 8) == set(STAGES[1:])
-    assert changed("training.steps", 8) == set(STAGES[3:])
-    assert changed("mapping.tile", 64) == set(STAGES[4:])
-    assert changed("evaluation.trees", 64) == set(STAGES[5:])
-    assert changed("compute.threads", 2) == set()
-    assert changed("diffusion.checkpoint_every", 2) == set()
-    assert changed("training.checkpoint_every", 2) == set()
-    assert changed("features.components", 2) == set(STAGES[2:])
-    assert changed("features.source", "none") == set(STAGES[1:])
-
-
-def test_files_of_another_model_count_as_inputs() -> None:
-    settings = config.Settings()
-    before = fingerprints(settings, "images", "labels", "a.npy 10 1")
-    after = fingerprints(settings, "images", "labels", "a.npy 10 2")
-    assert [before[s] == after[s] for s in STAGES] == [True] * 2 + [False] * 5
-
-
-def test_labels_change_only_what_depends_on_them() -> None:
-    settings = config.Settings()
-    before = fingerprints(settings, "images", "labels")
-    after = fingerprints(settings, "images", "other labels")
-    assert [before[s] == after[s] for s in STAGES] == [True] * 3 + [False] * 4
-    assert before["prepare"] != fingerprints(settings, "other images", "labels")["prepare"]
+from bdgf.runfolder import RunFolder
+from bdgf.stages import STAGES
 
 
 def test_a_finished_stage_is_known_again_until_an_earlier_one_is_reopened(tmp_path: Path) -> None:

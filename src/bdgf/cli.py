@@ -19,6 +19,7 @@ from rich.table import Table
 from bdgf import __version__, config
 from bdgf.console import ConsoleProgress
 from bdgf.errors import BdgfError, RunFolderError, SettingsError
+from bdgf.validation import validate
 
 STAGE_HELP = {
     "pretrain": "Pre-train the diffusion model on all pixels, without labels",
@@ -177,7 +178,7 @@ def _stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
             " again with 'bdgf run SCENE --out RUN' on another folder."
         ) from None
     try:
-        config.validate(config.from_values(values))
+        validate(config.from_values(values))
     except TypeError as error:
         raise RunFolderError(
             f"{path} holds a setting of the wrong type ({error}); put it right, or start again with"
@@ -190,7 +191,7 @@ def _execute(
     scene: Path, out: Path, settings: config.Settings, stage: str | None, console: Console
 ) -> None:
     from bdgf.pipeline import Pipeline
-    from bdgf.runfolder import STAGES
+    from bdgf.stages import STAGES
 
     with ConsoleProgress(console) as progress:
         pipeline = Pipeline(scene, out, settings, progress)

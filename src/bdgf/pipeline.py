@@ -24,7 +24,7 @@ from bdgf.compute import (
     place,
     set_threads,
 )
-from bdgf.config import Settings, validate
+from bdgf.config import Settings
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import (
     ExternalFeatures,
@@ -49,11 +49,13 @@ from bdgf.optimisation import optimise
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.report.page import write_report
-from bdgf.runfolder import STAGES, RunFolder, fingerprints, plain
+from bdgf.runfolder import RunFolder
+from bdgf.scene.leak import Leak, leakage
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
-from bdgf.scene.splits import Leak, leakage
+from bdgf.stages import STAGES, fingerprints, plain
+from bdgf.validation import validate
 
 RELIANCE_CROPS = 64
 

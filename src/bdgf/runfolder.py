@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import os
 import platform
@@ -18,19 +16,8 @@ from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path
+from bdgf.stages import STAGES, plain
 
-STAGES = ("prepare", "pretrain", "features", "train", "map", "evaluate", "report")
-"""Stages in their order; each depends on all before it."""
-
-_SETTINGS_OF = {
-    "prepare": ("seed", "preparation"),
-    "pretrain": ("seed", "diffusion", "compute"),
-    "features": ("seed", "features", "compute"),
-    "train": ("seed", "network", "mutual", "training", "compute"),
-    "map": ("mapping",),
-    "evaluate": ("seed", "evaluation"),
-    "report": (),
-}
 _INDEX = "stages.json"
 
 
@@ -140,45 +127,6 @@ class RunFolder:
 
     def _save(self) -> None:
         self.write_json(self.path / _INDEX, self._finished)
-
-
-def plain(settings: Settings) -> dict[str, Any]:
-    """Return the settings as JSON-like values."""
-    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
-    return found
-
-
-def fingerprints(
-    settings: Settings, images: str, labels: str, features: str = ""
-) -> dict[str, str]:
-    """Return what every stage's outputs depend on, as a hash per stage.
-
-    Args:
-        settings: All settings.
-        images: Signature of the scene's rasters.
-        labels: Signature of the scene's labels; only stages from training on depend on it.
-        features: Signature of the feature files of another model, where they are used.
-    """
-    values = plain(settings)
-    values["compute"].pop("threads")
-    for part in ("diffusion", "training"):
-        # how often it is saved does not change what comes out
-        values[part].pop("checkpoint_every")
-    found: dict[str, str] = {}
-    before = f"{__version__}/{images}"
-    for stage in STAGES:
-        if stage == "train":
-            before += labels
-        own = {name: values[name] for name in _SETTINGS_OF[stage]}
-        if stage == "pretrain":
-            # with features of another model nothing is pre-trained
-            own["guided"] = settings.features.source == "diffusion"
-        if stage == "features":
-            own["files"] = features
-        text = json.dumps([before, stage, own], sort_keys=True)
-        before = hashlib.sha256(text.encode()).hexdigest()
-        found[stage] = before
-    return found
 
 
 def environment() -> dict[str, Any]:

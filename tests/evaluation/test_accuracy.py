@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bdgf.evaluation.accuracy import compare, far_from_training
+from bdgf.scene.leak import leakage
 from bdgf.scene.scene import Scene
-from bdgf.scene.splits import leakage
 
 
 def test_far_pixels_are_scored_apart(tiny_scene: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.scene import Scene
-from bdgf.scene.splits import leakage, split_labels
+from bdgf.scene.splits import split_labels
 
 
 def parcels(seed, height=96, width=120, classes=4, side=12):
@@ -94,29 +93,3 @@ def test_blocks_reach_the_share_of_labels():
 def test_split_without_labels():
     with pytest.raises(SceneError, match="no labelled pixel"):
         split_labels([TILES[2]], SplitSpec("random"))
-
-
-@pytest.mark.parametrize("side", [3, 5, 11])
-def test_leak_equals_a_search_over_all_pairs(write_scene, side):
-    rng = np.random.default_rng(side)
-    codes = np.where(rng.random((30, 37)) < 0.02, 1, 0)
-    codes[0, 0] = 2
-    later = np.where((rng.random((30, 37)) < 0.3) & (codes == 0), 1, 0)
-    path = write_scene({"hsi": rng.normal(size=(2, 30, 37))}, codes, later)
-    scene = Scene.open(path)
-    leak = leakage(scene, side)
-    ours = scene.positions("train")[:, 1:]
-    theirs = scene.positions("test")[:, 1:]
-    distance = np.abs(theirs[:, None] - ours[None]).max(axis=2).min(axis=1)
-    near, far = distance <= side // 2, distance > side
-    assert 0 < near.mean() < 1
-    assert leak.test_pixels == len(theirs)
-    assert leak.inside == pytest.approx(near.mean())
-    np.testing.assert_array_equal(leak.far[0][theirs[:, 0], theirs[:, 1]], far)
-    assert leak.far[0].sum() == far.sum()
-
-
-def test_leak_of_the_official_augsburg_split(shared_data):
-    leak = leakage(Scene.open(shared_data / "augsburg_like"), 11)
-    assert leak.test_pixels == 77_533
-    assert leak.inside == pytest.approx(0.14, abs=0.005)

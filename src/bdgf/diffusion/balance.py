@@ -9,25 +9,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bdgf.config import DiffusionSettings
+from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.masking import loss_gain
-from bdgf.diffusion.reliance import measure_reliance
+from bdgf.diffusion.reliance import Features, measure_reliance
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.layout import ChannelLayout
-
-if TYPE_CHECKING:
-    from bdgf.diffusion.pretraining import Pretraining
 
 MEASURE_EVERY = 50
 PROBE_CROPS = 16
 LOSS_MEMORY = 0.95
 RATE = 0.3
 LARGEST_LOG_WEIGHT = 3.0
+
+
+class Probed(Protocol):
+    """What the balance is measured on: a denoiser that is being pre-trained, and its crops."""
+
+    seed: int
+    probe_timestep: int
+    crops: CropSampler
+
+    def clean_features(self, timestep: int) -> Features:
+        """Return the feature map of clean input."""
 
 
 @dataclass
@@ -74,7 +83,7 @@ class BalanceController:
         sides = self._sides(self.state.losses)
         return loss_gain(*sides) if sides else 1.0
 
-    def observe(self, step: int, losses: Tensor, work: Pretraining) -> None:
+    def observe(self, step: int, losses: Tensor, work: Probed) -> None:
         """Take note of a step's losses, and measure and steer at every ``MEASURE_EVERY`` steps."""
         adaptive = self.settings.masking.ramp == "adaptive"
         if adaptive:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.evaluation.metrics import Scores, confusion_matrix, scores, unpredicted_counts
+from bdgf.scene.leak import Leak
 from bdgf.scene.scene import Scene
-from bdgf.scene.splits import Leak
 
 
 def far_from_training(leak: Leak, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -34,7 +34,7 @@ def compare(
 
     Args:
         scene: The scene, with labels.
-        leak: What ``bdgf.scene.splits.leakage`` found for the patch in use.
+        leak: What ``bdgf.scene.leak.leakage`` found for the patch in use.
         predictions: (n_test,) class indices by method, in the order of ``scene.positions("test")``.
 
     Returns:

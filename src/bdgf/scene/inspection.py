@@ -15,10 +15,10 @@ import yaml
 from bdgf.errors import SceneError
 from bdgf.scene.labels import count_classes
 from bdgf.scene.layout import Window
+from bdgf.scene.leak import leakage
 from bdgf.scene.radar import looks_like_radar
 from bdgf.scene.scene import Scene
 from bdgf.scene.sources import RasterSource, mat_arrays, open_source, raster_keys
-from bdgf.scene.splits import leakage
 
 _SUFFIXES = (".tif", ".tiff", ".mat", ".vrt", ".img", ".dat")
 _SCENE_SUFFIXES = (".yaml", ".yml")

@@ -1,0 +1,121 @@
+"""Checks of the settings that their types cannot make."""
+
+from __future__ import annotations
+
+from bdgf.config import Settings
+from bdgf.errors import SettingsError
+
+
+def validate(settings: Settings) -> None:
+    """Check what the types cannot.
+
+    Raises:
+        SettingsError: The first value that cannot work, with the rule and the way out.
+    """
+    window = settings.network.window
+    if window % 2 == 0 or window < 3:
+        raise SettingsError(
+            f"network.window is {window}; a patch needs a centre pixel, so it must be odd and at"
+            f" least 3: use {max(3, window - 1)} or {max(3, window + 1)}."
+        )
+    crop = settings.diffusion.crop
+    if crop % 4 or crop < 8:
+        raise SettingsError(
+            f"diffusion.crop is {crop}; the denoiser halves it twice, so it must be a multiple of 4"
+            f" and at least 8: use {max(8, (crop + 2) // 4 * 4)}."
+        )
+    if settings.network.width % settings.network.groups:
+        raise SettingsError(
+            f"network.width {settings.network.width} does not divide into network.groups"
+            f" {settings.network.groups}; choose a width that is a multiple of it."
+        )
+    if settings.network.width % settings.network.attention_heads:
+        raise SettingsError(
+            f"network.width {settings.network.width} does not divide into network.attention_heads"
+            f" {settings.network.attention_heads}; choose a width that is a multiple of it."
+        )
+    branches = settings.network.branches
+    unknown = set(branches) - {"cnn", "mamba", "transformer"}
+    if unknown or not branches or len(set(branches)) < len(branches):
+        raise SettingsError(
+            f"network.branches is {list(branches)}; it must name at least one of cnn, mamba,"
+            " transformer, each once."
+        )
+    last = settings.diffusion.timesteps - 1
+    bad_steps = [t for t in settings.features.timesteps if not 0 <= t <= last]
+    if bad_steps or not settings.features.timesteps:
+        raise SettingsError(
+            f"features.timesteps is {list(settings.features.timesteps)}; give at least one, each"
+            f" from 0 to {last} (diffusion.timesteps less one)."
+        )
+    for name, value, least in _least(settings):
+        if value < least:
+            raise SettingsError(f"{name} is {value}; it must be at least {least}.")
+    for name, value in _positive(settings):
+        if not 0 < value < float("inf"):
+            raise SettingsError(f"{name} is {value}; it must be greater than 0.")
+    for name, value in _shares(settings):
+        if not 0 <= value <= 1:
+            raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
+
+
+def _least(s: Settings) -> list[tuple[str, float, float]]:
+    return [
+        ("seed", s.seed, 0),
+        ("preparation.components", s.preparation.components, 1),
+        ("preparation.fit_pixels", s.preparation.fit_pixels, 100),
+        ("diffusion.width", s.diffusion.width, 4),
+        ("diffusion.steps", s.diffusion.steps, 1),
+        ("diffusion.batch", s.diffusion.batch, 1),
+        ("diffusion.timesteps", s.diffusion.timesteps, 2),
+        ("diffusion.checkpoint_every", s.diffusion.checkpoint_every, 1),
+        ("diffusion.masking.block", s.diffusion.masking.block, 1),
+        ("features.components", s.features.components, 1),
+        ("network.width", s.network.width, 8),
+        ("network.groups", s.network.groups, 1),
+        ("network.state", s.network.state, 1),
+        ("network.attention_heads", s.network.attention_heads, 1),
+        ("training.steps", s.training.steps, 1),
+        ("training.batch", s.training.batch, 2),
+        ("training.folds", s.training.folds, 2),
+        ("training.weight_decay", s.training.weight_decay, 0),
+        ("training.noise", s.training.noise, 0),
+        ("mutual.entropy_weight", s.mutual.entropy_weight, 0),
+        ("mutual.similarity_weight", s.mutual.similarity_weight, 0),
+        ("mutual.unlabelled_weight", s.mutual.unlabelled_weight, 0),
+        ("mutual.divergence", s.mutual.divergence, 0),
+        ("training.checkpoint_every", s.training.checkpoint_every, 1),
+        ("mapping.tile", s.mapping.tile, 16),
+        ("evaluation.trees", s.evaluation.trees, 1),
+        ("evaluation.svm_pixels", s.evaluation.svm_pixels, 10),
+        ("compute.threads", s.compute.threads, 0),
+    ]
+
+
+def _positive(s: Settings) -> list[tuple[str, float]]:
+    return [
+        ("preparation.clip", s.preparation.clip),
+        ("diffusion.beta_start", s.diffusion.beta_start),
+        ("diffusion.beta_end", s.diffusion.beta_end),
+        ("diffusion.learning_rate", s.diffusion.learning_rate),
+        ("diffusion.clip_norm", s.diffusion.clip_norm),
+        ("training.learning_rate", s.training.learning_rate),
+        ("training.clip_norm", s.training.clip_norm),
+        ("training.fusion_temperature", s.training.fusion_temperature),
+    ]
+
+
+def _shares(s: Settings) -> list[tuple[str, float]]:
+    return [
+        ("diffusion.masking.structure_ratio", s.diffusion.masking.structure_ratio),
+        ("diffusion.masking.sample_ratio", s.diffusion.masking.sample_ratio),
+        ("diffusion.warmup", s.diffusion.warmup),
+        ("diffusion.ema_decay", s.diffusion.ema_decay),
+        ("diffusion.beta_end", s.diffusion.beta_end),
+        ("mutual.ramp", s.mutual.ramp),
+        ("training.warmup", s.training.warmup),
+        ("training.class_sampling", s.training.class_sampling),
+        ("training.channel_dropout", s.training.channel_dropout),
+        ("training.modality_dropout", s.training.modality_dropout),
+        ("training.fold_steps", s.training.fold_steps),
+    ]
