@@ -133,7 +133,7 @@ def test_finished_stages_are_kept_and_changed_ones_done_again(
         f"{stage}: finished before, nothing changed; kept" for stage in STAGES
     ]
     _, lines = carry_out(tiny_scene, whole, tiny_settings, mapping__tile=24)
-    assert "map: inputs or settings changed; done again" in lines
+    assert "map: inputs, settings or files changed; done again" in lines
     assert "train: finished before, nothing changed; kept" in lines
     assert (whole / "network.safetensors").stat().st_mtime_ns == before
 

@@ -119,7 +119,7 @@ class Pipeline:
                 self.progress.say(f"{stage}: finished before, nothing changed; kept")
                 continue
             if self.folder.was_finished(stage):
-                self.progress.say(f"{stage}: inputs or settings changed; done again")
+                self.progress.say(f"{stage}: inputs, settings or files changed; done again")
             self.folder.reopen(stage)
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
