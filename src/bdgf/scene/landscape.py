@@ -125,7 +125,8 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float)
     # A kernel of standard deviation s leaves 1 / (4 pi s^2) of the variance.
     field *= 2.0 * np.sqrt(np.pi) * scale / step
     fine = zoom(field, step, order=1) if step > 1.0 else field
-    return fine[4 : 4 + shape[0], 4 : 4 + shape[1]].astype(np.float32)
+    cut: Float = fine[4 : 4 + shape[0], 4 : 4 + shape[1]].astype(np.float32)
+    return cut
 
 
 def _parcels(rng: np.random.Generator, shape: tuple[int, int], count: int) -> Int:
