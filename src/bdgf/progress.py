@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
-
-T = TypeVar("T")
+from typing import Protocol
 
 
 class Progress(Protocol):
@@ -26,10 +23,3 @@ class Silent:
 
     def track(self, name: str, done: int, total: int, info: str = "") -> None:
         """Ignore the step."""
-
-
-def tracked(items: Iterable[T], progress: Progress, name: str, total: int) -> Iterator[T]:
-    """Yield the items and tell the progress after each."""
-    for done, item in enumerate(items, 1):
-        yield item
-        progress.track(name, done, total)
