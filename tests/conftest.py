@@ -12,7 +12,7 @@ from bdgf import config
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 TINY = {
     "diffusion.steps": 6,

@@ -16,7 +16,7 @@ import rasterio
 import yaml
 
 from bdgf.cli import COMMANDS, main
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def words(settings: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from bdgf import checkpoint, config
 from bdgf.errors import BdgfError, RunFolderError, SceneError
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 from bdgf.stages import STAGES
 
 

@@ -242,7 +242,7 @@ def _inspect(words: list[str], console: Console) -> None:
     parser.add_argument("--write", default=None, help="Write a scene file that fits these files")
     values = parser.parse_args(words)
     from bdgf.files import atomic_write_text
-    from bdgf.scene.inspection import inspect_paths, suggest_scene_file
+    from bdgf.scene.inspection.describe import inspect_paths, suggest_scene_file
 
     paths = [Path(path) for path in values.paths]
     console.print(inspect_paths(paths), highlight=False, markup=False, soft_wrap=True)
@@ -271,7 +271,7 @@ def _demo(words: list[str], console: Console) -> None:
     _with_settings(parser, preset="quick")
     values = _settings(parser, words, {})
     settings = _as_settings(values)
-    from bdgf.scene.synthetic import SyntheticSpec, make_scene
+    from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
     out = Path(values.out)
     folder = out / f"scene_{values.size}_{settings.seed}"

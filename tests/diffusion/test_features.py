@@ -16,7 +16,7 @@ from bdgf.errors import SceneError
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def extractor(

@@ -18,7 +18,7 @@ from bdgf.progress import Silent
 from bdgf.scene.layout import ChannelLayout, ModalityChannels
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def carry_out(

@@ -13,7 +13,7 @@ from bdgf.evaluation import baselines
 from bdgf.evaluation.baselines import pixel_table, run_baselines
 from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 SETTINGS = EvaluationSettings(trees=30, svm_pixels=500)
 

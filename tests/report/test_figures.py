@@ -8,7 +8,7 @@ import pytest
 
 from bdgf.report.figures import RIGHT_COLOR, TileMap, false_color, map_figure, mosaic_figure
 from bdgf.scene.scene import Scene
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def _perfect(scene, tile=0):

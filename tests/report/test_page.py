@@ -11,7 +11,7 @@ from bdgf.errors import RunFolderError
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.report.page import write_report
-from bdgf.scene.synthetic import SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def test_the_page_is_self_contained_and_names_stay_text(

@@ -20,9 +20,9 @@ from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
+from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
-from bdgf.scene.sources import open_source
 
 WINDOW = 128
 PCA_PIXELS = 40_000

@@ -10,6 +10,7 @@ from typing import Literal
 
 from bdgf.errors import SceneError
 from bdgf.scene.fields import Fields, load_yaml, shown
+from bdgf.scene.formats.location import Location
 
 Role = Literal["spectral", "auxiliary"]
 Units = Literal["auto", "linear", "db", "none"]
@@ -127,9 +128,11 @@ class SceneSpec:
         """Return the path of a tile's file."""
         return self.folder / template.replace(_TILE, tile)
 
-    def display(self, path: Path) -> str:
+    def display(self, path: Location) -> str:
         """Return a path as messages name it: relative to the scene file where it lies below it."""
-        return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else str(path)
+        if isinstance(path, Path) and path.is_relative_to(self.folder):
+            return str(path.relative_to(self.folder))
+        return str(path)
 
     def files(self) -> list[Path]:
         """Return every input file once, in a fixed order."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
 from bdgf.scene.description import ModalitySpec, Role
+from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.layout import ChannelLayout, ModalityChannels, Window, windows_of
 from bdgf.scene.radar import decibel_bands, decibels, smallest_intensity
 from bdgf.scene.scene import Scene
-from bdgf.scene.sources import RasterSource
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import ModalitySpec, SceneSpec, load_scene_file
-from bdgf.scene.labels import UNLABELLED, count_classes, open_labels, read_codes, to_indices
+from bdgf.scene.formats.arrays import ArraySource
+from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.opening import open_source
+from bdgf.scene.labels.codes import UNLABELLED, count_classes, open_labels, read_codes, to_indices
 from bdgf.scene.layout import Window
-from bdgf.scene.sources import MatSource, RasterSource, open_source
 from bdgf.scene.splits import Labels, split_labels
 
 logger = logging.getLogger(__name__)
@@ -237,7 +239,7 @@ class Scene:
         ours, theirs = self._named(first), self._named(other)
         rule = f"All {what} share one grid"
         if (first.height, first.width) == (other.width, other.height) and (
-            first.height != first.width and isinstance(other, MatSource)
+            first.height != first.width and isinstance(other, ArraySource)
         ):
             raise SceneError(
                 f"{theirs} is {other.height} × {other.width} (rows × columns), {ours} is"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.labels import UNLABELLED
+from bdgf.scene.labels.codes import UNLABELLED
 
 if TYPE_CHECKING:
     pass

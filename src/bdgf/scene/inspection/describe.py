@@ -13,12 +13,15 @@ import numpy as np
 import yaml
 
 from bdgf.errors import SceneError
-from bdgf.scene.labels import count_classes
+from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.location import Location
+from bdgf.scene.formats.matlab import mat_arrays
+from bdgf.scene.formats.opening import open_source, raster_keys
+from bdgf.scene.labels.codes import count_classes
 from bdgf.scene.layout import Window
 from bdgf.scene.leak import leakage
 from bdgf.scene.radar import looks_like_radar
 from bdgf.scene.scene import Scene
-from bdgf.scene.sources import RasterSource, mat_arrays, open_source, raster_keys
 
 _SUFFIXES = (".tif", ".tiff", ".mat", ".vrt", ".img", ".dat")
 _SCENE_SUFFIXES = (".yaml", ".yml")
@@ -103,7 +106,7 @@ def suggest_scene_file(paths: Sequence[str | Path], target: Path | None = None) 
     spectral = _spectral(images)
     for one in images:
         name = _unique(_plain(one.name) or "image", taken)
-        fields: dict[str, Any] = {"path": relpath(one.source.path.resolve(), folder)}
+        fields: dict[str, Any] = {"path": _relative(one.source.path, folder)}
         if one.key is not None:
             fields["key"] = one.key
         fields["role"] = "spectral" if one in spectral else "auxiliary"
@@ -181,8 +184,8 @@ def _describe_raster(one: _Found) -> str:
 def _describe_mat(path: Path) -> str:
     found = {one.key: one for one in _find(path)}
     lines = [str(path)]
-    for name, (shape, kind) in mat_arrays(path).items():
-        lines.append(f"  key {name}: {' × '.join(map(str, shape))} {kind}")
+    for name, info in mat_arrays(path).items():
+        lines.append(f"  key {name}: {' × '.join(map(str, info.shape))} {info.kind}")
         if name in found:
             source = found[name].source
             lines.append(
@@ -295,13 +298,18 @@ def _suggest_labels(labels: list[_Found], folder: Path) -> list[str]:
         split = {"blocks": {"size": 32, "guard": 8}}
     lines = ["labels:"]
     for which, one in chosen.items():
-        lines.append(f"  {which}: {_flow(relpath(one.source.path.resolve(), folder))}")
+        lines.append(f"  {which}: {_flow(_relative(one.source.path, folder))}")
         if one.key is not None:
             lines.append(f"  {'key' if which == 'all' else which + '_key'}: {_flow(one.key)}")
     codes = sorted({code for one in chosen.values() for code in one.codes or {}})
     lines.append(f"  classes: {_flow({code: f'class {code}' for code in codes})}")
     lines.append(f"split: {_flow(split)}")
     return lines
+
+
+def _relative(path: Location, folder: Path) -> str:
+    """Write a path as a scene file in a folder names it."""
+    return relpath(path.resolve(), folder) if isinstance(path, Path) else str(path)
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
+from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
-from bdgf.scene.sources import RasterSource, open_source
 
 UNLABELLED = -1
 """Class index of a pixel without a label."""

@@ -9,7 +9,7 @@ import yaml
 from affine import Affine
 
 from bdgf.errors import SceneError
-from bdgf.scene.inspection import inspect_paths, suggest_scene_file
+from bdgf.scene.inspection.describe import inspect_paths, suggest_scene_file
 from bdgf.scene.scene import Scene
 
 RNG = np.random.default_rng(0)

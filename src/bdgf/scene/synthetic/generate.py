@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from bdgf.files import atomic_path, atomic_write_text
-from bdgf.scene.landscape import (
+from bdgf.scene.synthetic.landscape import (
     Float,
     LandTile,
     SyntheticSpec,
@@ -30,7 +30,7 @@ from bdgf.scene.landscape import (
     spec_generator,
     validate_spec,
 )
-from bdgf.scene.materials import (
+from bdgf.scene.synthetic.materials import (
     DSM_PAIR,
     MATERIALS,
     SAR_PAIR,

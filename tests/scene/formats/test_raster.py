@@ -10,8 +10,8 @@ import rasterio
 import scipy.io
 
 from bdgf.errors import SceneError
+from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
-from bdgf.scene.sources import open_source
 
 
 def whole(source):

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from bdgf.errors import SceneError
-from bdgf.scene.labels import count_classes, open_labels, read_codes, to_indices
+from bdgf.scene.labels.codes import count_classes, open_labels, read_codes, to_indices
 
 
 def test_codes_from_tif_and_mat(tmp_path, write_tif):

@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from bdgf.errors import SettingsError
 from bdgf.scene.scene import Scene
-from bdgf.scene.synthetic import DSM_PAIR, SAR_PAIR, SyntheticSpec, make_scene
+from bdgf.scene.synthetic.generate import DSM_PAIR, SAR_PAIR, SyntheticSpec, make_scene
 
 SMALL = SyntheticSpec(height=61, width=75, bands=12, classes=7, train_per_class=20)
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf.scene.materials import DSM_PAIR, MATERIALS, SAR_PAIR, materials, reflectance, wavelengths
+from bdgf.scene.synthetic.materials import (
+    DSM_PAIR,
+    MATERIALS,
+    SAR_PAIR,
+    materials,
+    reflectance,
+    wavelengths,
+)
 
 
 def _named(name):

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
 from bdgf.errors import SettingsError
-from bdgf.scene.materials import Material
+from bdgf.scene.synthetic.materials import Material
 
 PARCEL = 170.0
 """Mean area of a parcel in pixels."""

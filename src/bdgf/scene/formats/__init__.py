@@ -1,0 +1,1 @@
+"""Files of every format behind one interface: bands, grid, and reading by windows."""
