@@ -1,0 +1,240 @@
+"""Classifiers of single pixels: random forest, support vector machine, boosting, linear probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from bdgf.config import EvaluationSettings
+from bdgf.evaluation.pixels import Table
+
+KERNEL_CHUNK = 2048
+"""Pixels whose kernel values to all training pixels are held at a time."""
+
+FOREST_CELLS = 3_000_000
+"""Training pixels x features up to which every tree draws as many pixels as there are."""
+
+SVM_C = (1.0, 10.0, 100.0, 1000.0)
+SVM_GAMMA = (0.1, 0.3, 1.0, 3.0)
+"""Grid of the support vector machine; gamma is per feature, so that one grid fits any number."""
+
+FOLDS = 3
+GROUP_SIDE = 16
+"""Training pixels in one square of this many pixels stay in one fold."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted classifier.
+
+    Args:
+        predict: From features (n, F) to class indices (n,).
+        note: The settings that it ran with, and whether training pixels were left out.
+    """
+
+    predict: Callable[[Table], NDArray[np.int64]]
+    note: str
+
+
+class Fit(Protocol):
+    """Fits a classifier to training pixels."""
+
+    def __call__(
+        self,
+        table: Table,
+        labels: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        settings: EvaluationSettings,
+        rng: np.random.Generator,
+        threads: int,
+    ) -> Predictor:
+        """Fit.
+
+        Args:
+            table: Features (n, F) without gaps.
+            labels: Class indices (n,).
+            positions: Tile, row and column (n, 3).
+            settings: Trees of the forest, and most training pixels of the SVM.
+            rng: Draws what is drawn.
+            threads: CPU threads, 0 for all.
+        """
+        ...
+
+
+def fit_forest(
+    table: Table,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    settings: EvaluationSettings,
+    rng: np.random.Generator,
+    threads: int,
+) -> Predictor:
+    """Fit a random forest; see `Fit`."""
+    share = min(1.0, FOREST_CELLS / table.size)
+    forest = RandomForestClassifier(
+        settings.trees,
+        max_samples=None if share == 1.0 else share,
+        n_jobs=threads or -1,
+        random_state=int(rng.integers(2**31)),
+    ).fit(table, labels)
+    note = f"{settings.trees} trees"
+    if share < 1.0:
+        note += f", each on {round(share * len(labels))} of {len(labels)} training pixels"
+    return Predictor(lambda values: forest.predict(values).astype(np.int64), note)
+
+
+def fit_svm(
+    table: Table,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    settings: EvaluationSettings,
+    rng: np.random.Generator,
+    threads: int,
+) -> Predictor:
+    """Fit an SVM with a radial basis function, its grid searched by grouped folds; see `Fit`."""
+    kept = _evenly(labels, settings.svm_pixels, rng)
+    cut = "" if len(kept) == len(labels) else f", {len(kept)} of {len(labels)} training pixels"
+    labels, groups = labels[kept], _groups(positions[kept])
+    classes = np.unique(labels)
+    if len(classes) == 1:
+        only = int(classes[0])
+        return Predictor(
+            lambda values: np.full(len(values), only), "the training pixels have a single class"
+        )
+    mean = table[kept].mean(axis=0)
+    spread = table[kept].std(axis=0)
+    spread[spread == 0] = 1.0
+    scaled = (table[kept] - mean) / spread
+    # Distances once, kernels from them: with hundreds of features this is what makes the whole
+    # grid affordable, and one matrix product replaces libsvm's own loops.
+    distance = _distance(scaled, scaled) / scaled.shape[1]
+    best, (c, gamma) = -1.0, (SVM_C[0], SVM_GAMMA[0])
+    folds = list(_folds(labels, groups, int(rng.integers(2**31))))
+    for g in SVM_GAMMA:
+        kernel = np.exp(-g * distance)
+        for candidate in SVM_C:
+            score = _fold_score(kernel, labels, folds, candidate)
+            if score > best:
+                best, (c, gamma) = score, (candidate, g)
+    machine = SVC(C=c, kernel="precomputed").fit(np.exp(-gamma * distance), labels)
+    support = scaled[machine.support_]
+
+    def predict(values: Table) -> NDArray[np.int64]:
+        found = np.empty(len(values), dtype=np.int64)
+        for start in range(0, len(values), KERNEL_CHUNK):
+            part = (values[start : start + KERNEL_CHUNK] - mean) / spread
+            # The machine reads the columns of its support vectors only.
+            kernel = np.zeros((len(part), len(scaled)))
+            kernel[:, machine.support_] = np.exp(
+                -gamma * _distance(part, support) / scaled.shape[1]
+            )
+            found[start : start + KERNEL_CHUNK] = machine.predict(kernel)
+        return found
+
+    return Predictor(predict, f"C {c:g}, gamma {gamma:g} / {scaled.shape[1]} features{cut}")
+
+
+def _fold_score(
+    kernel: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    c: float,
+) -> float:
+    """Return the mean of overall and average accuracy over the pixels of all folds."""
+    predicted = np.full(len(labels), -1)
+    for fit, held in folds:
+        machine = SVC(C=c, kernel="precomputed").fit(kernel[np.ix_(fit, fit)], labels[fit])
+        predicted[held] = machine.predict(kernel[np.ix_(held, fit)])
+    right = predicted == labels
+    recalls = [right[labels == k].mean() for k in np.unique(labels)]
+    return float(right.mean() + np.mean(recalls)) / 2.0
+
+
+def _folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield (fitted, held out) pixels; neighbours share a fold where the groups allow it."""
+    most = int(np.bincount(labels).max())
+    count = min(FOLDS, most)
+    if count < 2:
+        return
+    # Neighbouring pixels are near copies: apart, they would praise a kernel that memorises.
+    if len(np.unique(groups)) >= 2 * count:
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        parts = splitter.split(labels, labels, groups)
+    else:
+        parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels)
+    for fit, held in parts:
+        if len(np.unique(labels[fit])) > 1 and len(held):
+            yield fit, held
+
+
+def _groups(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the square, on the tile, that every pixel lies in."""
+    squares = np.stack(
+        [positions[:, 0], positions[:, 1] // GROUP_SIDE, positions[:, 2] // GROUP_SIDE], axis=1
+    )
+    return np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _evenly(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw at most ``most`` pixels, as evenly over the classes as their counts allow."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    members = [rng.permutation(np.flatnonzero(labels == k)) for k in np.unique(labels)]
+    taken: list[NDArray[np.int64]] = []
+    left = most
+    # Small classes first: what they do not use goes to the others.
+    for turn, pixels in enumerate(sorted(members, key=len)):
+        share = left // (len(members) - turn)
+        taken.append(pixels[:share])
+        left -= len(taken[-1])
+    return np.sort(np.concatenate(taken))
+
+
+def _distance(a: Table, b: Table) -> NDArray[np.float64]:
+    """Return the (n, m) squared distances between the rows of (n, F) and (m, F)."""
+    squared = (a**2).sum(axis=1)[:, None] - 2.0 * (a @ b.T) + (b**2).sum(axis=1)[None]
+    distance: NDArray[np.float64] = np.maximum(squared, 0.0).astype(np.float64)
+    return distance
+
+
+def fit_boosting(
+    table: Table,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    settings: EvaluationSettings,
+    rng: np.random.Generator,
+    threads: int,
+) -> Predictor:
+    """Fit gradient boosting of trees on histograms, with scikit-learn's defaults; see `Fit`.
+
+    Early stopping is off: it would hold out labels that there are not enough of.
+    """
+    machine = HistGradientBoostingClassifier(
+        early_stopping=False, random_state=int(rng.integers(2**31))
+    ).fit(table, labels)
+    return Predictor(lambda values: machine.predict(values).astype(np.int64), "100 rounds")
+
+
+def fit_probe(
+    table: Table,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    settings: EvaluationSettings,
+    rng: np.random.Generator,
+    threads: int,
+) -> Predictor:
+    """Fit a linear probe: multinomial logistic regression on standardised features; see `Fit`."""
+    machine = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(table, labels)
+    return Predictor(lambda values: machine.predict(values).astype(np.int64), "C 1")

@@ -1,0 +1,77 @@
+"""Classifiers of single pixels against scikit-learn, and what they draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from bdgf.config import EvaluationSettings
+from bdgf.evaluation import classifiers
+from bdgf.evaluation.baselines import run_baselines
+from bdgf.evaluation.classifiers import fit_boosting, fit_probe
+from bdgf.evaluation.pixels import band_features, filled
+
+SETTINGS = EvaluationSettings(trees=30, svm_pixels=500)
+
+
+def test_forest_is_scikit_learns(scene):
+    result = run_baselines(scene, SETTINGS, seed=3, threads=1)["RF raw"]
+    train = filled(band_features(scene, "raw")(scene.positions("train")))
+    forest = RandomForestClassifier(
+        30, random_state=int(np.random.default_rng([3, 0]).integers(2**31))
+    ).fit(train, scene.labels_at("train"))
+    predicted = forest.predict(filled(band_features(scene, "raw")(scene.positions("test"))))
+    np.testing.assert_array_equal(result.predicted, predicted)
+
+
+def test_svm_is_scikit_learns(scene):
+    result = run_baselines(scene, SETTINGS, seed=0, threads=1)["SVM raw"]
+    c, gamma = (float(text.split()[-1]) for text in result.note.split(" / ")[0].split(","))
+    train = filled(band_features(scene, "raw")(scene.positions("train")))
+    scaler = StandardScaler().fit(train)
+    machine = SVC(C=c, gamma=gamma / 9).fit(scaler.transform(train), scene.labels_at("train"))
+    # Gaps of the test pixels hold the means of the training pixels.
+    test = filled(band_features(scene, "raw")(scene.positions("test")), train.mean(axis=0))
+    predicted = machine.predict(scaler.transform(test))
+    assert (predicted == result.predicted).mean() > 0.998
+
+
+def test_svm_says_when_it_leaves_training_pixels_out(tiles):
+    settings = EvaluationSettings(trees=5, svm_pixels=40)
+    total = len(tiles.positions("train"))
+    results = run_baselines(tiles, settings, seed=0, threads=1)
+    assert results["SVM raw"].note.endswith(f"40 of {total} training pixels")
+
+
+def test_pixels_are_drawn_evenly_over_classes():
+    labels = np.repeat([0, 1, 2, 3], [3, 500, 50, 1000])
+    kept = classifiers._evenly(labels, 200, np.random.default_rng(0))
+    assert np.bincount(labels[kept]).tolist() == [3, 73, 50, 74]
+    assert len(set(kept)) == 200
+
+
+def test_folds_keep_neighbours_together():
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 4, 300), rng.integers(0, 25, 300)
+    folds = list(classifiers._folds(labels, groups, 0))
+    assert sorted(np.concatenate([held for _, held in folds])) == list(range(300))
+    for fit, held in folds:
+        assert not set(groups[fit]) & set(groups[held])
+
+
+@pytest.mark.parametrize("fit", [fit_boosting, fit_probe])
+def test_other_classifiers_learn_and_repeat(scene, fit):
+    train, test = scene.positions("train"), scene.positions("test")
+    features = band_features(scene, "raw")
+    predicted = []
+    for _ in range(2):
+        rng = np.random.default_rng(0)
+        table = filled(features(train))
+        found = fit(table, scene.labels_at("train"), train, SETTINGS, rng, 1)
+        predicted.append(found.predict(filled(features(test))))
+    np.testing.assert_array_equal(*predicted)
+    assert predicted[0].dtype == np.int64
+    assert (predicted[0] == scene.labels_at("test")).mean() > 0.5
