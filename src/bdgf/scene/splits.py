@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
 from bdgf.scene.labels.codes import UNLABELLED
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +57,29 @@ def _random(labels: Labels, per_class: int, rng: np.random.Generator) -> tuple[L
         drawn = rng.choice(pixels, size=number, replace=False)
         train[drawn] = index
         test[drawn] = UNLABELLED
+    return _as_tiles(train, labels), _as_tiles(test, labels)
+
+
+def thin_labels(labels: Labels, per_class: int, seed: int) -> Labels:
+    """Keep at most ``per_class`` labelled pixels of every class, drawn from all tiles together.
+
+    Args:
+        labels: Class indices (H, W) of every tile.
+        per_class: Pixels of a class that are kept; a smaller class keeps all of its own.
+        seed: Seed of the draw. A larger number keeps the pixels of a smaller one and adds more.
+    """
+    flat = np.concatenate([tile.ravel() for tile in labels])
+    kept = np.full_like(flat, UNLABELLED)
+    for index in range(int(flat.max(initial=UNLABELLED)) + 1):
+        rng = np.random.default_rng([seed, index])
+        kept[rng.permutation(np.flatnonzero(flat == index))[:per_class]] = index
+    return _as_tiles(kept, labels)
+
+
+def _as_tiles(values: NDArray[np.int16], labels: Labels) -> Labels:
     ends = np.cumsum([tile.size for tile in labels])[:-1]
-
-    def as_tiles(values: NDArray[np.int16]) -> Labels:
-        parts = np.split(values, ends)
-        return [part.reshape(tile.shape) for part, tile in zip(parts, labels, strict=True)]
-
-    return as_tiles(train), as_tiles(test)
+    parts = np.split(values, ends)
+    return [part.reshape(tile.shape) for part, tile in zip(parts, labels, strict=True)]
 
 
 @dataclass(frozen=True)
