@@ -35,9 +35,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(yaml.safe_dump(values))
 
 
-def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], placed: bool = True) -> None:
     with rasterio.open(path) as source:
         values, profile = change(source.read()), source.profile
+    if not placed:
+        profile.update(crs=None, transform=None)
     profile.update(count=values.shape[0], height=values.shape[1], width=values.shape[2])
     with rasterio.open(path, "w", **profile) as target:
         target.write(values)
@@ -128,7 +130,7 @@ def test_inspect_describes_and_writes_a_scene_file_that_opens(
 BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "missing file": (lambda folder: (folder / "sar.tif").unlink(), [], "sar.tif"),
     "sizes that differ": (
-        lambda folder: rewrite(folder / "dsm.tif", lambda a: a[:, :, :-1]),
+        lambda folder: rewrite(folder / "dsm.tif", lambda a: a[:, :, :-1], placed=False),
         [],
         "26 columns wide",
     ),

@@ -64,7 +64,7 @@ class Pipeline:
     """A run: a scene, settings and a folder.
 
     Args:
-        scene: Path of the scene file.
+        scene: The scene, or the path of its file.
         out: The run folder.
         settings: All settings.
         progress: Receives lines and steps.
@@ -73,12 +73,14 @@ class Pipeline:
         BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
     """
 
-    def __init__(self, scene: Path, out: Path, settings: Settings, progress: Progress) -> None:
+    def __init__(
+        self, scene: Path | Scene, out: Path, settings: Settings, progress: Progress
+    ) -> None:
         validate(settings)
         check_device(settings.compute)
         self.settings, self.progress = settings, progress
-        self.scene = Scene.open(scene)
-        self.scene_path = scene.resolve()
+        self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
+        self.scene_path = self.scene.spec.path.resolve()
         self.fingerprints = fingerprints(
             settings,
             self.scene.signature("images"),
@@ -367,7 +369,7 @@ class Pipeline:
         positions = self.scene.positions("test")
         predictions = {}
         if len(positions):
-            predictions["BDGF"] = self._mapped_classes(positions)
+            predictions["BDGF"] = self.mapped_classes(positions)
         else:
             self.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
         notes: dict[str, Any] = {}
@@ -411,7 +413,7 @@ class Pipeline:
             metrics["balance"] = balance
         self.folder.write_json(self.folder.metrics, metrics)
 
-    def _mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""
         found = np.empty(len(positions), dtype=np.int64)
         for tile in range(len(self.scene.tiles)):

@@ -1,16 +1,14 @@
-"""The scene file: what a user writes about files, labels and the split, checked field by field."""
+"""What a scene file says: files, labels and the split, as values that the rest of the code uses."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bdgf.errors import SceneError
-from bdgf.scene.fields import Fields, load_yaml, shown
-from bdgf.scene.formats.location import Location
+from bdgf.scene.formats.location import Location, fingerprint, locate
 
 Role = Literal["spectral", "auxiliary"]
 Units = Literal["auto", "linear", "db", "none"]
@@ -18,67 +16,99 @@ Units = Literal["auto", "linear", "db", "none"]
 LARGEST_CODE = 65_535
 """Largest class code: maps are written as 16-bit integers at most."""
 
-_ROLES = ("spectral", "auxiliary")
-_UNITS = ("auto", "linear", "db", "none")
-_TILE = "{tile}"
-_PER_CLASS = re.compile(r"(\d+)(\s+per\s+class)?")
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+TILE = "{tile}"
+"""What stands for the tile's name in paths."""
 
 
 @dataclass(frozen=True)
 class ModalitySpec:
-    """One modality: a raster per tile.
+    """One modality: a raster per tile, in one file or with its bands in several.
 
     Args:
         name: Name of the modality.
-        path: Path of the raster; ``{tile}`` stands for the tile's name.
-        key: Name of the array inside a ``.mat`` file; None takes the only one.
+        path: Path or address of the raster, or of several whose bands belong together; ``{tile}``
+            stands for the tile's name.
+        key: Name of the array inside a file of several; None takes the only one.
         role: spectral (many correlated bands, rotated to principal components) or auxiliary.
         nodata: Value that means "no data"; None uses the file's own.
         units: SAR intensity: linear is brought to decibels, db and none stay as they are, auto
             decides by name and values.
+        axes: What each axis of an array is, such as CHW; None decides by format and shape.
+        bands: Bands that are used, from 1 on; None uses all.
     """
 
     name: str
-    path: str
+    path: str | tuple[str, ...]
     key: str | None = None
     role: Role = "spectral"
     nodata: float | None = None
     units: Units = "auto"
+    axes: str | None = None
+    bands: tuple[int, ...] | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths of the modality."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A file with labels: a raster, an array, polygons or points, regions, or a list of pixels.
+
+    Args:
+        path: Path or address; ``{tile}`` stands for the tile's name.
+        key: Name of the array inside a file of several.
+        axes: What each axis of an array is: HW or WH.
+        column: Column of a vector file with codes or names of classes.
+        layer: Layer of a vector file.
+        index_base: Number of the first row and column in a list of pixels: 0 or 1.
+        index_order: Order in which single numbers of a list count the pixels: row-major or
+            column-major, as in MATLAB.
+    """
+
+    path: str
+    key: str | None = None
+    axes: str | None = None
+    column: str | None = None
+    layer: str | None = None
+    index_base: Literal[0, 1] | None = None
+    index_order: Literal["auto", "row-major", "column-major"] = "auto"
+
+
+Labelled = Literal["train", "test", "all"]
 
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """Label rasters, code 0 is unlabelled.
+    """Labels of a scene; code 0 is unlabelled.
 
     Args:
-        train: Path of the training labels, or of all labels that a split divides.
-        test: Path of the test labels.
+        train: The training labels.
+        test: The test labels.
+        all: Labels that random and blocks splits divide.
+        map: Codes of all pixels, from which lists of pixels pick.
         classes: Name of every class by its code.
         colors: Colour (#rrggbb) of classes by their code; others get one of a default palette.
-        all: Path of labels that random and blocks splits divide.
-        key: Name of the array inside the ``.mat`` files.
-        train_key: Name of the array of the training labels, where it differs.
-        test_key: Name of the array of the test labels, where it differs.
+        ignore: Codes beside 0 that mean unlabelled.
     """
 
-    train: str | None = None
-    test: str | None = None
+    train: LabelFile | None = None
+    test: LabelFile | None = None
+    all: LabelFile | None = None
+    map: LabelFile | None = None
     classes: dict[int, str] = field(default_factory=dict)
     colors: dict[int, str] = field(default_factory=dict)
-    all: str | None = None
-    key: str | None = None
-    train_key: str | None = None
-    test_key: str | None = None
+    ignore: tuple[int, ...] = ()
 
-    def files(self) -> list[tuple[str, str, str | None]]:
-        """Return (train | test | all, path template, array key) of every label file named."""
-        named = [
-            ("train", self.train, self.train_key or self.key),
-            ("test", self.test, self.test_key or self.key),
-            ("all", self.all, self.key),
+    def files(self) -> list[tuple[Labelled, LabelFile]]:
+        """Return the label files that are named, without the map."""
+        named: list[tuple[Labelled, LabelFile | None]] = [
+            ("train", self.train),
+            ("test", self.test),
+            ("all", self.all),
         ]
-        return [(which, path, key) for which, path, key in named if path is not None]
+        return [(which, file) for which, file in named if file is not None]
 
 
 @dataclass(frozen=True)
@@ -114,6 +144,11 @@ class SceneSpec:
         tiles: Names of the tiles; one tile named after the scene where none are listed.
         labels: The labels, None for a scene that is only mapped.
         split: The split.
+        align: Modality whose grid all others are brought to; None is the first. Naming one also
+            allows rasters without coordinates whose size is a multiple of that grid's.
+        budget: Most training pixels per class, drawn from all; None keeps all. It is no field of
+            the scene file but of a comparison over numbers of labels.
+        budget_seed: Seed of that draw.
     """
 
     name: str
@@ -123,10 +158,19 @@ class SceneSpec:
     tiles: tuple[str, ...]
     labels: LabelSpec | None = None
     split: SplitSpec = field(default_factory=SplitSpec)
+    align: str | None = None
+    budget: int | None = None
+    budget_seed: int = 0
 
-    def file(self, template: str, tile: str) -> Path:
-        """Return the path of a tile's file."""
-        return self.folder / template.replace(_TILE, tile)
+    @property
+    def reference(self) -> int:
+        """Index of the modality whose grid the others are brought to."""
+        names = [modality.name for modality in self.modalities]
+        return 0 if self.align is None else names.index(self.align)
+
+    def file(self, template: str, tile: str) -> Location:
+        """Return the place of a tile's file."""
+        return locate(template.replace(TILE, tile), self.folder)
 
     def display(self, path: Location) -> str:
         """Return a path as messages name it: relative to the scene file where it lies below it."""
@@ -134,286 +178,45 @@ class SceneSpec:
             return str(path.relative_to(self.folder))
         return str(path)
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Location]:
         """Return every input file once, in a fixed order."""
         return list(dict.fromkeys([*self.image_files(), *self.label_files()]))
 
-    def image_files(self) -> list[Path]:
+    def image_files(self) -> list[Location]:
         """Return every modality's files once, in a fixed order."""
-        return self._files([m.path for m in self.modalities])
+        return self._files([path for m in self.modalities for path in m.paths])
 
-    def label_files(self) -> list[Path]:
+    def label_files(self) -> list[Location]:
         """Return every label file once, in a fixed order."""
-        return self._files([path for _, path, _ in self.labels.files()] if self.labels else [])
+        if self.labels is None:
+            return []
+        named = [file.path for _, file in self.labels.files()]
+        return self._files(named + ([self.labels.map.path] if self.labels.map else []))
 
-    def _files(self, templates: list[str]) -> list[Path]:
+    def _files(self, templates: Iterable[str]) -> list[Location]:
+        templates = list(templates)
         paths = (self.file(template, tile) for tile in self.tiles for template in templates)
         return list(dict.fromkeys(paths))
 
+    def signature(self, part: Literal["images", "labels"]) -> str:
+        """Return a digest that changes when the description or a file of this part does.
 
-def load_scene_file(path: str | Path) -> SceneSpec:
-    """Read and validate a scene file.
+        Input files enter by relative name, size and time of change, not by content: a scene of
+        many gigabytes is compared in no time.
 
-    Args:
-        path: The YAML file, or a folder with a ``scene.yaml``.
+        Args:
+            part: The modalities, or the labels with their split; each part has its own digest, so
+                that new labels leave alone what only the images decide.
 
-    Raises:
-        SceneError: The first field that cannot be used, or a file that is not there.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "scene.yaml"
-    raw = Fields(load_yaml(path), path.name)
-    raw.only("name", "modalities", "tiles", "labels", "split")
-    name = raw.text("name")
-    modalities = _modalities(raw, path.name)
-    labels = _labels(raw, path.name)
-    spec = SceneSpec(
-        name=name,
-        path=path,
-        folder=path.parent,
-        modalities=modalities,
-        tiles=_tiles(raw, path, modalities[0].path, name),
-        labels=labels,
-        split=_split(raw, labels, path.name),
-    )
-    _check_templates(spec, listed="tiles" in raw.values)
-    for file in spec.files():
-        if not file.is_file():
-            raise SceneError(
-                f"{spec.display(file)} does not exist; paths in {path.name} are relative to its"
-                f" folder {spec.folder.resolve()}: correct the path, or put the file there."
-            )
-    return spec
-
-
-def _modalities(raw: Fields, file: str) -> tuple[ModalitySpec, ...]:
-    listed = Fields(raw.values.get("modalities"), f"modalities of {file}")
-    if not listed.values:
-        raise SceneError(f"modalities of {file} is empty; a scene has at least one modality.")
-    found = []
-    for name, values in listed.values.items():
-        if not isinstance(name, str) or not name.strip():
-            raise SceneError(f"the modality {name!r} of {file} needs a text as its name: quote it.")
-        fields = Fields(values, f"modality {name} of {file}")
-        fields.only("path", "key", "role", "nodata", "units")
-        nodata = fields.values.get("nodata")
-        found.append(
-            ModalitySpec(
-                name=name,
-                path=fields.text("path"),
-                key=fields.optional_text("key"),
-                role=fields.choice("role", _ROLES),  # type: ignore[arg-type]
-                nodata=None if nodata is None else _nodata(nodata, fields.where),
-                units=fields.choice("units", _UNITS, "auto"),  # type: ignore[arg-type]
-            )
-        )
-    return tuple(found)
-
-
-def _nodata(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SceneError(f"nodata of {where} is {value!r}; it must be a number, such as -9999.")
-    return float(value)
-
-
-def _labels(raw: Fields, file: str) -> LabelSpec | None:
-    if raw.values.get("labels") is None:
-        return None
-    fields = Fields(raw.values["labels"], f"labels of {file}")
-    fields.only("train", "test", "all", "key", "train_key", "test_key", "classes", "colors")
-    classes = _by_code(fields, "classes", file)
-    if len(classes) < 2:
-        raise SceneError(
-            f"labels of {file} name {len(classes)} class(es); a map needs at least two: add"
-            " 'classes: {1: Forest, 2: Water}' with every code of the label files."
-        )
-    names = list(classes.values())
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SceneError(
-            f"labels of {file} name more than one class {sorted(twice)[0]!r}; names are unique:"
-            " rename one, or give both the same code in the label files."
-        )
-    colors = _by_code(fields, "colors", file)
-    for code, color in colors.items():
-        if code not in classes or not _COLOR.fullmatch(color):
-            raise SceneError(
-                f"colors of {file} gives code {code} the colour {color!r}; it must be a code of"
-                " classes with a quoted colour such as '#1b9e77'."
-            )
-    texts = ("train", "test", "all", "key", "train_key", "test_key")
-    return LabelSpec(
-        classes=dict(sorted(classes.items())),
-        colors=colors,
-        **{name: fields.optional_text(name) for name in texts},
-    )
-
-
-def _by_code(fields: Fields, key: str, file: str) -> dict[int, str]:
-    if fields.values.get(key) is None:
-        return {}
-    found: dict[int, str] = {}
-    for code, value in Fields(fields.values[key], f"{key} of {file}").values.items():
-        if isinstance(code, bool) or not isinstance(code, int) or code < 0:
-            raise SceneError(f"{key} of {file} has the code {code!r}; codes are whole numbers.")
-        if code > LARGEST_CODE:
-            raise SceneError(
-                f"{key} of {file} has the code {code}; maps hold codes up to {LARGEST_CODE}: give"
-                " the class a smaller one in the label files."
-            )
-        if code == 0:
-            raise SceneError(
-                f"{key} of {file} uses the code 0, which means unlabelled: give that class another"
-                " code in the label files, for example the highest code plus one."
-            )
-        if not isinstance(value, str) or not value.strip():
-            raise SceneError(f"{key} of {file} gives code {code} {shown(value)}: put it in quotes.")
-        found[code] = value
-    return found
-
-
-def _tiles(raw: Fields, path: Path, template: str, name: str) -> tuple[str, ...]:
-    value = raw.values.get("tiles")
-    if value is None:
-        return (name,)
-    if isinstance(value, str) and value.strip() and "/" not in value:
-        return _glob_tiles(value, path, template)
-    if not isinstance(value, list) or not value:
-        raise SceneError(
-            f"tiles of {path.name} is {shown(value)}; it must be a list of names or a pattern"
-            " such as 'plot_*'."
-        )
-    for tile in value:
-        if isinstance(tile, bool) or not isinstance(tile, str | int):
-            raise SceneError(f"tiles of {path.name} holds {shown(tile)}: put names in quotes.")
-    names = [str(tile) for tile in value]
-    for tile in names:
-        if tile in ("", ".", "..") or set(tile) & set("/\\"):
-            raise SceneError(
-                f"tiles of {path.name} holds {tile!r}; a tile's name also names its map, so it has"
-                " no slash: put folders into the paths, around {tile}."
-            )
-    _check_unique(names, f"tiles of {path.name}")
-    return tuple(names)
-
-
-def _glob_tiles(pattern: str, path: Path, template: str) -> tuple[str, ...]:
-    """Names that a pattern stands for, found by the files of the first modality."""
-    relative = Path(template)
-    anchor = Path(relative.anchor) if relative.is_absolute() else path.parent
-    relative = relative.relative_to(relative.anchor)
-    parts = re.split(re.escape(_TILE), relative.as_posix())
-    if len(parts) < 2:
-        raise SceneError(
-            f"tiles of {path.name} is a pattern, and the path {template} has no {_TILE}: add it"
-            " where the tile's name stands."
-        )
-    name = "([^/]+)"
-    expression = name.join(map(re.escape, parts[:2])) + "".join(
-        rf"\1{re.escape(part)}" for part in parts[2:]
-    )
-    found = set()
-    for file in anchor.glob(relative.as_posix().replace(_TILE, pattern)):
-        match = re.fullmatch(expression, file.relative_to(anchor).as_posix())
-        if match:
-            found.add(match.group(1))
-    if not found:
-        raise SceneError(
-            f"tiles of {path.name} is {pattern!r}, and no file fits"
-            f" {template.replace(_TILE, pattern)}: correct the pattern, or list the tiles."
-        )
-    return tuple(sorted(found))
-
-
-def _check_unique(names: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise SceneError(f"{where} lists {name!r} twice; names are unique: remove one.")
-        seen.add(name)
-
-
-def _split(raw: Fields, labels: LabelSpec | None, file: str) -> SplitSpec:
-    value = raw.values.get("split")
-    if value is None:
-        only_all = labels is not None and labels.train is None and labels.all is not None
-        if only_all:
-            raise SceneError(
-                f"labels of {file} are in one file, and no split divides them: add"
-                " 'split: {random: 20 per class}' or 'split: {blocks: {size: 32, guard: 8}}'."
-            )
-        value = "given"
-    split = _split_kind(value, file)
-    if labels is None and raw.values.get("split") is not None:
-        raise SceneError(f"{file} has a split and no labels; add labels, or remove the split.")
-    if labels is None:
-        return split
-    if split.kind == "given" and labels.train is None:
-        raise SceneError(
-            f"labels of {file} name no train file, and the split is given: add 'train: ...', or"
-            " divide all labels with 'split: {random: 20 per class}'."
-        )
-    if split.kind != "given" and labels.train is None and labels.test is None and not labels.all:
-        raise SceneError(f"labels of {file} name no file; add 'all: ...' with the label raster.")
-    if labels.all is not None and (labels.train is not None or labels.test is not None):
-        raise SceneError(
-            f"labels of {file} name all beside train or test; give either one file that a split"
-            " divides, or the two."
-        )
-    return split
-
-
-def _split_kind(value: object, file: str) -> SplitSpec:
-    if value == "given":
-        return SplitSpec()
-    rule = "it must be given, {random: 20 per class} or {blocks: {size: 32, guard: 8}}."
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise SceneError(f"split of {file} is {shown(value)}; {rule}")
-    kind, options = next(iter(value.items()))
-    where = f"split {kind} of {file}"
-    if kind == "random":
-        if not isinstance(options, Mapping):
-            match = _PER_CLASS.fullmatch(str(options).strip())
-            if match is None:
-                raise SceneError(f"split of {file} is {shown(value)}; {rule}")
-            options = {"per_class": int(match.group(1))}
-        fields = Fields(options, where)
-        fields.only("per_class", "seed")
-        return SplitSpec(
-            "random", per_class=fields.whole("per_class", 20, 1), seed=fields.whole("seed", 0, 0)
-        )
-    if kind == "blocks":
-        fields = Fields(options, where)
-        fields.only("size", "guard", "train_share", "seed")
-        return SplitSpec(
-            "blocks",
-            size=fields.whole("size", 32, 1),
-            guard=fields.whole("guard", 8, 0),
-            train_share=fields.number("train_share", 0.5, 0.01, 0.99),
-            seed=fields.whole("seed", 0, 0),
-        )
-    raise SceneError(f"split of {file} is {shown(value)}; {rule}")
-
-
-def _check_templates(spec: SceneSpec, listed: bool) -> None:
-    named = [(f"modality {m.name}", m.path) for m in spec.modalities]
-    if spec.labels is not None:
-        named += [(f"labels {which}", path) for which, path, _ in spec.labels.files()]
-    for where, template in named:
-        other = re.search(r"\{(?!tile\})[^}]*\}?", template)
-        if other:
-            raise SceneError(
-                f"the path of {where} in {spec.path.name} has {other.group(0)}; only {_TILE} is"
-                " filled in: correct it."
-            )
-        if _TILE in template and not listed:
-            raise SceneError(
-                f"the path of {where} in {spec.path.name} has {_TILE}, and no tiles are listed: add"
-                " 'tiles: [a, b]' or a pattern."
-            )
-        if _TILE not in template and len(spec.tiles) > 1:
-            raise SceneError(
-                f"the path of {where} in {spec.path.name} is the same for all"
-                f" {len(spec.tiles)} tiles: put {_TILE} where the tile's name stands."
-            )
+        Raises:
+            SceneError: An input file is gone.
+        """
+        if part == "images":
+            described, paths = repr((self.modalities, self.tiles, self.align)), self.image_files()
+        else:
+            drawn = (self.budget, self.budget_seed)
+            described, paths = repr((self.labels, self.split, drawn)), self.label_files()
+        digest = hashlib.sha256(described.encode())
+        for path in paths:
+            digest.update(f"\n{self.display(path)} {fingerprint(path)}".encode())
+        return digest.hexdigest()

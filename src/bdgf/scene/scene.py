@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,19 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.description import ModalitySpec, SceneSpec, load_scene_file
+from bdgf.scene.alignment import agree, align, finest
+from bdgf.scene.description import LabelFile, ModalitySpec, SceneSpec
 from bdgf.scene.formats.arrays import ArraySource
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.labels.codes import UNLABELLED, count_classes, open_labels, read_codes, to_indices
+from bdgf.scene.formats.selection import BandSelection
+from bdgf.scene.formats.stack import StackSource
+from bdgf.scene.grid import Grid
+from bdgf.scene.labels.codes import UNLABELLED, count_classes, to_indices
+from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
-from bdgf.scene.splits import Labels, split_labels
+from bdgf.scene.scene_file import load_scene_file
+from bdgf.scene.splits import Labels, split_labels, thin_labels
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +67,11 @@ class Tile:
         self._labels = labels
 
     @property
+    def grid(self) -> Grid:
+        """The grid of pixels that all rasters of the tile share."""
+        return Grid(self.height, self.width, self.transform, self.crs)
+
+    @property
     def train(self) -> NDArray[np.int16]:
         """Class indices (H, W) of the training pixels, -1 elsewhere."""
         return self._labels()[0]
@@ -87,6 +97,7 @@ class Scene:
         class_codes: Code of every class, sorted; a class's place here is its index.
         class_names: Name of every class.
         class_colors: Colour (#rrggbb) of every class.
+        notes: What was put right on opening, such as resampling, in words for the user.
     """
 
     def __init__(self, spec: SceneSpec) -> None:
@@ -101,11 +112,16 @@ class Scene:
             colors.get(code, default)
             for code, default in zip(self.class_codes, palette(len(classes)), strict=True)
         )
+        self._said: dict[str, list[str]] = {}
+        self._reader = LabelReader(spec)
         self.tiles: tuple[Tile, ...] = tuple(
             self._open_tile(number, name) for number, name in enumerate(spec.tiles)
         )
         self._check_bands()
         self._labels = self._load_labels() if spec.labels is not None else None
+        self.notes: tuple[str, ...] = tuple(_summed(said) for said in self._said.values())
+        for note in self.notes:
+            logger.info("%s", note)
 
     @classmethod
     def open(cls, scene: str | Path | SceneSpec) -> Scene:
@@ -162,35 +178,12 @@ class Scene:
         return np.concatenate(found).astype(np.int64)
 
     def signature(self, part: Literal["images", "labels"]) -> str:
-        """Return a digest that changes when the description or a file of this part does.
-
-        Input files enter by relative name, size and time of change, not by content: a scene of
-        many gigabytes is compared in no time.
-
-        Args:
-            part: The modalities, or the labels with their split; each part has its own digest, so
-                that new labels leave alone what only the images decide.
+        """Return a digest that changes when a part does; see `SceneSpec.signature`.
 
         Raises:
             SceneError: An input file is gone.
         """
-        spec = self.spec
-        if part == "images":
-            described, paths = repr((spec.modalities, spec.tiles)), spec.image_files()
-        else:
-            described, paths = repr((spec.labels, spec.split)), spec.label_files()
-        digest = hashlib.sha256(described.encode())
-        for path in paths:
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise SceneError(
-                    f"{spec.display(path)} is gone since the scene was opened ({error.strerror}):"
-                    " put it back."
-                ) from error
-            line = f"\n{spec.display(path)} {status.st_size} {status.st_mtime_ns}"
-            digest.update(line.encode())
-        return digest.hexdigest()
+        return self.spec.signature(part)
 
     def _part(self, which: Part) -> Labels:
         if which not in ("train", "test"):
@@ -207,21 +200,79 @@ class Scene:
         return self._labels
 
     def _open_tile(self, number: int, name: str) -> Tile:
-        sources = []
-        for modality in self.modalities:
-            path = self.spec.file(modality.path, name)
-            sources.append(open_source(path, modality.key, modality.nodata))
-        for source in sources[1:]:
-            self._check_grid(sources[0], source, "modalities")
-        placed = [source for source in sources if source.transform is not None]
-        for source in placed[1:]:
-            self._check_place(placed[0], source)
+        opened = [self._open_modality(modality, name) for modality in self.modalities]
+        reference = opened[self.spec.reference]
+        if isinstance(reference, ArraySource):
+            shapes = [(s.height, s.width) for s in opened if s is not reference]
+            reference = agree(reference, [*shapes, *self._label_shapes(name)])
+        grid = Grid.of(reference)
+        sources: list[RasterSource] = []
+        for index, (modality, source) in enumerate(zip(self.modalities, opened, strict=True)):
+            sentence = None
+            if index == self.spec.reference:
+                source = reference
+            else:
+                source, sentence = align(
+                    source,
+                    grid,
+                    name=self._named(source),
+                    reference=self._named(reference),
+                    categorical=False,
+                    multiples=self.spec.align is not None,
+                    modality=self.modalities[self.spec.reference].name,
+                )
+            if grid.transform is None and source.transform is not None:
+                # of the same size: what has coordinates places all others of the tile
+                grid = Grid.of(source)
+            for place, note in enumerate(dict.fromkeys([sentence, *source.notes])):
+                self._say(f"{modality.name} {place}", note)
+            sources.append(source)
 
         def labels() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
             train, test = self._both()
             return train[number], test[number]
 
         return Tile(name, tuple(sources), labels)
+
+    def _open_modality(self, modality: ModalitySpec, tile: str) -> RasterSource:
+        """Open a modality of a tile; bands in several files are brought to the finest of them."""
+        files = [
+            open_source(
+                self.spec.file(path, tile), modality.key, modality.nodata, axes=modality.axes
+            )
+            for path in modality.paths
+        ]
+        source = files[0]
+        if len(files) > 1:
+            grid = finest(files)
+            first = next(file for file in files if Grid.of(file) == grid)
+            parts = []
+            for file in files:
+                part, sentence = align(
+                    file,
+                    grid,
+                    name=self._named(file),
+                    reference=self._named(first),
+                    categorical=False,
+                    multiples=True,
+                )
+                self._say(f"{modality.name}: {file.path.name}", sentence)
+                parts.append(part)
+            source = StackSource(parts)
+        return source if modality.bands is None else BandSelection(source, modality.bands)
+
+    def _label_shapes(self, tile: str) -> list[tuple[int, int]]:
+        labels = self.spec.labels
+        if labels is None:
+            return []
+        files = [file for _, file in labels.files()] + ([labels.map] if labels.map else [])
+        shapes = [self._reader.shape(file, tile) for file in files]
+        return [shape for shape in shapes if shape is not None]
+
+    def _say(self, topic: str, sentence: str | None) -> None:
+        """Keep a sentence for the user; those of many tiles on one topic become one."""
+        if sentence:
+            self._said.setdefault(topic, []).append(sentence)
 
     def _check_bands(self) -> None:
         for index, modality in enumerate(self.modalities):
@@ -235,44 +286,6 @@ class Scene:
                         " correct the file, or leave the tile out."
                     )
 
-    def _check_grid(self, first: RasterSource, other: RasterSource, what: str) -> None:
-        ours, theirs = self._named(first), self._named(other)
-        rule = f"All {what} share one grid"
-        if (first.height, first.width) == (other.width, other.height) and (
-            first.height != first.width and isinstance(other, ArraySource)
-        ):
-            raise SceneError(
-                f"{theirs} is {other.height} × {other.width} (rows × columns), {ours} is"
-                f" {first.height} × {first.width}. {rule}: {theirs} looks transposed, save it with"
-                " rows and columns exchanged."
-            )
-        for side, mine, its in (
-            ("columns wide", first.width, other.width),
-            ("rows high", first.height, other.height),
-        ):
-            if mine != its:
-                unit = side.split()[0][:-1] + ("s" if abs(its - mine) > 1 else "")
-                raise SceneError(
-                    f"{theirs} is {its} {side}, {ours} is {mine}. {rule}: resample one of them, or"
-                    f" crop the extra {unit}."
-                )
-
-    def _check_place(self, first: RasterSource, other: RasterSource) -> None:
-        ours, theirs = self._named(first), self._named(other)
-        if first.crs is not None and other.crs is not None and first.crs != other.crs:
-            raise SceneError(
-                f"{theirs} is in {_short(other.crs)}, {ours} in {_short(first.crs)}. All rasters of"
-                " a tile share one grid: reproject one of them onto the other's grid."
-            )
-        if first.transform is None or other.transform is None:
-            return
-        shift = _largest_shift(first.transform, other.transform, first.height, first.width)
-        if shift > 0.01:
-            raise SceneError(
-                f"{theirs} lies up to {shift:.2f} pixels away from {ours} by their coordinates. All"
-                " rasters of a tile share one grid: resample one of them onto the other's grid."
-            )
-
     def _named(self, source: RasterSource) -> str:
         return self.spec.display(source.path)
 
@@ -281,26 +294,30 @@ class Scene:
         if labels is None:
             return [], []
         read = {
-            which: [self._read_labels(tile, template, key) for tile in self.tiles]
-            for which, template, key in labels.files()
+            which: [self._read_labels(which, tile, file) for tile in self.tiles]
+            for which, file in labels.files()
         }
+        for note in self._reader.finish():
+            self._say(note, note)
         if self.spec.split.kind == "given":
             train = read["train"]
             test = read.get("test", [np.full_like(tile, UNLABELLED) for tile in train])
             self._check_disjoint(train, test)
         else:
             train, test = split_labels(self._merged(list(read.values())), self.spec.split)
+        if self.spec.budget is not None:
+            train = thin_labels(train, self.spec.budget, self.spec.budget_seed)
         self._check_classes(train, test)
         return train, test
 
-    def _read_labels(self, tile: Tile, template: str, key: str | None) -> NDArray[np.int16]:
-        source = open_labels(self.spec.file(template, tile.name), key)
-        self._check_grid(tile.sources[0], source, "modalities and labels")
-        if source.transform is not None:
-            for other in tile.sources:
-                if other.transform is not None:
-                    self._check_place(other, source)
-        return to_indices(read_codes(source), self.class_codes, self._named(source))
+    def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> NDArray[np.int16]:
+        reference = self._named(tile.sources[self.spec.reference])
+        codes = self._reader.codes(file, tile.name, tile.grid, reference)
+        for note in self._reader.notes:
+            self._say(f"labels {which}", note)
+        self._reader.notes.clear()
+        name = self.spec.display(self.spec.file(file.path, tile.name))
+        return to_indices(codes, self.class_codes, name)
 
     def _check_disjoint(self, train: Labels, test: Labels) -> None:
         shared = [(a >= 0) & (b >= 0) for a, b in zip(train, test, strict=True)]
@@ -362,9 +379,9 @@ def palette(number: int) -> tuple[str, ...]:
     return (*_PALETTE[:number], *more)
 
 
-def _short(crs: Any) -> str:  # noqa: ANN401
-    """Name of a coordinate reference system, cut where it is spelled out at length."""
-    return str(crs.to_string())[:60]
+def _summed(said: list[str]) -> str:
+    """One sentence for what was said of many tiles."""
+    return said[0] if len(said) == 1 else f"{said[0]} (and alike in {len(said) - 1} more tiles)"
 
 
 def _apply(transform: Affine, col: Number, row: Number) -> tuple[Number, Number]:
@@ -373,13 +390,3 @@ def _apply(transform: Affine, col: Number, row: Number) -> tuple[Number, Number]
         transform.a * col + transform.b * row + transform.c,
         transform.d * col + transform.e * row + transform.f,
     )
-
-
-def _largest_shift(first: Affine, other: Affine, height: int, width: int) -> float:
-    """Largest distance, in pixels, of a corner of the two grids."""
-    corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    shifts = []
-    for corner in corners:
-        col, row = _apply(~first, *_apply(other, *corner))
-        shifts.append(max(abs(col - corner[0]), abs(row - corner[1])))
-    return float(max(shifts))

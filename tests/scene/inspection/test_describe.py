@@ -1,126 +1,163 @@
-"""Inspection names what files hold, and suggests a scene file that opens."""
+"""The text of an inspection names what files hold."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
+import pyogrio
+import rasterio
 import scipy.io
-import yaml
-from affine import Affine
+import shapely
 
-from bdgf.errors import SceneError
-from bdgf.scene.inspection.describe import inspect_paths, suggest_scene_file
-from bdgf.scene.scene import Scene
-
-RNG = np.random.default_rng(0)
-CUBE = RNG.normal(size=(6, 40, 45)).astype(np.float32)
-SAR = RNG.normal(size=(2, 40, 45)).astype(np.float32)
+from bdgf.scene.inspection.describe import inspect_paths
 
 
-def codes(seed):
-    return np.random.default_rng(seed).choice([0, 0, 0, 3, 7], size=(40, 45)).astype(np.uint8)
+def squeezed(text):
+    return " ".join(text.split())
 
 
-def test_raster(write_tif):
-    place = {"crs": "EPSG:32632", "transform": Affine(2.5, 0, 5e5, 0, -2.5, 5e6)}
-    text = inspect_paths([write_tif("hsi.tif", CUBE, nodata=-1, **place)])
-    for part in ("40 × 45 pixels", "6 bands, float32", "EPSG:32632", "2.5 × 2.5 met", "nodata -1"):
+def test_raster(write_tif, land, place):
+    land.hsi[:, :4] = -1
+    path = write_tif("hsi [1].tif", land.hsi, nodata=-1, **place)
+    text = inspect_paths([path])
+    assert text.splitlines()[0] == str(path)
+    text = squeezed(text)
+    for part in (
+        "40 × 45 pixels (rows × columns), 8 bands, float32",
+        "EPSG:32632 (WGS 84 / UTM zone 32N), pixel 2 × 2 m",
+        "x 500000 to 500090, y 4999920 to 5000000 (90 m × 80 m)",
+        "value -1; 10.0 % of the pixels are missing",
+    ):
         assert part in text
+    kept = land.hsi[:, 4:]
+    low, middle, high = np.percentile(kept, (2, 50, 98))
+    shown = [kept.min(), low, middle, high, kept.max()]
+    assert " ".join(["all bands", *(f"{value:.4g}" for value in shown)]) in text
 
 
-def test_label_raster_is_counted(write_tif):
-    labels = codes(0)
-    text = inspect_paths([write_tif("gt.tif", labels)])
-    assert f"3: {(labels == 3).sum()}, 7: {(labels == 7).sum()}" in text
+def test_degrees_are_also_told_in_metres(write_tif, land):
+    from affine import Affine
+
+    place = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 9.0, 0, -1e-4, 60.0)}
+    text = squeezed(inspect_paths([write_tif("dsm.tif", land.dsm, **place)]))
+    assert "pixel 0.0001 × 0.0001 degrees, about 5.57 × 11.1 m" in text
+    assert "longitude 9.00000 to 9.00450, latitude 59.99600 to 60.00000" in text
 
 
-def test_mat_lists_every_array(tmp_path):
-    scipy.io.savemat(
-        tmp_path / "a.mat", {"HSI": CUBE.transpose(1, 2, 0), "wave": np.arange(6.0), "gt": codes(0)}
-    )
-    text = inspect_paths([tmp_path / "a.mat"])
-    assert "key HSI: 40 × 45 × 6 single" in text
-    assert "key wave: 1 × 6 double" in text
-    assert f"3: {(codes(0) == 3).sum()}" in text
-
-
-def test_scene_counts_classes_and_leak(write_scene):
-    train, test = np.zeros((2, 40, 45), int)
-    train[0, :4], train[1, 0] = 1, 2
-    test[3, :6], test[30, 20:24] = 1, 2
-    path = write_scene({"hsi": CUBE}, train, test)
+def test_few_bands_are_told_one_by_one(write_tif, land):
+    path = write_tif("s1.tif", land.sar)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("VV", "VH")
     lines = inspect_paths([path]).splitlines()
-    assert any(line.split() == ["1", "water", "4", "6"] for line in lines)
-    assert any(line.split() == ["2", "forest", "1", "4"] for line in lines)
-    assert "60.0 % of the test pixels" in lines[-1]
-    assert inspect_paths([path.parent]) == "\n".join(lines)
+    (row,) = [line.split() for line in lines if line.split()[:1] == ["VH"]]
+    assert row[1:] == [
+        f"{value:.4g}"
+        for value in (
+            land.sar[1].min(),
+            *np.percentile(land.sar[1], (2, 50, 98)),
+            land.sar[1].max(),
+        )
+    ]
 
 
-def test_scene_without_labels(write_scene):
-    assert "no labels" in inspect_paths([write_scene({"hsi": CUBE})])
+def test_wavelengths_and_band_names(write_tif, land):
+    path = write_tif("hsi.tif", land.hsi)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = tuple(f"{400 + 20 * band} nm" for band in range(8))
+    assert "400 to 540 nm, 20 nm apart" in inspect_paths([path])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = tuple(f"B{band}" for band in range(8))
+    assert "bands      B0, B1, B2, B3, B4, B5, B6, B7" in inspect_paths([path])
 
 
-def test_folder_without_a_scene_file_lists_its_rasters(write_tif, tmp_path):
-    write_tif("a.tif", CUBE)
-    write_tif("b.tif", SAR)
-    assert inspect_paths([tmp_path]).count("40 × 45 pixels") == 2
+def test_label_raster_is_counted(write_tif, land):
+    text = squeezed(inspect_paths([write_tif("gt.tif", land.train)]))
+    labelled = (land.train > 0).sum()
+    assert f"3 codes on {labelled:,} of 1,800 pixels ({labelled / 18:.1f} %)" in text
+    for code in (1, 2, 3):
+        assert f"{code}: {(land.train == code).sum()}" in text
 
 
-def test_suggested_scene_of_tifs_opens(write_tif, tmp_path):
-    train, test = codes(0), codes(1)
-    test[train > 0] = 0
-    for name, values in {"hsi": CUBE, "s1_vv": SAR, "train": train, "test": test}.items():
-        write_tif(f"{name}.tif", values)
-    (tmp_path / "scene.yaml").write_text(suggest_scene_file([tmp_path]))
-    scene = Scene.open(tmp_path)
-    assert {m.name: m.role for m in scene.modalities} == {"hsi": "spectral", "s1_vv": "auxiliary"}
-    assert scene.class_codes == (3, 7)
-    assert len(scene.positions("train")) == (train > 0).sum()
-    assert len(scene.positions("test")) == (test > 0).sum()
+def test_mat_lists_every_array(tmp_path, land):
+    arrays = {
+        "HSI": land.hsi.transpose(1, 2, 0), "gt": land.classes, "waves": np.arange(8.0),
+        "train": np.argwhere(land.train > 0), "info": "by someone",
+    }  # fmt: skip
+    scipy.io.savemat(tmp_path / "a.mat", arrays)
+    text = inspect_paths([tmp_path / "a.mat"])
+    assert f"{tmp_path / 'a.mat'}, array HSI" in text
+    assert f"list of {(land.train > 0).sum()} pixel positions" in text
+    assert "waves" in text
+    assert "info" in text
 
 
-def test_suggested_scene_of_mat_files_opens(tmp_path):
-    train, test = codes(0), codes(1)
-    test[train > 0] = 0
-    scipy.io.savemat(
-        tmp_path / "all.mat", {"HS": CUBE.transpose(1, 2, 0), "SAR": SAR.transpose(1, 2, 0)}
+def test_axes_that_were_put_right_are_told(tmp_path, land):
+    scipy.io.savemat(tmp_path / "hsi.mat", {"hsi": land.hsi})
+    scipy.io.savemat(tmp_path / "gt.mat", {"gt": land.classes})
+    text = squeezed(inspect_paths([tmp_path]))
+    assert "40 × 45 pixels (rows × columns), 8 bands" in text
+    assert "its axes are read as bands × rows × columns" in text
+
+
+def test_vectors_and_regions(write_tif, land, place, tmp_path):
+    write_tif("hsi.tif", land.hsi, **place)
+    shapes = np.array([shapely.box(5e5 + 9 * i, 4999930, 5e5 + 9 * i + 5, 4999940) for i in (0, 1)])
+    pyogrio.raw.write(
+        tmp_path / "fields.gpkg", shapely.to_wkb(shapes),
+        [np.array([1, 2]), np.array(["wheat", "maize"])], ["code", "crop"],
+        geometry_type="Polygon", crs="EPSG:32632",
+    )  # fmt: skip
+    head = ["; ENVI Output of ROIs", "; Number of ROIs: 1", "; File Dimension: 45 x 40"]
+    rois = [*head, "; ROI name: water", "; ROI npts: 2", "; ID X Y", "1 1 1", "2 2 1"]
+    (tmp_path / "rois.txt").write_text("\n".join(rois))
+    text = squeezed(inspect_paths([tmp_path]))
+    assert "fields: 2 features, polygon" in text
+    assert "crop, text, 2 different: " in text
+    assert "wheat (1)" in text
+    assert "water: 2" in text
+
+
+def test_names_of_classes_are_told(write_tif, land, tmp_path):
+    path = write_tif("gt.tif", land.classes)
+    names = "".join(f"<Category>{n}</Category>" for n in ("", "Roof", "Lawn", "Pond"))
+    (tmp_path / "gt.tif.aux.xml").write_text(
+        f"<PAMDataset><PAMRasterBand band='1'><CategoryNames>{names}</CategoryNames>"
+        "</PAMRasterBand></PAMDataset>"
     )
-    scipy.io.savemat(tmp_path / "TrainImage.mat", {"TrainImage": train.astype(float)})
-    scipy.io.savemat(tmp_path / "TestImage.mat", {"TestImage": test.astype(float)})
-    (tmp_path / "scene.yaml").write_text(suggest_scene_file(sorted(tmp_path.glob("*.mat"))))
-    scene = Scene.open(tmp_path)
-    assert {m.key: m.role for m in scene.modalities} == {"HS": "spectral", "SAR": "auxiliary"}
-    assert len(scene.positions("test")) == (test > 0).sum()
+    assert f"2: {(land.classes == 2).sum()} Lawn" in inspect_paths([path])
 
 
-def test_single_label_file_gets_a_split(write_tif, tmp_path):
-    write_tif("hsi.tif", CUBE)
-    write_tif("ground_truth.tif", codes(0))
-    text = suggest_scene_file([tmp_path])
-    assert "blocks" in yaml.safe_load(text)["split"]
-    assert yaml.safe_load(text)["labels"]["all"] == "ground_truth.tif"
+def test_tiles_are_told_once(write_tif, land, tmp_path):
+    for number in range(12):
+        write_tif(f"p{number:02}/hsi.tif", land.hsi[:, : 20 + number])
+        if number != 3:
+            write_tif(f"p{number:02}/gt.tif", land.classes[: 20 + number])
+    text = inspect_paths([tmp_path])
+    assert text.count("{tile}/hsi.tif\n") == 1
+    text = squeezed(text)
+    assert "11 with the same files: p00, p01, p02, p04, ..., p11" in text
+    assert "1 tile without some of the files: p03" in text
+    assert "20 × 45 to 31 × 45 pixels" in text
 
 
-def test_different_sizes_are_noted(write_tif, tmp_path):
-    write_tif("hsi.tif", CUBE)
-    write_tif("dsm.tif", SAR[:1, :-1])
-    assert "different sizes (39 × 45, 40 × 45)" in suggest_scene_file([tmp_path])
+def test_several_paths_and_what_looks_wrong(write_tif, land):
+    paths = [
+        write_tif("hsi.tif", land.hsi),
+        write_tif("dsm.tif", np.where(land.dsm > 405, land.dsm, -9999)),
+    ]
+    text = inspect_paths(paths)
+    assert "dsm.tif  same size" in text
+    assert "  - dsm.tif has the value -9999" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert "nothing was found" in inspect_paths(paths[:1])
 
 
-def test_what_cannot_be_inspected(tmp_path, write_tif):
-    with pytest.raises(SceneError, match="does not exist"):
-        inspect_paths([tmp_path / "none.tif"])
-    with pytest.raises(SceneError, match="holds no raster"):
-        inspect_paths([tmp_path])
-    with pytest.raises(SceneError, match="can be a modality"):
-        suggest_scene_file([write_tif("train.tif", codes(0))])
+def test_unreadable_files_of_a_folder(write_tif, land, tmp_path):
+    write_tif("hsi.tif", land.hsi)
+    (tmp_path / "broken.tif").write_bytes(b"no raster")
+    assert "  - broken.tif: " in inspect_paths([tmp_path])
 
 
 def test_real_files(shared_data):
     text = inspect_paths([shared_data / "spain_s1s2", shared_data / "trento_lidar"])
     assert "216,424" in text
-    assert "key mask_test: 166 × 600 uint8" in text
-    suggested = yaml.safe_load(suggest_scene_file([shared_data / "spain_s1s2"]))
-    assert suggested["modalities"]["s2"]["role"] == "spectral"
-    assert suggested["modalities"]["s1"]["role"] == "auxiliary"
-    assert suggested["split"] == "given"
+    assert "array mask_test" in text

@@ -7,19 +7,20 @@ import pytest
 import scipy.io
 
 from bdgf.errors import SceneError
-from bdgf.scene.labels.codes import count_classes, open_labels, read_codes, to_indices
+from bdgf.scene.formats.opening import open_source
+from bdgf.scene.labels.codes import count_classes, read_codes, to_indices
 
 
 def test_codes_from_tif_and_mat(tmp_path, write_tif):
     codes = np.array([[0, 3], [7, 3]])
     scipy.io.savemat(tmp_path / "a.mat", {"gt": codes.astype(np.float64)})
     for path in (write_tif("a.tif", codes.astype(np.uint8)), tmp_path / "a.mat"):
-        np.testing.assert_array_equal(read_codes(open_labels(path)), codes)
+        np.testing.assert_array_equal(read_codes(open_source(path)), codes)
 
 
 def test_nodata_and_nan_are_unlabelled(write_tif):
     values = np.array([[1.0, 255.0, np.nan]], dtype=np.float32)
-    codes = read_codes(open_labels(write_tif("a.tif", values, nodata=255)))
+    codes = read_codes(open_source(write_tif("a.tif", values, nodata=255)))
     assert codes.tolist() == [[1, 0, 0]]
 
 
@@ -38,9 +39,9 @@ def test_code_without_a_class_names_file_code_and_count():
 
 def test_fractions_and_several_bands_are_no_labels(write_tif):
     with pytest.raises(SceneError, match=r"value 1\.5"):
-        read_codes(open_labels(write_tif("a.tif", np.array([[1.5, 2.0]]))))
+        read_codes(open_source(write_tif("a.tif", np.array([[1.5, 2.0]]))))
     with pytest.raises(SceneError, match="3 bands"):
-        open_labels(write_tif("b.tif", np.ones((3, 2, 2))))
+        read_codes(open_source(write_tif("b.tif", np.ones((3, 2, 2)))))
 
 
 def test_counts_add_over_tiles():

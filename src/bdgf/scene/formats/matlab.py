@@ -1,109 +1,150 @@
-"""MATLAB files: which arrays they hold, and reading one of them."""
+"""MATLAB files of every version: which arrays they hold, and reading them by parts."""
 
 from __future__ import annotations
 
+import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 
 from bdgf.errors import SceneError
+from bdgf.scene.formats.arrays import ArrayInfo, ArrayReader
 from bdgf.scene.formats.base import reason
+from bdgf.scene.formats.hdf5 import hdf5_readers, is_hdf5
+from bdgf.scene.formats.matlab5 import (
+    MATLAB_TYPES,
+    DamagedError,
+    Place,
+    list_mat5,
+    name_of,
+    read_packed,
+)
 
-_MAT_TYPES = {
-    "double": "f8",
-    "single": "f4",
-    "logical": "u1",
-    "int8": "i1",
-    "uint8": "u1",
-    "int16": "i2",
-    "uint16": "u2",
-    "int32": "i4",
-    "uint32": "u4",
-    "int64": "i8",
-    "uint64": "u8",
-}
-_MAT_ERRORS = (MatReadError, ValueError, TypeError, KeyError, OSError, zlib.error)
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class ArrayInfo:
-    """An array that a file holds, without its values.
-
-    Args:
-        shape: Its shape, in the order of axes that the format's own library shows.
-        kind: Its type as the format names it, such as double.
-        dtype: Its NumPy type, None where it is no array of numbers.
-        note: What was put right, such as an order of axes; empty where nothing was.
-    """
-
-    shape: tuple[int, ...]
-    kind: str
-    dtype: np.dtype[Any] | None
-    note: str = ""
-
-
-class MatReader:
-    """An array of a MATLAB v5 file; see `ArrayReader`.
-
-    The format is compressed as a whole, so the array is loaded at the first read and then kept in
-    its own type.
-    """
-
-    def __init__(self, path: Path, key: str, info: ArrayInfo) -> None:
-        self.path = path
-        self.key = key
-        self.shape = info.shape
-        self.dtype: np.dtype[Any] = info.dtype or np.dtype(object)
-        self.block = (1,) * len(self.shape)
-        self._array: NDArray[Any] | None = None
-
-    def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a part, one slice per axis."""
-        if self._array is None:
-            try:
-                self._array = scipy.io.loadmat(self.path, variable_names=[self.key])[self.key]
-            except _MAT_ERRORS as error:
-                raise SceneError(
-                    f"{self.path.name} cannot be read ({reason(error)}): the file is damaged or cut"
-                    " short, get it again."
-                ) from error
-            if self._array.dtype.kind not in "iufb":
-                raise SceneError(
-                    f"{self.key} of {self.path.name} holds {self._array.dtype} values; bands are"
-                    " integers or floats: convert it, complex SAR to intensity."
-                )
-        return self._array[part]
+_ERRORS = (DamagedError, OSError, zlib.error, MemoryError, ValueError, OverflowError)
+_VERSION5 = (b"\x00\x01IM", b"\x01\x00MI")
+_VERSION4 = ("double", "single", "int32", "int16", "uint16", "uint8")
+"""The types of numbers of version 4, by their codes."""
 
 
 def mat_arrays(path: Path) -> dict[str, ArrayInfo]:
-    """Return every variable of a MATLAB file by name, without loading them.
+    """Return every array of a MATLAB file by its key, without reading values.
+
+    Fields of structs follow a dot, elements of cells and struct arrays are numbered as in MATLAB:
+    ``hsi.Lidar{2}.z``. A struct or cell of one element needs no number.
 
     Raises:
-        SceneError: The file is no MATLAB file.
+        SceneError: The file is no MATLAB file, or damaged.
+    """
+    return {key: reader.info for key, reader in mat_readers(path).items()}
+
+
+def mat_readers(path: Path) -> dict[str, ArrayReader]:
+    """Return readers of all arrays of a MATLAB file by their keys; see `mat_arrays`.
+
+    Raises:
+        SceneError: The file is no MATLAB file, or damaged.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(520)
-        if head.startswith(b"MATLAB 7.3") or _HDF5 in (head[:8], head[512:520]):
+            head = file.read(128)
+        if head.startswith(b"MATLAB 7.3") or is_hdf5(path):
+            return dict(hdf5_readers(path))
+        if head[124:] in _VERSION5:
+            places = list_mat5(path)
+        elif 0 in head[:4]:
+            places = _list_mat4(path)
+        else:
             raise SceneError(
-                f"{path.name} is a MATLAB 7.3 file, which is not supported: save it in MATLAB with"
-                f" save('{path.name}', '-v7')."
+                f"{path.name} cannot be read as a MATLAB file: its first bytes are not those of"
+                " one; give it the ending of its own format, or save it anew."
             )
-        return {
-            name: ArrayInfo(
-                tuple(shape), kind, np.dtype(_MAT_TYPES[kind]) if kind in _MAT_TYPES else None
-            )
-            for name, shape, kind in scipy.io.whosmat(path)
-        }
-    except _MAT_ERRORS as error:
+    except _ERRORS as error:
         raise SceneError(
             f"{path.name} cannot be read as a MATLAB file ({reason(error)}): the file is damaged,"
             " cut short or of another format."
         ) from error
+    return {key: MatReader(path, key, *found) for key, found in places.items()}
+
+
+class MatReader:
+    """An array of a MATLAB file of version 4 or 5; see `ArrayReader`.
+
+    A variable that is not compressed is read by parts. A compressed one can only be unpacked from
+    its beginning, so its array is loaded at the first read and then kept, in the type it is stored
+    in; it is not carried along to another process.
+    """
+
+    def __init__(self, path: Path, key: str, info: ArrayInfo, place: Place | None) -> None:
+        self.path = path
+        self.key = key
+        self.info = info
+        self.block = (1,) * len(info.shape)
+        self._place = place
+        self._array: NDArray[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+    def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a part, one slice per axis."""
+        try:
+            if self._place is None:
+                raise DamagedError(f"it holds {self.info.kind} values")
+            # As stored, whole numbers of a double array may be bytes.
+            with np.errstate(invalid="ignore", over="ignore"):
+                return np.array(self._values(self._place)[part], dtype=self.info.dtype)
+        except _ERRORS as error:
+            raise SceneError(
+                f"{self.key} of {self.path.name} cannot be read ({reason(error)}): the file is"
+                " damaged, cut short or changed since it was opened; get it again."
+            ) from error
+
+    def _values(self, place: Place) -> NDArray[Any]:
+        if place.packed is None:
+            return np.memmap(self.path, place.dtype, "r", place.start, self.info.shape, order="F")
+        if self._array is None:
+            self._array = read_packed(self.path, place, self.info.shape)
+        return self._array
+
+
+def _list_mat4(path: Path) -> dict[str, tuple[ArrayInfo, Place | None]]:
+    """Return every array of a version 4 file by its name, with its place."""
+    found: dict[str, tuple[ArrayInfo, Place | None]] = {}
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        position = 0
+        while position < size:
+            file.seek(position)
+            name, info, place, position = _variable4(file, position)
+            if position > size:
+                raise DamagedError("it ends in the middle of a variable")
+            found[name] = (info, place)
+    return found
+
+
+def _variable4(file: BinaryIO, position: int) -> tuple[str, ArrayInfo, Place | None, int]:
+    """Read the header of a version 4 variable: its name, itself, and where the next one begins."""
+    header = file.read(20)
+    if len(header) < 20:
+        raise DamagedError("it ends in the middle of a variable")
+    # The first number is a code of four digits: machine, 0, type of numbers, kind of array.
+    order = "<" if 0 <= struct.unpack("<i", header[:4])[0] < 5000 else ">"
+    code, rows, columns, imaginary, length = struct.unpack(order + "5i", header)
+    machine, number, kind = code // 1000, code // 10 % 100, code % 10
+    if machine != (order == ">") or number >= len(_VERSION4) or min(rows, columns, length - 1) < 0:
+        raise DamagedError("the header of a variable is damaged")
+    dtype = np.dtype(order + MATLAB_TYPES[_VERSION4[number]])
+    start = position + 20 + length
+    end = start + rows * columns * dtype.itemsize * (2 if imaginary else 1)
+    name = name_of(file.read(min(length, 1024)))
+    shape = (rows, columns)
+    if kind != 0:
+        return name, ArrayInfo(shape, "char" if kind == 1 else "sparse", None), None, end
+    if imaginary:
+        complex_type = np.dtype(np.complex128)
+        return name, ArrayInfo(shape, f"complex {_VERSION4[number]}", complex_type), None, end
+    info = ArrayInfo(shape, _VERSION4[number], dtype.newbyteorder("="), axes="HW")
+    return name, info, Place(dtype, start), end

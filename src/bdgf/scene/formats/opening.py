@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeGuard
+
+from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.arrays import ArraySource, by
+from bdgf.scene.formats.arrays import ArrayInfo, ArrayReader, ArraySource, by, described
 from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.formats.location import Location, RemotePath, locate
-from bdgf.scene.formats.matlab import ArrayInfo, MatReader, mat_arrays
-from bdgf.scene.formats.raster import GdalSource
+from bdgf.scene.formats.hdf5 import hdf5_readers
+from bdgf.scene.formats.location import Location, RemotePath, locate, named
+from bdgf.scene.formats.matlab import mat_readers
+from bdgf.scene.formats.numpy_files import NpyReader, npz_readers
+from bdgf.scene.formats.raster import GdalSource, gdal_arrays
+from bdgf.scene.formats.selection import BandSelection
+
+ARRAY_SUFFIXES = (".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz")
+"""Endings of the files that hold arrays without a place; GDAL reads all others."""
+
+_MOST_VALUES = 200_000_000
+_MOST_LISTED = 20
+_INDEX = re.compile(r"[({](\d+)[)}]")
 
 
 def open_source(
@@ -18,31 +33,34 @@ def open_source(
     key: str | None = None,
     nodata: float | None = None,
     axes: str | None = None,
+    bands: tuple[int, ...] | None = None,
 ) -> RasterSource:
     """Open a raster; its values stay in the file until they are read.
 
     Args:
-        path: A ``.mat`` file, or any raster that GDAL reads.
-        key: Name of the array inside a file of several; None takes the only one.
+        path: A MATLAB, NumPy or HDF5 file, or any raster that GDAL reads.
+        key: Name of the array inside a file of several; None takes the only one. Parts of structs
+            and groups are joined by dots or slashes, elements of cells numbered: ``hsi.Lidar{2}.z``
         nodata: Value that means "no data"; None uses the file's own.
-        axes: What each axis of an array is, such as CHW; None takes rows, columns, bands.
+        axes: What each axis of an array is, such as CHW; None takes the format's custom.
+        bands: Numbers of the bands to take, from 1; None takes all.
 
     Raises:
         SceneError: The file is missing, damaged, of an unknown format, or has no such array.
     """
-    path = locate(path) if isinstance(path, str) else path
-    if isinstance(path, Path) and not path.is_file():
-        raise SceneError(f"{path} does not exist; correct the path, or put the file there.")
-    if isinstance(path, Path) and path.suffix.lower() == ".mat":
-        arrays = mat_arrays(path)
-        name = _choose(path, arrays, key)
-        return ArraySource(path, name, MatReader(path, name, arrays[name]), nodata, axes)
-    if key is not None:
+    path = _there(path)
+    source: RasterSource
+    if _has_arrays(path):
+        name, reader = _chosen(path, key)
+        source = ArraySource(path, name, reader, nodata, axes)
+    elif axes is not None:
         raise SceneError(
-            f"{path.name} is not a .mat file, and only those have arrays with keys: remove"
-            f" 'key: {key}'."
+            f"{named(path)} says itself what are its bands, rows and columns; only arrays of"
+            f" {', '.join(ARRAY_SUFFIXES)} files take axes: remove 'axes: {axes}'."
         )
-    return GdalSource(path, nodata)
+    else:
+        source = GdalSource(path, nodata, key)
+    return source if bands is None else BandSelection(source, tuple(bands))
 
 
 def contents(path: Location) -> dict[str, ArrayInfo] | None:
@@ -51,42 +69,166 @@ def contents(path: Location) -> dict[str, ArrayInfo] | None:
     Raises:
         SceneError: The file cannot be read.
     """
-    if isinstance(path, RemotePath):
-        return None
-    return mat_arrays(path) if path.suffix.lower() == ".mat" else None
+    path = _there(path)
+    if not _has_arrays(path):
+        return gdal_arrays(path)
+    readers = _readers(path)
+    return None if readers is None else {key: reader.info for key, reader in readers.items()}
+
+
+def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
+    """Read a whole array as it is stored, such as a list of pixels (n, 2).
+
+    Args:
+        path: A MATLAB, NumPy or HDF5 file.
+        key: Name of the array; None takes the only numeric one with more than one value.
+
+    Returns:
+        The array in the file's own type, its axes in the order of `ArrayInfo.shape`.
+
+    Raises:
+        SceneError: The file cannot be read, has no such array, or one of no numbers or with more
+            than 200 million values.
+    """
+    found = _there(path)
+    if not _has_arrays(found):
+        raise SceneError(
+            f"{named(found)} is no file of arrays; a list of numbers is read from"
+            f" {', '.join(ARRAY_SUFFIXES)} files: save it in one of these."
+        )
+    name, reader = _chosen(found, key, lists=True)
+    info = reader.info
+    called = f"{name} of {found.name}" if name else found.name
+    if not info.numeric:
+        raise SceneError(
+            f"{called} ({described(info)}) is no list of numbers, which are integers or floats:"
+            " name another array with key, or save it as such."
+        )
+    if 0 in info.shape:
+        raise SceneError(f"{called} ({described(info)}) holds no value: save the list anew.")
+    if math.prod(info.shape) > _MOST_VALUES:
+        raise SceneError(
+            f"{called} has {math.prod(info.shape):,} values ({by(info.shape)}); a list of numbers"
+            f" has {_MOST_VALUES:,} at most: name another array with key."
+        )
+    return reader.read(tuple(slice(0, size) for size in info.shape))
 
 
 def raster_keys(arrays: Mapping[str, ArrayInfo]) -> list[str]:
-    """Names of the arrays that can be rasters: numeric, more than one row and one column."""
-    return [
-        name
+    """Names of the arrays that can be rasters: numeric, more than one row and one column.
+
+    Lists of pixels (n, 2) are left out where there is something else; a key can still name them.
+    """
+    found = {
+        name: info.shape
         for name, info in arrays.items()
-        if info.dtype is not None and len(info.shape) in (2, 3) and min(info.shape[:2]) > 1
-    ]
+        if info.numeric
+        and len(info.shape) in (2, 3)
+        and sum(size > 1 for size in info.shape) > 1
+        and 0 not in info.shape
+    }
+    images = [name for name, shape in found.items() if not _is_list(shape)]
+    return images or list(found)
 
 
-def _choose(path: Path, arrays: Mapping[str, ArrayInfo], key: str | None) -> str:
-    if key is not None:
-        if key not in arrays:
-            raise SceneError(f"{path.name} has no array {key!r}. {_listing(arrays)}")
-        if arrays[key].dtype is None:
-            raise SceneError(
-                f"{key} of {path.name} is a {arrays[key].kind} of shape {by(arrays[key].shape)}; a"
-                " raster is a numeric array (rows, columns) or (rows, columns, bands)."
-                f" {_listing(arrays)}"
-            )
-        return key
-    found = raster_keys(arrays)
-    if len(found) != 1:
+def _there(path: str | Location) -> Location:
+    path = locate(path) if isinstance(path, str) else path
+    if isinstance(path, Path) and not path.is_file():
+        raise SceneError(f"{path} does not exist; correct the path, or put the file there.")
+    return path
+
+
+def _has_arrays(path: Location) -> TypeGuard[Path]:
+    """Whether a file is one of arrays without a place.
+
+    Raises:
+        SceneError: It is, and it is not on this machine.
+    """
+    if path.suffix.lower() not in ARRAY_SUFFIXES:
+        return False
+    if isinstance(path, RemotePath):
         raise SceneError(
-            f"{path.name} holds {len(found)} arrays that can be rasters, and no key says which."
-            f" {_listing(arrays)}"
+            f"{named(path)} is a {path.suffix} file, which can only be read on this machine:"
+            " download it first and give its path."
         )
+    return True
+
+
+def _readers(path: Path) -> dict[str, ArrayReader] | None:
+    """Return the arrays of a file by their keys, None for a file of one array without a key."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return None
+    if suffix == ".npz":
+        return dict(npz_readers(path))
+    return mat_readers(path) if suffix == ".mat" else dict(hdf5_readers(path))
+
+
+def _chosen(path: Path, key: str | None, lists: bool = False) -> tuple[str | None, ArrayReader]:
+    """Return the array of a file that a key means, with its name; lists need not be rasters."""
+    readers = _readers(path)
+    if readers is None:
+        if key is not None:
+            raise SceneError(f"{path.name} is one array, without a key: remove 'key: {key}'.")
+        return None, NpyReader(path)
+    arrays = {name: reader.info for name, reader in readers.items()}
+    if key is not None:
+        name = _named(path, arrays, key)
+    else:
+        found = _numeric(arrays) if lists else raster_keys(arrays) or _complex(arrays)
+        if len(found) != 1:
+            what = "numeric arrays" if lists else "arrays that can be rasters"
+            raise SceneError(
+                f"{path.name} holds {len(found)} {what}, and no key says which. {_listing(arrays)}"
+            )
+        name = found[0]
+    return name, readers[name]
+
+
+def _named(path: Path, arrays: Mapping[str, ArrayInfo], key: str) -> str:
+    """Return the name of the array that a key means; small things may be written otherwise."""
+    if key in arrays:
+        return key
+    found = [name for name in arrays if _means(key, name)]
+    if len(found) != 1:
+        raise SceneError(f"{path.name} has no array {key!r}. {_listing(arrays)}")
     return found[0]
+
+
+def _means(key: str, name: str) -> bool:
+    """Whether a key names an array, whatever its separators and brackets are.
+
+    MATLAB numbers single elements too, so ``a{1}.b`` means ``a.b`` where ``a`` has one element.
+    """
+    wanted, parts = _parts(key), _parts(name)
+    return len(wanted) == len(parts) and all(
+        re.fullmatch(re.escape(part) + r"(\{1\})*", given)
+        for given, part in zip(wanted, parts, strict=True)
+    )
+
+
+def _parts(key: str) -> list[str]:
+    return _INDEX.sub(r"{\1}", key.strip().strip("/")).replace("/", ".").split(".")
+
+
+def _numeric(arrays: Mapping[str, ArrayInfo]) -> list[str]:
+    return [name for name, info in arrays.items() if info.numeric and math.prod(info.shape) > 1]
+
+
+def _complex(arrays: Mapping[str, ArrayInfo]) -> list[str]:
+    """Names of the complex arrays: no rasters, and the reader is to know why."""
+    return [n for n, info in arrays.items() if info.dtype is not None and info.dtype.kind == "c"]
+
+
+def _is_list(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and min(shape) == 2 < max(shape)
 
 
 def _listing(arrays: Mapping[str, ArrayInfo]) -> str:
     if not arrays:
         return "The file holds no array at all."
-    listed = ", ".join(f"{name} ({by(info.shape)} {info.kind})" for name, info in arrays.items())
-    return f"Set key to one of: {listed}."
+    images = raster_keys(arrays)
+    names = [*images, *(name for name in arrays if name not in images)]
+    listed = ", ".join(f"{name} ({described(arrays[name])})" for name in names[:_MOST_LISTED])
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return f"Set key to one of: {listed}{more}."

@@ -1,332 +1,284 @@
-"""What is in rasters, MATLAB files and scene files, and a scene file to start from."""
+"""The text of an inspection: what is in files, how it lines up, and what looks wrong."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from os.path import commonpath, relpath
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from bdgf.errors import SceneError
+from bdgf.scene.formats.arrays import by
 from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.formats.location import Location
-from bdgf.scene.formats.matlab import mat_arrays
-from bdgf.scene.formats.opening import open_source, raster_keys
-from bdgf.scene.labels.codes import count_classes
-from bdgf.scene.layout import Window
-from bdgf.scene.leak import leakage
-from bdgf.scene.radar import looks_like_radar
+from bdgf.scene.grid import Grid
+from bdgf.scene.inspection import words
+from bdgf.scene.inspection.doubts import doubts
+from bdgf.scene.inspection.findings import Found, Group, PixelList, Raster, Vector
+from bdgf.scene.inspection.gather import gather
+from bdgf.scene.inspection.legends import raster_legend
+from bdgf.scene.inspection.lineup import line_up
+from bdgf.scene.inspection.recognise import recognised
+from bdgf.scene.inspection.scenes import describe_scene
+from bdgf.scene.inspection.statistics import Statistics
+from bdgf.scene.inspection.tiles import TileSet
+from bdgf.scene.labels.roi import Roi
 from bdgf.scene.scene import Scene
 
-_SUFFIXES = (".tif", ".tiff", ".mat", ".vrt", ".img", ".dat")
-_SCENE_SUFFIXES = (".yaml", ".yml")
-_MOST_CODES = 100
-_ROWS = 512
-_WINDOW = 11
-_TRAIN = re.compile(r"(?<![a-z])(train|training|tr)(?![a-z])")
-_TEST = re.compile(r"(?<![a-z])(test|testing|te|val|va|validation)(?![a-z])")
-_LABEL = re.compile(r"label|ground|truth|(?<![a-z])(gt|gnd|grd|mask|class|classes)(?![a-z])|allgrd")
+_FEW_BANDS = 4
+_MOST_NAMES = 14
+_LONGEST = 24
 
-
-@dataclass(frozen=True)
-class _Found:
-    """A raster that a path holds; codes are the counts of a label raster, None for any other."""
-
-    source: RasterSource
-    key: str | None
-    codes: dict[int, int] | None
-
-    @property
-    def name(self) -> str:
-        return self.key or self.source.path.stem
+_Row = tuple[str, ...]
 
 
 def inspect_paths(paths: Sequence[str | Path]) -> str:
-    """Describe rasters, MATLAB files, scene files and folders of these.
+    """Describe rasters, arrays, labels, scene files and folders of these.
 
     Args:
-        paths: Files, or folders: of a folder with a ``scene.yaml`` the scene, of any other the
-            rasters in it.
+        paths: Files, addresses, or folders; see `gather`.
 
     Returns:
-        Text with one paragraph per file.
+        Text with one paragraph per file, how the images line up, and what looks wrong.
 
     Raises:
-        SceneError: A file that cannot be read, or a folder without a raster.
+        SceneError: A file that cannot be read, or a folder without any.
     """
-    parts = []
-    for path in _expand(paths):
-        if path.suffix.lower() in _SCENE_SUFFIXES:
-            parts.append(_describe_scene(Scene.open(path), path))
-        elif path.suffix.lower() == ".mat":
-            parts.append(_describe_mat(path))
-        else:
-            parts.append("\n".join(_describe_raster(found) for found in _find(path)))
+    return describe(gather(paths))
+
+
+def describe(found: Found) -> str:
+    """Describe what was gathered.
+
+    Raises:
+        SceneError: A scene file, or a file of it, that cannot be used.
+    """
+    parts = [describe_scene(Scene.open(path), path) for path in found.scenes]
+    parts += [_tiles(tiles) for tiles in found.tiles]
+    places: dict[object, str] = {}
+    parts += [_group(group, places) for group in found.groups]
+    parts += [_vector(vector) for vector in found.vectors]
+    parts += [_regions(path, regions) for path, regions in found.rois]
+    parts += _arrays(found)
+    if found.unreadable:
+        lines = [words.item(f"{path.name}: {why}") for path, why in found.unreadable]
+        parts.append("\n".join(["Not read", *lines]))
+    if found.left_out:
+        parts.append(f"{words.plural(found.left_out, 'more file')} were not opened; name them.")
+    table = line_up(found)
+    parts += [table] if table else []
+    if found.groups:
+        sentences = [words.item(sentence) for sentence in doubts(found)]
+        parts.append("\n".join(["What looks wrong", *(sentences or ["  nothing was found"])]))
+    parts += recognised(found)
     return "\n\n".join(parts)
 
 
-def suggest_scene_file(paths: Sequence[str | Path], target: Path | None = None) -> str:
-    """Guess a scene file from rasters: roles from band counts and names, labels from their codes.
-
-    Args:
-        paths: Rasters, MATLAB files, or folders of these.
-        target: Where the text will be saved; ``scene.yaml`` beside the files by default.
-
-    Returns:
-        The text of a scene file; its paths are relative to the target's folder.
-
-    Raises:
-        SceneError: A file that cannot be read, or no raster that could be a modality.
-    """
-    files = [path for path in _expand(paths, scenes=False)]
-    found = [one for path in files for one in _find(path)]
-    labels = [one for one in found if _is_label(one)]
-    images = [one for one in found if one not in labels]
-    if not images:
-        raise SceneError(
-            "no raster among these files can be a modality of a scene (only label rasters were"
-            " found); name the image files as well."
-        )
-    common = Path(commonpath([path.resolve().parent for path in files]))
-    target = (target or common / "scene.yaml").resolve()
-    folder = target.parent
-    lines = [f"# Save as {target} and check every line: all of it is guessed."]
-    sizes = {(one.source.height, one.source.width) for one in found}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{height} × {width}" for height, width in sorted(sizes))
-        lines.append(f"# These rasters have different sizes ({listed}); a scene needs one grid.")
-    lines.append(f"name: {_flow(_plain(common.name) or 'scene')}")
-    lines.append("modalities:")
-    taken: set[str] = set()
-    spectral = _spectral(images)
-    for one in images:
-        name = _unique(_plain(one.name) or "image", taken)
-        fields: dict[str, Any] = {"path": _relative(one.source.path, folder)}
-        if one.key is not None:
-            fields["key"] = one.key
-        fields["role"] = "spectral" if one in spectral else "auxiliary"
-        lines.append(f"  {name}: {_flow(fields)}")
-    lines += _suggest_labels(labels, folder)
-    return "\n".join(lines) + "\n"
-
-
-def _expand(paths: Sequence[str | Path], scenes: bool = True) -> list[Path]:
-    files = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            if not path.is_file():
-                raise SceneError(f"{path} does not exist; name files or folders that are there.")
-            if scenes or path.suffix.lower() not in _SCENE_SUFFIXES:
-                files.append(path)
-        elif scenes and (path / "scene.yaml").is_file():
-            files.append(path / "scene.yaml")
-        else:
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in _SUFFIXES]
-            if not inside:
-                raise SceneError(
-                    f"{path} holds no raster ({', '.join(_SUFFIXES)}) and no scene.yaml; name the"
-                    " files or another folder."
-                )
-            files += inside
-    if not files:
-        raise SceneError("no raster is named; name GeoTIFF or .mat files, or their folder.")
-    return files
-
-
-def _find(path: Path) -> list[_Found]:
-    """Open every raster of a file; several arrays of a MATLAB file are several rasters."""
-    keys: list[str | None] = [None]
-    if path.suffix.lower() == ".mat":
-        keys = list(raster_keys(mat_arrays(path)))
-    found = []
-    for key in keys:
-        source = open_source(path, key)
-        found.append(_Found(source, key, _count_codes(source)))
-    return found
-
-
-def _count_codes(source: RasterSource) -> dict[int, int] | None:
-    """Count the codes of a raster that can be labels: one band of few whole numbers from 0 on."""
-    if source.bands != 1:
-        return None
-    counts: dict[int, int] = {}
-    for row in range(0, source.height, _ROWS):
-        window = Window(row, 0, min(_ROWS, source.height - row), source.width)
-        values, numbers = np.unique(source.read(window)[0], return_counts=True)
-        if len(values) > _MOST_CODES or values[0] < 0 or (values != np.rint(values)).any():
-            return None
-        for value, number in zip(values, numbers, strict=True):
-            counts[int(value)] = counts.get(int(value), 0) + int(number)
-    labelled = {code: count for code, count in sorted(counts.items()) if code != 0}
-    return labelled if len(labelled) <= _MOST_CODES else None
-
-
-def _describe_raster(one: _Found) -> str:
-    source = one.source
-    crs = "no coordinate reference system" if source.crs is None else str(source.crs.to_string())
-    lines = [
-        f"{source.path}",
-        f"  {source.height} × {source.width} pixels (rows × columns), {_bands(source)},"
-        f" {source.dtype}",
-        f"  {crs}, {_pixel(source)}, nodata {_nodata(source)}",
-    ]
-    if any(source.band_names):
-        named = [name or "-" for name in source.band_names]
-        lines.append(f"  bands {', '.join(named[:6])}{', ...' if len(named) > 6 else ''}")
-    return "\n".join(lines + _codes(one))
-
-
-def _describe_mat(path: Path) -> str:
-    found = {one.key: one for one in _find(path)}
-    lines = [str(path)]
-    for name, info in mat_arrays(path).items():
-        lines.append(f"  key {name}: {' × '.join(map(str, info.shape))} {info.kind}")
-        if name in found:
-            source = found[name].source
-            lines.append(
-                f"    {source.height} × {source.width} pixels (rows × columns), {_bands(source)}"
-            )
-            lines += [f"  {line}" for line in _codes(found[name])]
+def _tiles(tiles: TileSet) -> str:
+    text = f"{len(tiles.names):,} with the same files: {_names(tiles.names)}"
+    lines = [f"{tiles.folder}", words.line("tiles", text)]
+    if tiles.incomplete:
+        text = f"{words.plural(len(tiles.incomplete), 'tile')} without some of the files:"
+        lines.append(words.line("left out", f"{text} {_names(tiles.incomplete)}"))
     return "\n".join(lines)
 
 
-def _codes(one: _Found) -> list[str]:
-    if not one.codes:
-        return []
-    counts = ", ".join(f"{code}: {count:,}" for code, count in one.codes.items())
-    return [f"  pixels by code, 0 left out: {counts}"]
+def _names(names: Sequence[str]) -> str:
+    return words.listed(names, 6)
 
 
-def _bands(source: RasterSource) -> str:
-    return "1 band" if source.bands == 1 else f"{source.bands} bands"
+def _group(group: Group, places: dict[object, str]) -> str:
+    if len(group.rasters) == 1:
+        return _raster(group.first, places)
+    sources = [raster.source for raster in group.rasters]
+    stems = [source.path.stem for source in sources]
+    place = group.first.template.rpartition("/")[0] or str(sources[0].path).rpartition("/")[0]
+    lines = [f"{place or '.'}: {len(sources)} files with one band each, read as one image"]
+    lines.append(words.line("files", words.listed(stems, _MOST_NAMES)))
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, source in enumerate(sources):
+        by_size.setdefault((source.height, source.width), []).append(number)
+    for (height, width), members in by_size.items():
+        first = sources[members[0]]
+        text = f"{height:,} × {width:,} pixels (rows × columns), {first.dtype}"
+        if len(by_size) > 1:
+            text += f", {words.pixel(Grid.of(first))}:"
+            text += f" {words.listed([stems[number] for number in members], _MOST_NAMES)}"
+        lines.append(words.line("image", text))
+    lines += _place(group.first, places)
+    lines += _values_of(group)
+    return "\n".join(lines)
 
 
-def _nodata(source: RasterSource) -> str:
-    return "none" if source.nodata is None else f"{source.nodata:g}"
+def _values_of(group: Group) -> list[str]:
+    rows = []
+    for raster in group.rasters:
+        part = raster.statistics
+        row = _row(raster.source.path.stem, part.percentiles(), part.low[0], part.high[0])
+        rows.append(row)
+    missing = max(1 - raster.statistics.present for raster in group.rasters)
+    text = f"{_nodata(group.first.source)}; {words.percent(missing)} of the pixels are missing"
+    text += " from the band with fewest" if missing else ""
+    lines = [*_values_table(rows), words.line("no data", text)]
+    share = min(raster.statistics.share for raster in group.rasters)
+    return [*lines, *_read(share)]
 
 
-def _pixel(source: RasterSource) -> str:
-    if source.transform is None:
-        return "no pixel size"
-    across = float(np.hypot(source.transform.a, source.transform.d))
-    down = float(np.hypot(source.transform.b, source.transform.e))
-    unit = ""
-    if source.crs is not None:
-        unit = " degrees" if source.crs.is_geographic else f" {source.crs.linear_units}"
-    return f"pixel {across:.6g} × {down:.6g}{unit}"
-
-
-def _describe_scene(scene: Scene, path: Path) -> str:
-    first = scene.tiles[0]
-    pixels = sum(tile.height * tile.width for tile in scene.tiles)
-    if len(scene.tiles) == 1:
-        size = f"{first.height} × {first.width} pixels (rows × columns)"
-    else:
-        sizes = sorted({(tile.height, tile.width) for tile in scene.tiles})
-        span = " to ".join(f"{h} × {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
-        size = f"{len(scene.tiles)} tiles of {span} pixels, {pixels:,} in all"
-    crs = "no coordinate reference system" if first.crs is None else str(first.crs.to_string())
-    lines = [f"{path}: scene {scene.name}", f"  {size}, {crs}"]
-    for modality, source in zip(scene.modalities, first.sources, strict=True):
-        lines.append(
-            f"  {modality.name}: {modality.role}, {_bands(source)}, {source.dtype},"
-            f" nodata {_nodata(source)}"
-        )
-    if not scene.has_labels:
-        return "\n".join([*lines, "  no labels"])
-    train = count_classes([tile.train for tile in scene.tiles], len(scene.class_codes))
-    test = count_classes([tile.test for tile in scene.tiles], len(scene.class_codes))
-    width = max(5, *(len(name) for name in scene.class_names))
-    lines.append(f"  {'code':>4}  {'class':<{width}}  {'train':>9}  {'test':>9}")
-    for code, name, ours, theirs in zip(
-        scene.class_codes, scene.class_names, train, test, strict=True
-    ):
-        lines.append(f"  {code:>4}  {name:<{width}}  {ours:>9,}  {theirs:>9,}")
-    lines.append(f"  {'':>4}  {'all':<{width}}  {train.sum():>9,}  {test.sum():>9,}")
-    leak = leakage(scene, _WINDOW)
+def _raster(raster: Raster, places: dict[object, str]) -> str:
+    source = raster.source
+    head = raster.template or str(source.path)
+    lines = [f"{head}, array {source.key}" if source.key else head]
+    size = f"{source.height:,} × {source.width:,} pixels (rows × columns)"
+    if len(set(raster.sizes)) > 1:
+        sizes = sorted(set(raster.sizes))
+        size = " to ".join(f"{h:,} × {w:,}" for h, w in (sizes[0], sizes[-1])) + " pixels"
+    is_label = raster.kind == "labels"
     lines.append(
-        f"  split {scene.spec.split.kind}: {100 * leak.inside:.1f} % of the test pixels have a"
-        f" training pixel inside their own {_WINDOW} × {_WINDOW} patch"
+        words.line(
+            "labels" if is_label else "image",
+            f"{size}, {words.plural(source.bands, 'band')}, {source.dtype}",
+        )
     )
+    lines += [words.line("note", note) for note in source.notes]
+    lines += _place(raster, places)
+    lines += _codes(raster) if is_label else _bands(source) + _values(raster)
     return "\n".join(lines)
 
 
-def _words(name: str) -> str:
-    """Lower case with words apart, also those that only capitals part, as in TrainImage."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().replace("_", " ")
+def _read(share: float) -> list[str]:
+    if share == 1.0:
+        return []
+    return [words.line("read", f"{words.percent(share)} of the pixels; the values are of these")]
 
 
-def _is_label(one: _Found) -> bool:
-    texts = [_words(one.name), _words(one.source.path.stem)]
-    hints = (_TRAIN, _TEST, _LABEL)
-    return one.codes is not None and any(hint.search(t) for hint in hints for t in texts)
-
-
-def _spectral(images: list[_Found]) -> list[_Found]:
-    """Images with four bands or more that are no radar; the one with most where none has four."""
-    optical = [one for one in images if not looks_like_radar(one.name, one.source.path.stem)]
-    many = [one for one in optical if one.source.bands >= 4]
-    if many:
-        return many
-    colour = [one for one in optical if one.source.bands == 3]
-    return colour[:1]
-
-
-def _suggest_labels(labels: list[_Found], folder: Path) -> list[str]:
-    if not labels:
-        return ["# No label raster was found: add labels to train and to measure accuracy."]
-
-    def matching(hint: re.Pattern[str]) -> list[_Found]:
-        return [
-            one
-            for one in labels
-            if hint.search(_words(one.name)) or hint.search(_words(one.source.path.stem))
-        ]
-
-    tests = matching(_TEST)
-    trains = [one for one in matching(_TRAIN) if one not in tests]
-    if trains and tests:
-        chosen = {"train": trains[0], "test": tests[0]}
-        split: Any = "given"
-    else:
-        chosen = {"all": labels[0]}
-        split = {"blocks": {"size": 32, "guard": 8}}
-    lines = ["labels:"]
-    for which, one in chosen.items():
-        lines.append(f"  {which}: {_flow(_relative(one.source.path, folder))}")
-        if one.key is not None:
-            lines.append(f"  {'key' if which == 'all' else which + '_key'}: {_flow(one.key)}")
-    codes = sorted({code for one in chosen.values() for code in one.codes or {}})
-    lines.append(f"  classes: {_flow({code: f'class {code}' for code in codes})}")
-    lines.append(f"split: {_flow(split)}")
+def _place(raster: Raster, places: dict[object, str]) -> list[str]:
+    """Say where a raster lies, or the first that lies in the same place."""
+    source = raster.source
+    if source.transform is None:
+        text = "no coordinates" if source.crs is None else words.system(source.crs)
+        return [words.line("place", text)]
+    grid = Grid.of(source)
+    key = (tuple(source.transform), str(source.crs), source.height, source.width)
+    first = places.setdefault(key, raster.name)
+    if first != raster.name:
+        return [words.line("place", f"that of {first}")]
+    lines = [words.line("place", f"{words.system(source.crs)}, {words.pixel(grid)}")]
+    if raster.tiles is None:
+        lines.append(words.line("extent", words.extent(grid)))
     return lines
 
 
-def _relative(path: Location, folder: Path) -> str:
-    """Write a path as a scene file in a folder names it."""
-    return relpath(path.resolve(), folder) if isinstance(path, Path) else str(path)
+def _bands(source: RasterSource) -> list[str]:
+    lines = []
+    known = [w for w in source.wavelengths if w is not None]
+    if len(known) > 1:
+        text = f"{known[0]:.6g} to {known[-1]:.6g} nm"
+        steps = np.diff(known)
+        if (steps > 0).all():
+            text += f", {words.number(round(float(np.median(steps)), 2))} nm apart"
+        if len(known) < source.bands:
+            text += f"; not known of {words.plural(source.bands - len(known), 'band')}"
+        lines.append(words.line("wavelength", text))
+    elif any(source.band_names) and source.bands > _FEW_BANDS:
+        named = [name or "-" for name in source.band_names]
+        most = _MOST_NAMES if max(map(len, named)) <= 6 else 5
+        lines.append(words.line("bands", words.listed(named, most)))
+    return lines
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+def _values(raster: Raster) -> list[str]:
+    source, found = raster.source, raster.statistics
+    rows = []
+    if source.bands <= _FEW_BANDS:
+        for band in range(source.bands):
+            name = source.band_names[band] or (f"band {band + 1}" if source.bands > 1 else "")
+            rows.append(_row(name, found.percentiles(band), found.low[band], found.high[band]))
+    else:
+        known = np.isfinite(found.low)
+        low = found.low[known].min() if known.any() else np.nan
+        high = found.high[known].max() if known.any() else np.nan
+        rows.append(_row("all bands", found.percentiles(), low, high))
+    missing = f"{words.percent(1 - found.present)} of the pixels are missing"
+    if found.present - found.valid.min() > 0.001:
+        missing += f", of some bands up to {words.percent(1 - float(found.valid.min()))}"
+    lines = [*_values_table(rows), words.line("no data", f"{_nodata(source)}; {missing}")]
+    return [*lines, *_read(found.share)]
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """Return the name, with a number where it is taken, and take it."""
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found)
-    return found
+def _row(name: str, percentiles: tuple[float, float, float], low: float, high: float) -> _Row:
+    shown = [words.number(float(value)) for value in (low, *percentiles, high)]
+    return (name[:_LONGEST], *shown)
 
 
-def _flow(value: object) -> str:
-    """Write a value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True,
-                          width=1_000_000)  # fmt: skip
-    return str(text).removesuffix("...\n").strip()
+def _values_table(rows: Sequence[_Row]) -> list[str]:
+    """Table of smallest value, percentiles and largest value by band."""
+    head = ("", "smallest", "2 %", "median", "98 %", "largest")
+    lines = words.columns([head, *rows], numbers=range(1, 6), indent=words.INDENT)
+    return ["  values".ljust(words.INDENT) + lines[0][words.INDENT :], *lines[1:]]
+
+
+def _nodata(source: RasterSource) -> str:
+    return "no value declared" if source.nodata is None else f"value {words.number(source.nodata)}"
+
+
+def _codes(raster: Raster) -> list[str]:
+    found: Statistics = raster.statistics
+    labels = found.labels
+    if not labels:
+        return [words.line("codes", "none but 0: no pixel is labelled")]
+    total = sum(labels.values())
+    pixels = sum(h * w for h, w in raster.sizes) or raster.source.height * raster.source.width
+    shown = f"{total:,}" if found.exact else f"about {float(f'{total:.2g}'):,.0f}"
+    text = (
+        f"{words.plural(len(labels), 'code')} on {shown} of {pixels:,} pixels"
+        f" ({words.percent(total / pixels)})"
+    )
+    if raster.source.nodata is not None:
+        text += f"; nodata {words.number(raster.source.nodata)}"
+    names, _ = raster_legend(raster.source.path, labels)
+    return [
+        words.line("codes", text),
+        *words.codes(labels, names, not found.exact),
+        *_read(found.share),
+    ]
+
+
+def _vector(vector: Vector) -> str:
+    lines = [str(vector.path)]
+    for layer in vector.layers:
+        kind = layer.geometry.lower()
+        lines.append(
+            words.line("layer", f"{layer.name}: {words.plural(layer.features, 'feature')}, {kind}")
+        )
+        lines.append(words.line("place", layer.crs or "no coordinate reference system"))
+        if layer.extent is not None:
+            left, bottom, right, top = layer.extent
+            text = f"x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}"
+            lines.append(words.line("extent", text))
+        for column in layer.columns:
+            values = [f"{value} ({count:,})" for value, count in column.values]
+            more = ", ..." if column.distinct > len(values) else ""
+            text = f"{column.name}, {column.kind}, {column.distinct:,} different:"
+            lines.append(words.line("column", f"{text} {', '.join(values)}{more}"))
+    return "\n".join(lines)
+
+
+def _regions(path: Path, regions: Sequence[Roi]) -> str:
+    counts = words.cells([f"{region.name}: {len(region.rows):,}" for region in regions])
+    head = words.line("regions", f"{len(regions)} of interest (ENVI), with their pixels:")
+    return "\n".join([str(path), head, *counts])
+
+
+def _arrays(found: Found) -> list[str]:
+    """List the arrays that are no rasters, file by file."""
+    opened = {(raster.source.path, raster.source.key) for raster in found.rasters}
+    lists: dict[object, PixelList] = {(one.path, one.key): one for one in found.lists}
+    rows = []
+    for path, arrays in found.arrays.items():
+        for name, info in arrays.items():
+            if (path, name) in opened:
+                continue
+            text = f"{by(info.shape)} {info.kind}" + (f", {info.note}" if info.note else "")
+            if (path, name) in lists:
+                pixels = words.plural(lists[path, name].pixels, "pixel position")
+                text += f": list of {pixels}"
+            rows.append((path.name, name, text))
+    return ["\n".join(["Other arrays", *words.columns(rows)])] if rows else []

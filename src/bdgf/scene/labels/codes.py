@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
 
 UNLABELLED = -1
 """Class index of a pixel without a label."""
 
 
-def open_labels(path: Path, key: str | None = None) -> RasterSource:
-    """Open a label raster of one band.
-
-    Raises:
-        SceneError: The file cannot be opened, or has several bands.
-    """
-    source = open_source(path, key)
-    if source.bands != 1:
-        raise SceneError(
-            f"{path.name} has {source.bands} bands; labels are one band of class codes: save that"
-            " band alone."
-        )
-    return source
-
-
 def read_codes(source: RasterSource) -> NDArray[np.int32]:
     """Read the codes (H, W) of a label raster; 0 where unlabelled, nodata or NaN.
 
     Raises:
-        SceneError: Values that are not whole numbers, or too large for a class code.
+        SceneError: Several bands, or values that are not whole numbers or too large for a code.
     """
+    if source.bands != 1:
+        raise SceneError(
+            f"{source.path.name} has {source.bands} bands; labels are one band of class codes: save"
+            " that band alone."
+        )
     values, valid = source.read(Window(0, 0, source.height, source.width))
     # Invalid pixels are 0 already, which is the code of "unlabelled".
     whole = np.rint(values[0])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bdgf.errors import SceneError
-from bdgf.scene.description import load_scene_file
+from bdgf.scene.description import LabelFile
+from bdgf.scene.scene_file import load_scene_file
 
 MINIMAL = "name: a\nmodalities:\n  hsi: {path: hsi.tif, role: spectral}\n"
 LABELS = "labels: {train: t.tif, test: u.tif, classes: {1: water, 2: forest}}\n"
@@ -46,7 +47,8 @@ def test_every_field_arrives(load):
     )
     modality = spec.modalities[0]
     assert (modality.nodata, modality.units, modality.role) == (-9999.0, "none", "spectral")
-    assert spec.labels.files() == [("train", "t.tif", "k"), ("test", "u.tif", "l")]
+    files = dict(spec.labels.files())
+    assert files == {"train": LabelFile("t.tif", key="k"), "test": LabelFile("u.tif", key="l")}
     assert list(spec.labels.classes) == [1, 2]
     assert spec.labels.colors == {1: "#0000ff"}
 
@@ -115,6 +117,17 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         (MINIMAL + LABELS.replace("train: t.tif, ", ""), "name no train file"),
         (MINIMAL + LABELS.replace("train: t.tif, test", "all"), "no split divides them"),
         (MINIMAL + LABELS.replace("train", "all") + "split: {random: 5}\n", "all beside train"),
+        (MINIMAL.replace("hsi.tif", "[]"), "empty list"),
+        (MINIMAL.replace("hsi.tif", "[hsi.tif, hsi.tif]"), "lists 'hsi.tif' twice"),
+        (MINIMAL.replace("hsi.tif", "[hsi.tif, 3]"), "a list of paths"),
+        (MINIMAL.replace("}", ", axes: HWX}"), "H rows, W columns, C bands"),
+        (MINIMAL.replace("}", ", bands: [0]}"), "band numbers from 1 on"),
+        (MINIMAL.replace("}", ", bands: [1, 1]}"), "each once"),
+        (MINIMAL + "align: sar\n", "names the modality whose grid"),
+        (MINIMAL + LABELS.replace("t.tif", "{key: a}"), "labels train of scene.yaml has no path"),
+        (MINIMAL + LABELS.replace("t.tif", "{path: t.tif, base: 1}"), "unknown field 'base'"),
+        (MINIMAL + LABELS.replace("t.tif", "{path: t.tif, index_base: 2}"), "0 or 1"),
+        (MINIMAL + LABELS.replace("{train", "{ignore: [1], train"), "whole numbers that are no"),
         (MINIMAL + LABELS + "split: {random: some}\n", "random: 20 per class"),
         (MINIMAL + LABELS + "split: {random: 0}\n", "must be at least 1"),
         (MINIMAL + LABELS + "split: {kfold: 3}\n", "it must be given"),
@@ -148,3 +161,41 @@ def test_a_code_that_no_map_can_hold_is_refused(write_scene) -> None:
     path = write_scene(images, train=np.zeros((4, 4)), changes={"labels": labels})
     with pytest.raises(SceneError, match="65536; maps hold codes up to 65535"):
         load_scene_file(path)
+
+
+def test_files_of_every_kind_arrive(load, tmp_path) -> None:
+    for name in ("b2.tif", "b3.tif", "map.mat", "crowns.gpkg"):
+        (tmp_path / name).touch()
+    spec = load(
+        "name: a\nalign: dsm\nmodalities:\n"
+        "  s2: {path: [b2.tif, b3.tif], role: spectral, axes: chw, bands: [2, 1]}\n"
+        "  dsm: {path: 'https://host/dsm.tif?token=1', role: auxiliary}\n"
+        "labels:\n  column: taxon\n  ignore: [-1, 255]\n"
+        "  train: {path: crowns.gpkg, column: class, layer: crowns}\n"
+        "  test: {path: map.mat, key: test_index, index_base: 1}\n"
+        "  map: {path: map.mat, key: gt, axes: WH}\n"
+        "  classes: {1: water, 2: forest}\n"
+    )
+    s2, dsm = spec.modalities
+    assert (s2.paths, s2.axes, s2.bands) == (("b2.tif", "b3.tif"), "CHW", (2, 1))
+    assert (spec.reference, spec.align) == (1, "dsm")
+    assert spec.labels.ignore == (-1, 255)
+    assert spec.labels.train == LabelFile("crowns.gpkg", column="class", layer="crowns")
+    test = LabelFile("map.mat", key="test_index", column="taxon", index_base=1)
+    assert spec.labels.test == test
+    assert spec.labels.map == LabelFile("map.mat", key="gt", axes="WH", column="taxon")
+    assert [path.name for path in spec.image_files()] == ["b2.tif", "b3.tif", "dsm.tif"]
+    assert [path.name for path in spec.label_files()] == ["crowns.gpkg", "map.mat"]
+
+
+def test_only_the_reference_has_to_name_the_tile(tmp_path) -> None:
+    for name in ("a.tif", "b.tif", "chm.tif", "crowns.gpkg"):
+        (tmp_path / name).touch()
+    path = tmp_path / "scene.yaml"
+    path.write_text(
+        "name: a\ntiles: [a, b]\nmodalities:\n  hsi: {path: '{tile}.tif', role: spectral}\n"
+        "  chm: {path: chm.tif, role: auxiliary}\n"
+        "labels: {train: crowns.gpkg, classes: {1: water, 2: forest}}\n"
+    )
+    spec = load_scene_file(path)
+    assert [file.name for file in spec.files()] == ["a.tif", "chm.tif", "b.tif", "crowns.gpkg"]

@@ -1,0 +1,1 @@
+"""Comparison of methods on the same pixels: seeds, numbers of labels, ablations, tables."""

@@ -1,0 +1,72 @@
+"""What a method gets, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.config import Settings
+from bdgf.progress import Progress
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+
+
+class Case:
+    """One task for a method: learn from the training pixels of a scene, predict its test pixels.
+
+    Attributes:
+        scene: The scene; its training pixels may have been thinned to a number per class.
+        settings: All settings, the seed among them.
+        folder: A folder that the method may write into; what lies there may be from the same
+            method with other labels.
+        progress: Receives lines and steps.
+    """
+
+    def __init__(self, scene: Scene, settings: Settings, folder: Path, progress: Progress) -> None:
+        self.scene, self.settings, self.folder, self.progress = scene, settings, folder, progress
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything that is drawn."""
+        return self.settings.seed
+
+    @cached_property
+    def prepared(self) -> PreparedScene:
+        """The scene as the networks see it: components, decibels, one scale."""
+        preparation = Preparation.fit(self.scene, self.settings.preparation, self.seed)
+        return PreparedScene(self.scene, preparation)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method gives back.
+
+    Args:
+        predicted: Class indices (n_test,) in the order of ``scene.positions("test")``, −1 where
+            it gives none.
+        seconds: Seconds of fitting and predicting; None takes what the call took. A method that
+            uses what an earlier one left in the folder counts it as if it had done it.
+        note: What it ran with, in a few words.
+    """
+
+    predicted: NDArray[np.int64]
+    seconds: float | None = None
+    note: str = ""
+
+
+class Method(Protocol):
+    """A method: a function from a case to an outcome. Yours joins as ``module:function``."""
+
+    def __call__(self, case: Case) -> Outcome:
+        """Learn and predict.
+
+        Raises:
+            BdgfError: It cannot.
+        """
+        ...

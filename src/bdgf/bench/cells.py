@@ -1,0 +1,147 @@
+"""Cells of the comparison: one method on one scene with one seed, and their results on the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf import __version__, config
+from bdgf.bench.variants import changes_of
+from bdgf.config import Settings
+from bdgf.errors import RunFolderError
+from bdgf.files import atomic_path, atomic_write_text
+from bdgf.scene.scene import Scene
+from bdgf.stages import plain
+
+ALL_LABELS = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one scene with one seed and one number of labels.
+
+    Args:
+        scene: Path of the scene file.
+        name: Name of the scene.
+        method: Name of the method.
+        seed: Seed of everything that is drawn, the thinned labels included.
+        budget: Most training pixels per class, None for all.
+    """
+
+    scene: str
+    name: str
+    method: str
+    seed: int
+    budget: int | None = None
+
+    @property
+    def labels(self) -> str:
+        """The number of labels as tables write it."""
+        return ALL_LABELS if self.budget is None else f"{self.budget} per class"
+
+    def open(self) -> Scene:
+        """Open the scene with this cell's training pixels.
+
+        Raises:
+            SceneError: It cannot be opened.
+        """
+        scene = Scene.open(Path(self.scene))
+        if self.budget is None:
+            return scene
+        return Scene(dataclasses.replace(scene.spec, budget=self.budget, budget_seed=self.seed))
+
+    def file(self, folder: Path) -> Path:
+        """Return where its result lies in the folder of a comparison."""
+        method = re.sub(r"[^A-Za-z0-9.]+", "-", self.method).strip("-")
+        labels = "all" if self.budget is None else str(self.budget)
+        return folder / "cells" / plain_name(self.name) / f"{method}.{labels}.{self.seed}.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a finished cell.
+
+    Args:
+        cell: The cell.
+        accuracy: Accuracies on all test pixels, on those far from training, and confusion.
+        predicted: Class indices (n_test,).
+        seconds: Seconds of the method.
+        memory_mb: Largest resident memory of its process.
+        note: What it ran with.
+    """
+
+    cell: Cell
+    accuracy: Mapping[str, Any]
+    predicted: NDArray[np.int64]
+    seconds: float
+    memory_mb: float
+    note: str
+
+
+def fingerprint(cell: Cell, settings: Settings, images: str, labels: str) -> str:
+    """Return what a cell's result depends on, as a hash."""
+    own = config.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
+    values = plain(own)
+    values["compute"].pop("threads")
+    values["evaluation"].pop("baselines")
+    text = json.dumps([__version__, images, labels, cell.method, cell.budget, values])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_result(folder: Path, result: Result, mark: str) -> None:
+    """Write a result whole or not at all."""
+    path = result.cell.file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+        np.save(file, result.predicted.astype(np.int16))
+    values = {
+        "cell": dataclasses.asdict(result.cell),
+        "fingerprint": mark,
+        "accuracy": result.accuracy,
+        "seconds": round(result.seconds, 2),
+        "memory_mb": round(result.memory_mb),
+        "note": result.note,
+    }
+    atomic_write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
+    """Return the result of a cell, None where there is none with this fingerprint.
+
+    Raises:
+        RunFolderError: A result that cannot be read.
+    """
+    path = cell.file(folder)
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if mark is not None and values["fingerprint"] != mark:
+            return None
+        predicted = np.load(path.with_suffix(".npy"), allow_pickle=False).astype(np.int64)
+        return Result(
+            cell,
+            dict(values["accuracy"]),
+            predicted,
+            float(values["seconds"]),
+            float(values["memory_mb"]),
+            str(values["note"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); remove it, and 'bdgf bench' makes it again."
+        ) from None
+
+
+def plain_name(name: str) -> str:
+    """Return a scene's name as a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)

@@ -1,0 +1,164 @@
+"""Running the cells that are not finished yet, some at a time where there are cores for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdgf.bench.cells import Cell, Result, fingerprint, read_result
+from bdgf.bench.methods import find
+from bdgf.bench.worker import work
+from bdgf.config import Settings
+from bdgf.errors import BdgfError, RunFolderError, SceneError, TrainingError
+from bdgf.files import atomic_write_text
+from bdgf.progress import Progress
+from bdgf.scene.scene import Scene
+from bdgf.stages import plain
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Args:
+        scenes: Paths of scene files.
+        methods: Names of methods.
+        seeds: Seeds.
+        budgets: Numbers of training pixels per class, None for all.
+        settings: Settings of all; the seed is replaced.
+        jobs: Cells at a time, each in a process of its own; 0 does them in this process, where
+            memory cannot be told apart.
+    """
+
+    scenes: tuple[Path, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budgets: tuple[int | None, ...]
+    settings: Settings
+    jobs: int = 1
+
+
+class Bench:
+    """A comparison in a folder; what is finished there is not done again.
+
+    Args:
+        plan: What is compared.
+        folder: The folder.
+        progress: Receives lines and steps.
+
+    Raises:
+        BdgfError: A scene, a method or the folder cannot be used.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        self.plan, self.folder, self.progress = plan, folder, progress
+        for name in plan.methods:
+            find(name)
+        self.scenes = {path: Scene.open(path) for path in plan.scenes}
+        names = [scene.name for scene in self.scenes.values()]
+        if len(set(names)) < len(names):
+            raise SceneError(
+                f"two of the scenes have the same name ({', '.join(sorted(names))}); tables tell"
+                " scenes by their names: rename one in its scene file."
+            )
+        for path, scene in self.scenes.items():
+            if not len(scene.positions("test")):
+                raise SceneError(
+                    f"{path} has no test pixel, and a comparison needs some: add test labels, or"
+                    " 'split: {random: 20 per class}'."
+                )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{folder} cannot be used ({error.strerror}); give another folder with --out."
+            ) from None
+        # by scene, seed and labels: variants that share a denoiser follow one another
+        self.cells = [
+            Cell(str(path.resolve()), self.scenes[path].name, method, seed, budget)
+            for path, seed, budget, method in itertools.product(
+                plan.scenes, plan.seeds, plan.budgets, plan.methods
+            )
+        ]
+
+    def run(self) -> list[Result]:
+        """Do what is not finished, and return the results of all cells.
+
+        Raises:
+            TrainingError: A cell failed; the others are done all the same.
+        """
+        marks = self._marks()
+        waiting = [c for c in self.cells if read_result(self.folder, c, marks[c]) is None]
+        done, failed = len(self.cells) - len(waiting), []
+        if done:
+            self.progress.say(f"{done} of {len(self.cells)} cells were finished before")
+        # cells of one scene and seed share a folder of runs, so they go one after the other
+        groups: dict[tuple[str, int], list[Cell]] = {}
+        for cell in waiting:
+            groups.setdefault((cell.name, cell.seed), []).append(cell)
+        with ThreadPoolExecutor(max_workers=max(1, self.plan.jobs)) as pool:
+            queue = [pool.submit(self._group, cells) for cells in groups.values()]
+            for future in as_completed(queue):
+                failed += future.result()
+        if failed:
+            raise TrainingError(
+                f"{len(failed)} of {len(self.cells)} cells failed, the first with: {failed[0]} The"
+                " others are finished; the same command tries these again."
+            )
+        found = [read_result(self.folder, cell, marks[cell]) for cell in self.cells]
+        return [result for result in found if result is not None]
+
+    def _marks(self) -> dict[Cell, str]:
+        """Fingerprint of every cell; the thinned labels enter by the scene's signature."""
+        marks = {}
+        for cell in self.cells:
+            scene = self.scenes[next(p for p in self.scenes if str(p.resolve()) == cell.scene)]
+            spec = dataclasses.replace(
+                scene.spec,
+                budget=cell.budget,
+                budget_seed=cell.seed if cell.budget is not None else 0,
+            )
+            images, labels = spec.signature("images"), spec.signature("labels")
+            marks[cell] = fingerprint(cell, self.plan.settings, images, labels)
+        return marks
+
+    def _group(self, cells: Sequence[Cell]) -> list[str]:
+        """Do cells one after the other; return what went wrong."""
+        failed = []
+        for cell in cells:
+            self.progress.say(f"{cell.name}, {cell.labels}, seed {cell.seed}: {cell.method}")
+            error = self._do(cell)
+            if error:
+                failed.append(f"{cell.method} on {cell.name}: {error}")
+        return failed
+
+    def _do(self, cell: Cell) -> str | None:
+        task = self.folder / "tasks" / f"{cell.file(self.folder).stem}.{cell.name}.json"
+        task.parent.mkdir(exist_ok=True)
+        values = {
+            "folder": str(self.folder.resolve()),
+            "cell": dataclasses.asdict(cell),
+            "settings": plain(self.plan.settings),
+        }
+        atomic_write_text(task, json.dumps(values, indent=2))
+        if self.plan.jobs == 0:
+            try:
+                work(task)
+            except BdgfError as error:
+                return str(error)
+            task.unlink(missing_ok=True)
+            return None
+        command = [sys.executable, "-m", "bdgf.bench.worker", str(task)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            lines = ended.stderr.strip().splitlines()
+            return lines[-1] if lines else f"its process ended with status {ended.returncode}."
+        task.unlink(missing_ok=True)
+        return None

@@ -1,0 +1,66 @@
+"""Does one cell in a process of its own: its cost is its own, and what kills it kills no other.
+
+``python -m bdgf.bench.worker TASK.json``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from bdgf import config
+from bdgf.bench.case import Case
+from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, write_result
+from bdgf.bench.methods import find
+from bdgf.compute import keep_freed_memory, set_threads
+from bdgf.errors import BdgfError
+from bdgf.evaluation.accuracy import compare
+from bdgf.pipeline import peak_memory
+from bdgf.progress import Silent
+from bdgf.scene.leak import leakage
+
+
+def work(task: Path) -> None:
+    """Do the cell that a task describes and write its result.
+
+    Args:
+        task: JSON with the folder, the cell and the settings.
+
+    Raises:
+        BdgfError: The method or the scene cannot be used.
+    """
+    values = json.loads(task.read_text(encoding="utf-8"))
+    folder, cell = Path(values["folder"]), Cell(**values["cell"])
+    settings = config.replace(config.from_values(values["settings"]), {"seed": cell.seed})
+    set_threads(settings.compute)
+    keep_freed_memory()
+    scene = cell.open()
+    own = folder / "work" / plain_name(cell.name) / str(cell.seed)
+    own.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    outcome = find(cell.method)(Case(scene, settings, own, Silent()))
+    spent = time.perf_counter() - start
+    leak = leakage(scene, settings.network.window)
+    accuracy = compare(scene, leak, {cell.method: outcome.predicted})[cell.method]
+    mark = fingerprint(cell, settings, scene.signature("images"), scene.signature("labels"))
+    seconds = spent if outcome.seconds is None else outcome.seconds
+    memory = peak_memory() / 2**20
+    write_result(
+        folder, Result(cell, accuracy, outcome.predicted, seconds, memory, outcome.note), mark
+    )
+
+
+def main() -> int:
+    """Do the cell of the task that the command line names."""
+    try:
+        work(Path(sys.argv[1]))
+    except BdgfError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

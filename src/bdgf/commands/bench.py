@@ -1,0 +1,87 @@
+"""``bdgf bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bdgf.commands.options import add_settings, as_settings, make_parser, parse, say
+from bdgf.console import ConsoleProgress
+from bdgf.errors import SettingsError
+
+SUMMARY = "Compare methods on the same pixels over seeds and numbers of labels"
+
+TABLES = {
+    "table.md": "markdown",
+    "classes.md": "per_class",
+    "table.csv": "to_csv",
+    "table.tex": "latex",
+}
+
+
+def command(words: list[str], console: Console) -> None:
+    """Run what is not finished of a comparison, and print its table."""
+    parser = make_parser(
+        "bench", SUMMARY,
+        "SCENE... [--out FOLDER] [--seeds N] [--methods NAME,...] [--labels N,...] [--jobs N]"
+        " [--preset ...] [--SETTING VALUE ...]",
+        "bdgf bench a/scene.yaml b/scene.yaml --seeds 5 --methods core --out bench",
+    )  # fmt: skip
+    parser.add_argument("scenes", nargs="+", help="Scene files or their folders")
+    parser.add_argument("--out", default="bench", help="Folder for results, what is there is kept")
+    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds, from 0 on")
+    parser.add_argument(
+        "--methods",
+        default="core",
+        help="Names or groups with commas between: core, simple, controls, ablations, RF raw, ...,"
+        " or module:function of your own",
+    )
+    parser.add_argument(
+        "--labels",
+        default="all",
+        help="Training pixels per class with commas between, such as 5,10,20,40,all",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="Cells at a time")
+    add_settings(parser)
+    values = parse(parser, words, {})
+    from bdgf.bench import tables
+    from bdgf.bench.methods import expand
+    from bdgf.bench.published import published_for
+    from bdgf.bench.runner import Bench, Plan
+    from bdgf.files import atomic_write_text
+
+    if values.seeds < 1 or values.jobs < 1:
+        raise SettingsError("--seeds and --jobs are whole numbers from 1 on.")
+    plan = Plan(
+        scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
+        methods=expand([name.strip() for name in values.methods.split(",") if name.strip()]),
+        seeds=tuple(range(values.seeds)),
+        budgets=tuple(_budget(text.strip()) for text in values.labels.split(",")),
+        settings=as_settings(values),
+        jobs=values.jobs,
+    )
+    out = Path(values.out)
+    with ConsoleProgress(console) as progress:
+        bench = Bench(plan, out, progress)
+        results = bench.run()
+    found = tables.blocks(results, list(bench.scenes.values()), published_for)
+    for name, function in TABLES.items():
+        atomic_write_text(out / name, getattr(tables, function)(found))
+    say(console, tables.markdown(found))
+    say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
+
+
+def _scene_file(path: Path) -> Path:
+    return path / "scene.yaml" if path.is_dir() else path
+
+
+def _budget(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(
+            f"--labels has {text!r}; it lists numbers of training pixels per class, or all, such"
+            " as 5,10,all."
+        )
+    return int(text)

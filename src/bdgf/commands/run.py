@@ -1,0 +1,199 @@
+"""``bdgf run`` and its stages one by one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bdgf import config
+from bdgf.commands.options import Command, add_settings, as_settings, make_parser, parse, say
+from bdgf.console import ConsoleProgress
+from bdgf.errors import RunFolderError, SettingsError
+from bdgf.validation import validate
+
+SUMMARY = "From a scene file, or the files of a benchmark, to map, accuracy and report"
+
+STAGES = {
+    "pretrain": "Pre-train the diffusion model on all pixels, without labels",
+    "features": "Compute the diffusion features of the whole scene",
+    "train": "Train the guided branches on the labelled pixels",
+    "map": "Write the map and the confidence of every tile",
+    "evaluate": "Measure OA, AA and kappa on the test pixels, beside simple methods",
+    "report": "Write report.html of the run",
+}
+
+
+def command(words: list[str], console: Console) -> None:
+    """Run all stages."""
+    parser = make_parser(
+        "run", SUMMARY,
+        "SCENE --out RUN [--preset quick|standard|full] [--SETTING VALUE ...], or NAME --root"
+        " FOLDER --out RUN",
+        "bdgf run scene.yaml --out runs/first --preset quick --seed 1",
+    )  # fmt: skip
+    parser.add_argument("scene", help="Scene file, or the name of a benchmark such as augsburg")
+    parser.add_argument("--out", required=True, help="Run folder")
+    parser.add_argument("--root", default=None, help="Folder that holds a benchmark's files")
+    add_settings(parser)
+    values = parse(parser, words, {})
+    settings, out = as_settings(values), Path(values.out)
+    scene = Path(values.scene)
+    if values.root is not None:
+        scene = _benchmark(values.scene, Path(values.root), out, settings, console)
+    elif not scene.exists():
+        _suggest_root(values.scene)
+    execute(scene, out, settings, None, console)
+
+
+def _benchmark(
+    name: str, root: Path, out: Path, settings: config.Settings, console: Console
+) -> Path:
+    """Check a benchmark's files and write their scene file into the run folder."""
+    from bdgf.files import atomic_write_text
+    from bdgf.runfolder import RunFolder
+    from bdgf.scene.benchmarks.catalogue import find
+    from bdgf.scene.benchmarks.checking import check_counts, check_files
+    from bdgf.scene.benchmarks.locating import locate
+    from bdgf.scene.benchmarks.writing import scene_file
+    from bdgf.scene.scene import Scene
+
+    validate(settings)
+    found = check_files(locate(find(name), root))
+    target = RunFolder(out).path / "scene.yaml"
+    text = scene_file(found, target)
+    if target.is_file() and target.read_text(encoding="utf-8") != text:
+        raise RunFolderError(
+            f"{target} describes other files than those of {name} in {root}; nothing was"
+            " overwritten: give another folder with --out."
+        )
+    atomic_write_text(target, text)
+    for note in found.notes:
+        say(console, f"{found.benchmark.title}: {note}")
+    check_counts(found, Scene.open(target))
+    return target
+
+
+def _suggest_root(name: str) -> None:
+    """Say how a benchmark is run, where a file that is not there has the name of one."""
+    from bdgf.errors import SceneError
+    from bdgf.scene.benchmarks.catalogue import find
+
+    try:
+        benchmark = find(name)
+    except SceneError:
+        return
+    raise SettingsError(
+        f"{benchmark.name} is a benchmark, and its files are needed: name their folder with"
+        f" --root FOLDER, or get them with 'bdgf fetch {benchmark.name}'."
+    )
+
+
+def stage(name: str) -> Command:
+    """Return the command of one stage."""
+    return lambda words, console: _stage(name, words, console)
+
+
+def _stage(name: str, words: list[str], console: Console) -> None:
+    parser = make_parser(
+        name, STAGES[name], "RUN [--scene SCENE] [--SETTING VALUE ...]", f"bdgf {name} runs/first"
+    )
+    parser.add_argument("run", help="Run folder; its settings are kept where no other is given")
+    parser.add_argument("--scene", default=None, help="Scene file; that of the run by default")
+    add_settings(parser)
+    # once with the defaults, to learn which folder; then with what that folder's run has
+    scene, stored = _stored(Path(parse(parser, words, {}).run))
+    values = parse(parser, words, stored)
+    path = values.scene or scene
+    if path is None:
+        raise RunFolderError(
+            f"{values.run} holds no run yet; name the scene file with --scene, or start with"
+            " 'bdgf run SCENE --out RUN'."
+        )
+    execute(Path(path), Path(values.run), as_settings(values), name, console)
+
+
+def _stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """Return scene and settings of the run in a folder."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return None, {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        scene = str(values.pop("scene"))
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, UnicodeDecodeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as a run's settings ({' '.join(str(error).split())}); start"
+            " again with 'bdgf run SCENE --out RUN' on another folder."
+        ) from None
+    try:
+        validate(config.from_values(values))
+    except TypeError as error:
+        raise RunFolderError(
+            f"{path} holds a setting of the wrong type ({error}); put it right, or start again with"
+            " 'bdgf run SCENE --out RUN' on another folder."
+        ) from None
+    return scene, config.flat(values)
+
+
+def execute(
+    scene: Path, out: Path, settings: config.Settings, stage: str | None, console: Console
+) -> None:
+    """Run one stage, or all, and print what came out.
+
+    Args:
+        scene: Scene file.
+        out: Run folder.
+        settings: All settings.
+        stage: The stage, None for all.
+        console: Where it is printed.
+    """
+    from bdgf.pipeline import Pipeline
+    from bdgf.stages import STAGES
+
+    with ConsoleProgress(console) as progress:
+        pipeline = Pipeline(scene, out, settings, progress)
+        pipeline.run(STAGES if stage is None else (stage,))
+    if stage in (None, "evaluate"):
+        _print_metrics(out, console)
+    if stage in (None, "map", "report"):
+        single = len(pipeline.scene.tiles) == 1
+        console.print(
+            f"map: {out / ('map.tif' if single else 'maps')}", markup=False, soft_wrap=True
+        )
+    if stage in (None, "report"):
+        console.print(f"report: {out / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_metrics(out: Path, console: Console) -> None:
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    if not metrics["methods"]:
+        return
+    window = metrics["leak"]["window"]
+    inside = 100 * metrics["leak"]["inside"]
+    table = Table(
+        title=f"{escape(metrics['scene'])}: {metrics['train_pixels']:,} training,"
+        f" {metrics['test_pixels']:,} test pixels; {inside:.1f} % of the test pixels have a"
+        f" training pixel inside their own {window}×{window} patch",
+        caption="far: test pixels farther than a patch from every training pixel",
+    )
+    table.add_column("method")
+    for name in ("OA", "AA", "kappa", "OA far", "AA far", "kappa far"):
+        table.add_column(name, justify="right")
+    for name, found in metrics["methods"].items():
+        cells = [found[part][key] for part in ("all", "far") for key in ("oa", "aa", "kappa")]
+        table.add_row(escape(name), *("–" if c is None else f"{c:.2f}" for c in cells))
+    console.print(table)
+    seconds = sum(metrics["seconds"].values())
+    console.print(
+        f"{seconds:.0f} s, {metrics['peak_memory_mb']} MB at most; details in"
+        f" {out / 'metrics.json'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

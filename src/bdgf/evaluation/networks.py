@@ -1,0 +1,154 @@
+"""Plain networks to compare with: a perceptron of single pixels and a two-layer patch CNN.
+
+No guidance, no mutual learning, no fusion: cross-entropy on the labelled pixels to the last step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion.samples import PatchSource
+from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.scene.prepared import PreparedScene
+
+STEPS = 2000
+BATCH = 64
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+HIDDEN = 128
+FILTERS = (64, 128)
+CHUNK = 512
+
+
+class PixelPerceptron(nn.Module):
+    """Two hidden layers on the prepared channels of a pixel.
+
+    Args:
+        channels: C, prepared channels and missing indicators.
+        classes: K.
+    """
+
+    window = 1
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, HIDDEN),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(HIDDEN, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 1, 1) to logits (B, K)."""
+        logits: Tensor = self.layers(x[:, :, 0, 0])
+        return logits
+
+
+class PatchNetwork(nn.Module):
+    """Two 3 × 3 convolutions with pooling on an 11 × 11 patch, then a linear layer.
+
+    Args:
+        channels: C, prepared channels and missing indicators.
+        classes: K.
+    """
+
+    window = 11
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        first, second = FILTERS
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, first, 3),
+            nn.BatchNorm2d(first),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 3),
+            nn.BatchNorm2d(second),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(second, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 11, 11) to logits (B, K)."""
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+Plain = PixelPerceptron | PatchNetwork
+
+
+def train_and_predict(
+    kind: type[PixelPerceptron] | type[PatchNetwork], prepared: PreparedScene, seed: int
+) -> NDArray[np.int64]:
+    """Train on the training pixels of a scene and predict its test pixels, (n_test,).
+
+    Args:
+        kind: The network.
+        prepared: The scene.
+        seed: Seed of weights and batches.
+    """
+    scene = prepared.scene
+    positions, labels = scene.positions("train"), torch.from_numpy(scene.labels_at("train"))
+    names = [tile.name for tile in scene.tiles]
+    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    store = FeatureStore(None, names, shapes)
+    source = PatchSource(prepared, store, kind.window)
+    channels = prepared.layout.channels + len(prepared.layout.modalities)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numpy_generator(seed, kind.__name__).integers(2**31)))
+        network = kind(channels, len(scene.class_codes))
+        _train(network, source, positions, labels, seed)
+    return _predict(network, source, scene.positions("test"))
+
+
+def _train(
+    network: Plain,
+    source: PatchSource,
+    positions: NDArray[np.int64],
+    labels: Tensor,
+    seed: int,
+) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    course = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    purpose = type(network).__name__
+    for step in range(STEPS):
+        draws = numpy_generator(seed, purpose, step)
+        chosen = draws.integers(len(positions), size=BATCH)
+        turned = torch.randint(8, (BATCH,), generator=torch_generator(seed, purpose, step))
+        logits = network(_inputs(source, positions[chosen], turned))
+        loss = F.cross_entropy(logits, labels[chosen])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        course.step()
+
+
+def _inputs(
+    source: PatchSource, positions: NDArray[np.int64], turned: Tensor | None = None
+) -> Tensor:
+    patches = source.gather(positions, turned)
+    return torch.cat([patches.values, patches.missing], dim=1)
+
+
+@torch.inference_mode()
+def _predict(
+    network: Plain, source: PatchSource, positions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    network.eval()
+    found = np.empty(len(positions), dtype=np.int64)
+    for start in range(0, len(positions), CHUNK):
+        part = slice(start, start + CHUNK)
+        found[part] = network(_inputs(source, positions[part])).argmax(1).numpy()
+    return found

@@ -1,0 +1,100 @@
+"""The files that a raster consists of: a header's data, the sources of a VRT."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import numpy as np
+from rasterio.io import DatasetReader
+
+from bdgf.errors import SceneError
+from bdgf.scene.formats.location import Location, RemotePath
+
+_HEADER = ".hdr"
+_DATA = (".dat", ".img", ".bsq", ".bil", ".bip", ".raw", ".bin", ".flt", ".cube", ".rfl", ".sli")
+_SOURCE = re.compile(r"<Source(?:Filename|Dataset)\b([^>]*)>([^<]+)<")
+_MOST_NAMED = 3
+
+
+def data_file(path: Location) -> Location:
+    """Return the file with the values, where a header (``.hdr``) is named; else the path itself.
+
+    Raises:
+        SceneError: There is no file with values beside the header.
+    """
+    if path.suffix.lower() != _HEADER:
+        return path
+    if isinstance(path, RemotePath):
+        raise SceneError(
+            f"{path.shown} is a header; of a remote raster, name the file with the values."
+        )
+    bare = path.with_suffix("")
+    if bare.is_file():
+        return bare
+    beside = {other.name.lower(): other for other in _siblings(path)}
+    for suffix in _DATA:
+        if path.stem.lower() + suffix in beside:
+            return beside[path.stem.lower() + suffix]
+    raise SceneError(
+        f"{path.name} is a header, and no file with its values is beside it; put {path.stem},"
+        f" {path.stem}.dat or {path.stem}.img there, or name the file with the values."
+    )
+
+
+def check_complete(dataset: DatasetReader, path: Location) -> None:
+    """Refuse a raster that lacks files or values; GDAL itself would read zeros or fail later.
+
+    Raises:
+        SceneError: A VRT's sources are missing, or an ENVI file is shorter than its header says.
+    """
+    if isinstance(path, RemotePath):
+        return
+    if dataset.driver == "VRT":
+        _check_sources(dataset, path)
+    elif dataset.driver == "ENVI":
+        _check_size(dataset, path)
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return sorted(path.parent.iterdir())
+    except OSError:
+        return []
+
+
+def _check_sources(dataset: DatasetReader, path: Path) -> None:
+    text = str(dataset.tags(ns="xml:VRT").get("xml:VRT", ""))
+    missing = []
+    for attributes, name in dict.fromkeys(_SOURCE.findall(text)):
+        name = html.unescape(name).strip()
+        # Names with a colon are addresses or parts of other files, such as NETCDF:"a.nc":height.
+        if not name or ":" in name or name.startswith(("/vsi", "<")):
+            continue
+        relative = 'relativeToVRT="1"' in attributes
+        source = path.parent / name if relative else Path(name)
+        if not source.exists():
+            missing.append(name)
+    if missing:
+        listed = ", ".join(missing[:_MOST_NAMED])
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        raise SceneError(
+            f"{path.name} points to {len(missing)} file(s) that do not exist ({listed}{more}); put"
+            " them there, or build the VRT again."
+        )
+
+
+def _check_size(dataset: DatasetReader, path: Path) -> None:
+    header = dataset.tags(ns="ENVI")
+    if header.get("file_compression", "0").strip() not in ("", "0"):
+        return
+    offset = header.get("header_offset", "0").strip()
+    values = dataset.count * dataset.height * dataset.width
+    needed = values * np.dtype(dataset.dtypes[0]).itemsize + int(offset if offset.isdigit() else 0)
+    size = path.stat().st_size
+    if size < needed:
+        raise SceneError(
+            f"{path.name} has {size:,} bytes, and its header asks for {needed:,}: the file is cut"
+            " short or the header belongs to another one, get both again."
+        )

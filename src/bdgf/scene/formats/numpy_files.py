@@ -1,0 +1,180 @@
+"""NumPy files: one array read by windows (.npy), or several, each loaded once (.npz)."""
+
+from __future__ import annotations
+
+import math
+import tokenize
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from bdgf.errors import SceneError
+from bdgf.scene.formats.arrays import NUMERIC, ArrayInfo, shown_name
+from bdgf.scene.formats.base import reason
+
+# What NumPy and zipfile raise on damaged files, wrong passwords and unknown compressions.
+_ERRORS = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_CHUNK = 1 << 20
+_SUFFIX = ".npy"
+
+
+class NpyReader:
+    """The array of a .npy file, read by parts; see `ArrayReader`."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Args:
+            path: The file.
+
+        Raises:
+            SceneError: The file is no .npy file, damaged, or shorter than its header says.
+        """
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self.info, self._fortran = _header(file)
+                self._start = file.tell()
+                size = file.seek(0, 2)
+        except _ERRORS as error:
+            raise SceneError(_unreadable(path, error)) from error
+        if self.info.dtype is not None and self._start + _bytes(self.info) > size:
+            raise SceneError(
+                f"{path.name} is cut short: its header says {_bytes(self.info):,} bytes of values,"
+                f" and {size - self._start:,} are there; get it again."
+            )
+        self.block = (1,) * len(self.info.shape)
+
+    def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a part, one slice per axis."""
+        info = self.info
+        try:
+            order: Literal["F", "C"] = "F" if self._fortran else "C"
+            dtype = np.dtype(info.dtype)
+            whole = np.memmap(self.path, dtype, "r", self._start, info.shape, order)
+            return np.array(whole[part])
+        except _ERRORS as error:
+            raise SceneError(_unreadable(self.path, error)) from error
+
+
+class NpzReader:
+    """An array of a .npz file; see `ArrayReader`.
+
+    It is unpacked at the first read and then kept; it is not carried along to another process.
+    """
+
+    def __init__(self, path: Path, key: str, info: ArrayInfo, member: str) -> None:
+        self.path = path
+        self.key = key
+        self.member = member
+        self.info = info
+        self.block = (1,) * len(info.shape)
+        self._array: NDArray[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+    def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a part, one slice per axis."""
+        if self._array is None:
+            try:
+                self._array = self._load()
+            except _ERRORS as error:
+                raise SceneError(_unreadable(self.path, error, self.key)) from error
+        return self._array[part]
+
+    def _load(self) -> NDArray[Any]:
+        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
+            info, fortran = _header(file)
+            if info != self.info:
+                raise ValueError("it has changed since it was opened")
+            # Grows with what is really there, so that a wrong header asks for no memory.
+            data = bytearray()
+            while chunk := file.read(_CHUNK):
+                data += chunk
+                if len(data) > _bytes(info):
+                    break
+        if len(data) != _bytes(info):
+            raise ValueError(f"its header says {_bytes(info):,} bytes of values, not what is there")
+        array = np.frombuffer(data, info.dtype)
+        return array.reshape(info.shape, order="F" if fortran else "C")
+
+
+def npz_arrays(path: Path) -> dict[str, ArrayInfo]:
+    """Return every array of a .npz file by its key, from the headers alone.
+
+    Raises:
+        SceneError: The file is no .npz file, or damaged.
+    """
+    return {key: reader.info for key, reader in npz_readers(path).items()}
+
+
+def npz_readers(path: Path) -> dict[str, NpzReader]:
+    """Return readers of all arrays of a .npz file by their keys.
+
+    Raises:
+        SceneError: The file is no .npz file, or damaged.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(_SUFFIX):
+                    key = shown_name(name.removesuffix(_SUFFIX))
+                    with archive.open(name) as file:
+                        found[key] = NpzReader(path, key, _header(file)[0], name)
+    except _ERRORS as error:
+        raise SceneError(_unreadable(path, error)) from error
+    return found
+
+
+def _header(file: IO[bytes]) -> tuple[ArrayInfo, bool]:
+    """Read the header of an array: what it is, and whether its first axis varies fastest."""
+    version = npy.read_magic(file)
+    with warnings.catch_warnings():
+        # Files of Python 2 are as good as others.
+        warnings.simplefilter("ignore", UserWarning)
+        if version == (1, 0):
+            shape, fortran, dtype = npy.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version[0]}.{version[1]} is for tables, not for rasters")
+    shape = tuple(int(size) for size in shape)
+    if min(shape, default=0) < 0:
+        raise ValueError("its shape is negative")
+    numeric = dtype.kind in NUMERIC + "c"
+    kind = "object" if dtype.hasobject else dtype.name
+    return ArrayInfo(shape, kind, dtype if numeric else None), bool(fortran)
+
+
+def _bytes(info: ArrayInfo) -> int:
+    return math.prod(info.shape) * (info.dtype.itemsize if info.dtype is not None else 0)
+
+
+def _unreadable(path: Path, error: BaseException, key: str | None = None) -> str:
+    called = f"{key} of {path.name}" if key else path.name
+    return (
+        f"{called} cannot be read as a NumPy file ({reason(error)}): the file is damaged, cut short"
+        " or of another format."
+    )

@@ -1,0 +1,167 @@
+"""Names and colours of classes that raster and vector files carry."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from bdgf.scene.formats.location import Location
+from bdgf.scene.labels.vector_files import ColumnInfo, LayerInfo, load_layer
+
+_LARGEST_SIDECAR = 5_000_000
+_MOST_CLASSES = 200
+_SURE = r"class|klass|label|categor|species|taxon|crop|habitat|land.?(use|cover)|lulc"
+_CLASS = re.compile(
+    rf"{_SURE}|cover|(?<![a-z])(lc|type|code|gridcode|value|dn|name)(?![a-z])", re.IGNORECASE
+)
+_NO_CLASS = re.compile(
+    rf"^(?!.*({_SURE})).*(?<![a-z])(fid|id|oid|objectid|gid|area|perimeter|shape_\w+|date|time"
+    r"|plot\w*|x|y|lat|lon|length|height|width|confidence|split)(?![a-z])",
+    re.IGNORECASE,
+)
+_MANY_FEATURES = 20
+
+Legend = tuple[dict[int, str], dict[int, str]]
+"""Names and colours (#rrggbb) of classes by their codes."""
+
+
+def raster_legend(path: Location, codes: Collection[int]) -> Legend:
+    """Return names and colours of classes that a raster has in a colour table or beside it.
+
+    Names are read from GDAL's ``.aux.xml`` (category names, attribute table), from the header of
+    an ENVI classification, and nowhere else; colours from the colour table.
+
+    Args:
+        path: A raster that GDAL reads; of any other file nothing is returned.
+        codes: Codes of the classes.
+    """
+    if not isinstance(path, Path):
+        return {}, {}
+    names: dict[int, str] = {}
+    colors: dict[int, str] = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                listed = dataset.tags(ns="ENVI").get("class_names", "")
+                try:
+                    table = dataset.colormap(1)
+                except ValueError:  # there is none
+                    table = {}
+    except RasterioError:
+        return {}, {}
+    for code, name in enumerate(listed.strip("{} ").split(",")):
+        if name.strip():
+            names[code] = name.strip()
+    names |= _sidecar_names(path.with_name(f"{path.name}.aux.xml"))
+    found = {code: tuple(table[code][:3]) for code in codes if code in table}
+    if len(set(found.values())) == len(found) == len(codes) > 1:
+        colors = {code: "#{:02x}{:02x}{:02x}".format(*color) for code, color in found.items()}
+    return {code: name for code, name in names.items() if code in codes}, colors
+
+
+def _sidecar_names(path: Path) -> dict[int, str]:
+    """Category names, or the names of an attribute table, of GDAL's side file."""
+    try:
+        if path.stat().st_size > _LARGEST_SIDECAR:
+            return {}
+        root = ElementTree.fromstring(path.read_bytes())
+    except (OSError, ElementTree.ParseError):
+        return {}
+    categories = root.find("PAMRasterBand/CategoryNames")
+    if categories is not None:
+        texts = [(entry.text or "").strip() for entry in categories.findall("Category")]
+        return {code: text for code, text in enumerate(texts) if text}
+    table = root.find("PAMRasterBand/GDALRasterAttributeTable")
+    if table is None:
+        return {}
+    titles = [(column.findtext("Name") or "").lower() for column in table.findall("FieldDefn")]
+    usages = [column.findtext("Usage") for column in table.findall("FieldDefn")]
+    value = usages.index("5") if "5" in usages else _index(titles, ("value", "code", "class"))
+    name = usages.index("2") if "2" in usages else _index(titles, ("name", "class_name", "label"))
+    if value is None or name is None:
+        return {}
+    names = {}
+    for row in table.findall("Row"):
+        fields = [(field.text or "").strip() for field in row.findall("F")]
+        if len(fields) > max(value, name) and re.fullmatch(r"\d{1,9}(\.0*)?", fields[value]):
+            names[int(float(fields[value]))] = fields[name]
+    return {code: text for code, text in names.items() if text}
+
+
+def _index(titles: list[str], wanted: tuple[str, ...]) -> int | None:
+    return next((titles.index(title) for title in wanted if title in titles), None)
+
+
+def class_column(layer: LayerInfo) -> str | None:
+    """Guess the column of a layer that holds the classes: by its name, codes before names.
+
+    Returns:
+        Its name, None where no column looks like it.
+    """
+    able = [column for column in layer.columns if _possible(column, layer.features)]
+    hinted = [column for column in able if _CLASS.search(column.name)]
+    for group in (hinted, able):
+        whole = [column.name for column in group if column.kind == "integer"]
+        texts = [column.name for column in group if column.kind == "text"]
+        if whole or texts:
+            return (whole or texts)[0]
+    return None
+
+
+def _possible(column: ColumnInfo, features: int) -> bool:
+    known = column.kind in ("integer", "text") and 1 <= column.distinct <= _MOST_CLASSES
+    # A number of its own for every feature is no class.
+    numbered = column.distinct == features > _MANY_FEATURES
+    return known and not numbered and not _NO_CLASS.search(column.name)
+
+
+def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int, int], Legend]:
+    """Count the features of every class of a layer, and find the names of the classes.
+
+    Args:
+        path: The vector file.
+        layer: The layer.
+        column: Its column of codes or names.
+
+    Returns:
+        Features by code, and names by code; texts are numbered from 1 on in alphabetical order.
+
+    Raises:
+        SceneError: The file cannot be read.
+    """
+    fields = load_layer(path, layer.name, None).fields
+    values = fields[column]
+    if all(isinstance(value, str) or value is None for value in values.tolist()):
+        texts = np.array([str(value).strip() if value is not None else "" for value in values])
+        found, counts = np.unique(texts[texts != ""], return_counts=True)
+        names = {code: str(text) for code, text in enumerate(found.tolist(), 1)}
+        return dict(enumerate(counts.tolist(), 1)), (names, {})
+    numbers = np.array([-1 if v is None or v != v else int(v) for v in values.tolist()])
+    codes, counts = np.unique(numbers[numbers > 0], return_counts=True)
+    names = _names_beside(numbers, fields, [c for c in layer.columns if c.kind == "text"])
+    counted = dict(zip(map(int, codes), counts.tolist(), strict=True))
+    return counted, ({code: name for code, name in names.items() if code in counted}, {})
+
+
+def _names_beside(
+    codes: NDArray[np.int64], fields: dict[str, NDArray[np.object_]], columns: list[ColumnInfo]
+) -> dict[int, str]:
+    """Names from a column of texts in which every code has one text and every text one code."""
+    for column in sorted(columns, key=lambda column: not _CLASS.search(column.name)):
+        names: dict[int, set[str]] = {}
+        for code, text in zip(codes.tolist(), fields[column.name].tolist(), strict=True):
+            names.setdefault(code, set()).add(str(text).strip() if text is not None else "")
+        texts = [next(iter(text)) for text in names.values()]
+        single = all(len(text) == 1 for text in names.values())
+        if single and len(set(texts)) == len(texts) and all(texts):
+            return {code: next(iter(text)) for code, text in names.items()}
+    return {}

@@ -1,0 +1,140 @@
+"""Label files of any kind as class codes on the grid of a tile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.scene.alignment import align
+from bdgf.scene.description import LabelFile, SceneSpec
+from bdgf.scene.formats.location import Location
+from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
+from bdgf.scene.grid import Grid
+from bdgf.scene.labels.codes import read_codes
+from bdgf.scene.labels.index_lists import index_codes, is_index_list
+from bdgf.scene.labels.roi import roi_codes
+from bdgf.scene.labels.vector import VectorLabels
+from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
+
+ROI_SUFFIXES = (".txt", ".roi", ".xml")
+
+
+class LabelReader:
+    """Reads the label files of a scene, tile by tile; a file of polygons is opened once for all.
+
+    Attributes:
+        notes: What was done to labels on reading them, in words for the user.
+    """
+
+    def __init__(self, spec: SceneSpec) -> None:
+        self.notes: list[str] = []
+        self._spec = spec
+        self._vectors: dict[LabelFile, VectorLabels] = {}
+
+    def codes(self, file: LabelFile, tile: str, grid: Grid, reference: str) -> NDArray[np.int32]:
+        """Return the class codes (H, W) of a file on a tile's grid, 0 where unlabelled.
+
+        Args:
+            file: The label file.
+            tile: Name of the tile.
+            grid: The tile's grid.
+            reference: Name of the file that the grid is from, for messages.
+
+        Raises:
+            SceneError: The file cannot be read, or does not fit the grid.
+        """
+        labels = self._spec.labels
+        path = self._spec.file(file.path, tile)
+        suffix = path.suffix.lower()
+        classes = labels.classes if labels is not None else {}
+        ignore = labels.ignore if labels is not None else ()
+        if isinstance(path, Path) and suffix in VECTOR_SUFFIXES:
+            codes = self._vector(file, path).codes(grid)
+            codes[np.isin(codes, ignore)] = 0
+            return codes
+        if isinstance(path, Path) and suffix in ROI_SUFFIXES:
+            return roi_codes(path, grid, classes)
+        if isinstance(path, Path) and self._is_list(path, file, grid):
+            return self._listed(path, file, tile, grid, reference)
+        codes = self._raster(path, file, grid, reference)
+        codes[np.isin(codes, ignore)] = 0
+        return codes
+
+    def finish(self) -> list[str]:
+        """Return what is to be said of files of polygons when all tiles have been read."""
+        found: list[str] = []
+        for file, vector in self._vectors.items():
+            found += vector.notes
+            if vector.outside:
+                found.append(f"{file.path}: {vector.outside:,} features lie in no tile.")
+        return found
+
+    def shape(self, file: LabelFile, tile: str) -> tuple[int, int] | None:
+        """Return rows and columns of a label raster, None for labels of another kind."""
+        path = self._spec.file(file.path, tile)
+        if path.suffix.lower() in (*VECTOR_SUFFIXES, *ROI_SUFFIXES):
+            return None
+        arrays = contents(path)
+        if arrays is None:
+            source = open_source(path)
+            return source.height, source.width
+        key = file.key or next(iter(raster_keys(arrays)), None)
+        found = arrays[key].shape if key in arrays else ()
+        return (found[0], found[1]) if len(found) == 2 and min(found) > 3 else None
+
+    def _vector(self, file: LabelFile, path: Path) -> VectorLabels:
+        labels = self._spec.labels
+        shared = self._vectors.get(file) if file.path == str(path) or "{" not in file.path else None
+        if shared is None:
+            classes = dict(labels.classes) if labels is not None else {}
+            # an ignored code is known, and taken away afterwards
+            classes |= {code: f"ignored {code}" for code in labels.ignore} if labels else {}
+            shared = VectorLabels(path, file.column, file.layer, classes)
+            self._vectors[file] = shared
+        return shared
+
+    def _is_list(self, path: Path, file: LabelFile, grid: Grid) -> bool:
+        arrays = contents(path)
+        if arrays is None or file.key is None or file.key not in arrays:
+            return False
+        return is_index_list(arrays[file.key].shape, grid.height, grid.width)
+
+    def _listed(
+        self, path: Path, file: LabelFile, tile: str, grid: Grid, reference: str
+    ) -> NDArray[np.int32]:
+        """Codes at the listed pixels, picked from the map of all codes."""
+        labels = self._spec.labels
+        picked = None
+        if labels is not None and labels.map is not None:
+            picked = self.codes(labels.map, tile, grid, reference)
+        codes, note = index_codes(
+            read_array(path, file.key),
+            file.index_base,
+            picked,
+            (grid.height, grid.width),
+            f"{file.key} of {self._spec.display(path)}",
+            file.index_order,
+        )
+        if note:
+            self.notes.append(note)
+        return codes
+
+    def _raster(
+        self, path: Location, file: LabelFile, grid: Grid, reference: str
+    ) -> NDArray[np.int32]:
+        source = open_source(path, file.key, axes=file.axes)
+        name = self._spec.display(path)
+        multiples = self._spec.align is not None
+        aligned, sentence = align(
+            source,
+            grid,
+            name=name,
+            reference=reference,
+            categorical=True,
+            multiples=multiples,
+            modality=self._spec.modalities[self._spec.reference].name,
+        )
+        self.notes += [note for note in dict.fromkeys([sentence, *aligned.notes]) if note]
+        return read_codes(aligned)

@@ -1,0 +1,163 @@
+"""A comparison: the same pixels for all, resumable, each cell in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from bdgf import config
+from bdgf.bench import runner
+from bdgf.bench.cells import Cell, read_result
+from bdgf.bench.published import Published, published_for
+from bdgf.bench.runner import Bench, Plan
+from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
+from bdgf.errors import SceneError, SettingsError, TrainingError
+from bdgf.progress import Silent
+from bdgf.scene.scene import Scene
+
+METHODS = ("BDGF", "BDGF, no guidance", "RF raw", "GB components", "probe diffusion")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_scene, tiny_settings):
+    settings = config.replace(tiny_settings, {"compute.threads": 1})
+    return Plan((tiny_scene,), METHODS, (0, 1), (None, 5), settings, jobs=0)
+
+
+@pytest.fixture(scope="module")
+def finished(plan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    return folder, Bench(plan, folder, Silent()).run()
+
+
+def test_all_cells_are_measured_on_the_same_test_pixels(finished, tiny_scene):
+    _, results = finished
+    assert len(results) == len(METHODS) * 4
+    reference = Scene.open(tiny_scene).labels_at("test")
+    for result in results:
+        assert result.predicted.shape == reference.shape
+        right = 100 * (result.predicted == reference).mean()
+        assert result.accuracy["all"]["oa"] == pytest.approx(right)
+        assert result.seconds > 0
+        assert result.memory_mb > 50
+    forests = [r for r in results if r.cell.method == "RF raw" and r.cell.budget is None]
+    assert (forests[0].predicted != forests[1].predicted).any(), "seeds differ"
+
+
+def test_fewer_labels_are_thinned_ones(plan):
+    cell = Cell(str(plan.scenes[0]), "x", "RF raw", seed=1, budget=5)
+    thinned = cell.open()
+    assert np.bincount(thinned.labels_at("train")).tolist() == [5] * 4
+    whole = Scene.open(plan.scenes[0])
+    assert set(map(tuple, thinned.positions("train"))) <= set(map(tuple, whole.positions("train")))
+    assert (thinned.positions("test") == whole.positions("test")).all()
+
+
+def test_finished_cells_are_kept_and_changed_ones_done_again(plan, finished, monkeypatch):
+    folder, results = finished
+    monkeypatch.setattr(runner, "work", None)
+    again = Bench(plan, folder, Silent()).run()
+    assert [r.cell for r in again] == [r.cell for r in results]
+    changed = config.replace(plan.settings, {"evaluation.trees": 11})
+    other = Plan(plan.scenes, ("RF raw",), (0,), (None,), changed, jobs=0)
+    with pytest.raises(TypeError):
+        Bench(other, folder, Silent()).run()
+
+
+def test_a_cell_alone_gives_what_it_gave_among_others(plan, finished, tmp_path):
+    folder, _ = finished
+    # in a process of its own this time
+    alone = Plan(plan.scenes, ("BDGF",), (1,), (5,), plan.settings, jobs=1)
+    (result,) = Bench(alone, tmp_path, Silent()).run()
+    among = read_result(folder, result.cell, None)
+    np.testing.assert_array_equal(result.predicted, among.predicted)
+
+
+def test_tables_say_what_was_measured(finished, tiny_scene):
+    _, results = finished
+    scene = Scene.open(tiny_scene)
+    beside = Published(scene.name, 0, 0, "Other", 50.0, None, None, "a survey")
+    found = blocks(results, [scene], lambda _: (beside,))
+    assert [block.labels for block in found] == ["all", "5 per class"]
+    text = markdown(found)
+    ours = [r for r in results if r.cell.method == "BDGF" and r.cell.budget is None]
+    values = [r.accuracy["all"]["oa"] for r in ours]
+    expected = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+    (line,) = [t for t in text.splitlines() if t.startswith("| BDGF |")][:1]
+    assert expected in line
+    assert "| Other (published) | 50.00 | – | – |" in text
+    assert text.count("(published)") == 1, "only beside the protocol with all labels"
+    assert "OA against the best other" in text
+    assert "BDGF, no guidance" not in text.split("best other, ")[1].split(":")[0]
+    assert latex(found).count(r"\toprule") == 2
+    rows = list(csv.reader(io.StringIO(to_csv(found))))
+    assert len(rows) == 1 + len(results) * len(scene.class_codes)
+    assert {len(row) for row in rows} == {len(rows[0])}
+    for name in scene.class_names:
+        assert name in per_class(found)
+
+
+def test_published_figures_need_the_same_name_and_counts(tiny_scene):
+    assert published_for(Scene.open(tiny_scene)) == ()
+
+
+def test_a_method_that_fails_leaves_the_others(plan, tmp_path):
+    broken = "json:loads"  # takes text, not a case
+    bad = Plan(plan.scenes, (broken, "RF raw"), (0,), (None,), plan.settings)
+    with pytest.raises(TrainingError, match="1 of 2 cells failed"):
+        Bench(bad, tmp_path, Silent()).run()
+    forest = Cell(str(plan.scenes[0].resolve()), "x", "RF raw", 0)
+    assert list(tmp_path.glob("cells/*/RF-raw.all.0.json")), forest
+
+
+def test_own_function_joins(plan, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\nfrom bdgf.bench.case import Outcome\n"
+        "def majority(case):\n"
+        "    most = np.bincount(case.scene.labels_at('train')).argmax()\n"
+        "    return Outcome(np.full(len(case.scene.positions('test')), most), note='constant')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    own = Plan(plan.scenes, ("mine:majority",), (0,), (None,), plan.settings, jobs=0)
+    (result,) = Bench(own, tmp_path / "out", Silent()).run()
+    assert result.note == "constant"
+    assert len(set(result.predicted)) == 1
+
+
+def test_what_cannot_be_compared_is_refused(plan, tmp_path, write_unlabelled):
+    with pytest.raises(SettingsError, match="is no method"):
+        Bench(Plan(plan.scenes, ("RF rau?",), (0,), (None,), plan.settings), tmp_path, Silent())
+    twice = (plan.scenes[0], plan.scenes[0].parent / "." / "copy.yaml")
+    twice[1].write_text(plan.scenes[0].read_text())
+    with pytest.raises(SceneError, match="same name"):
+        Bench(Plan(twice, METHODS, (0,), (None,), plan.settings), tmp_path, Silent())
+    twice[1].unlink()
+    unlabelled = Plan((write_unlabelled,), METHODS, (0,), (None,), plan.settings)
+    with pytest.raises(SceneError, match="no test pixel"):
+        Bench(unlabelled, tmp_path, Silent())
+
+
+@pytest.fixture
+def write_unlabelled(tiny_scene, tmp_path):
+    import yaml
+
+    values = yaml.safe_load(tiny_scene.read_text())
+    values["labels"].pop("test")
+    for modality in values["modalities"].values():
+        modality["path"] = str(tiny_scene.parent / modality["path"])
+    values["labels"]["train"] = str(tiny_scene.parent / values["labels"]["train"])
+    path = tmp_path / "untested.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_results_are_plain_json(finished):
+    folder, _ = finished
+    for path in folder.glob("cells/*/*.json"):
+        values = json.loads(path.read_text())
+        assert set(values) == {"cell", "fingerprint", "accuracy", "seconds", "memory_mb", "note"}
