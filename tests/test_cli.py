@@ -127,6 +127,33 @@ def test_inspect_describes_and_writes_a_scene_file_that_opens(
     assert "not overwritten" in capsys.readouterr().err
 
 
+def test_inspect_writes_quicklooks_and_shows_names_as_they_are(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "area [red]"
+    shutil.copytree(scene.parent, folder)
+    (folder / "scene.yaml").unlink()
+    looks, target = tmp_path / "looks", tmp_path / "new.yaml"
+    arguments = ["inspect", str(folder), "--quicklook", str(looks), "--write", str(target)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "area [red]" in printed
+    assert "What looks wrong" in printed
+    for name in ("hsi", "sar", "dsm"):
+        assert (looks / f"{name}.png").is_file()
+        assert str(looks / f"{name}.png") in printed
+    assert main(["inspect", str(target)]) == 0
+
+
+def test_inspect_of_a_folder_with_a_scene_file_still_writes_another(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new.yaml"
+    assert main(["inspect", str(scene.parent), "--write", str(target)]) == 0
+    assert "training pixel inside their own" in capsys.readouterr().out
+    assert set(yaml.safe_load(target.read_text())["modalities"]) == {"hsi", "sar", "dsm"}
+
+
 BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "missing file": (lambda folder: (folder / "sar.tif").unlink(), [], "sar.tif"),
     "sizes that differ": (

@@ -259,6 +259,8 @@ class TestArrays:
     def test_axes_of_one_band_are_no_choice(self):
         found, _ = to_grid(array(np.zeros((1, 9, 7)), "HWC"), Grid(7, 9))
         assert (found.height, found.width, found.bands) == (7, 9, 1)
+        line, _ = to_grid(array(np.zeros((1, 1, 9)), "HWC"), Grid(1, 9))
+        assert (line.height, line.width, line.bands) == (1, 9, 1)
 
     def test_several_ways_are_asked_about(self):
         text = refusal(array(np.zeros((7, 7, 9)), "WCH"), Grid(7, 9))
@@ -281,6 +283,8 @@ class TestFinest:
         first, second = Placed(9, 9, utm(10), UTM30), Placed(90, 90, utm(10), UTM30)
         assert finest([first, second]) == Grid.of(first)
         assert finest([second, first]) == Grid.of(second)
+        nearly = Placed(9, 9, utm(9.9999), UTM30)
+        assert finest([first, nearly]) == Grid.of(first)
 
     def test_degrees_and_metres_are_compared_on_the_ground(self):
         degrees = Placed(9, 9, Affine(1e-5, 0, -3, 0, -1e-5, 37.9), DEGREES)

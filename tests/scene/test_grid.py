@@ -119,6 +119,7 @@ class TestPositionsOn:
         cols, rows = (at.ravel() for at in here.lattice(380))
         there = Grid(10, 10, Affine(0.01, 0, -3, 0, -0.01, 38), DEGREES)
         col, row = here.positions_on(there, cols, rows)
+        assert np.isfinite(col).all()
         some = slice(None, None, 7919)
         few = here.positions_on(there, cols[some], rows[some])
         np.testing.assert_array_equal(few, (col[some], row[some]))

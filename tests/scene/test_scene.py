@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 from affine import Affine
 
@@ -129,6 +130,19 @@ def test_signature_of_a_part_changes_with_its_inputs_alone(write_scene, tmp_path
     assert (changed != touched, same == renamed) == (True, True)
 
 
+def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, write_scene):
+    path = write_scene({"hsi": CUBE})
+    values = tmp_path / "cube.dat"
+    with rasterio.open(
+        values, "w", driver="ENVI", count=5, height=12, width=17, dtype="float32"
+    ) as dataset:
+        dataset.write(CUBE)
+    path.write_text(path.read_text().replace("hsi.tif", "cube.hdr"))
+    before = Scene.open(path).signature("images")
+    os.utime(values, ns=(1, 1))
+    assert Scene.open(path).signature("images") != before
+
+
 def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):
     scene = Scene.open(write_scene({"hsi": CUBE}))
     (tmp_path / "hsi.tif").unlink()
@@ -207,6 +221,10 @@ def test_bands_of_several_files_are_brought_to_the_finest(write_scene, write_tif
 def test_chosen_bands(write_scene):
     path = write_scene({"hsi": CUBE, "sar": SAR})
     path.write_text(path.read_text().replace("path: hsi.tif", "path: hsi.tif\n    bands: [4, 1]"))
+    values, _ = Scene.open(path).tiles[0].read(0, Window(0, 0, 12, 17))
+    np.testing.assert_array_equal(values, CUBE[[3, 0]])
+    np.save(path.parent / "hsi.npy", CUBE.transpose(2, 0, 1))  # axes that only the SAR puts right
+    path.write_text(path.read_text().replace("hsi.tif", "hsi.npy"))
     values, _ = Scene.open(path).tiles[0].read(0, Window(0, 0, 12, 17))
     np.testing.assert_array_equal(values, CUBE[[3, 0]])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bdgf.scene.formats.companions import data_file
 from bdgf.scene.formats.location import Location, fingerprint, locate
 
 Role = Literal["spectral", "auxiliary"]
@@ -218,5 +219,15 @@ class SceneSpec:
             described, paths = repr((self.labels, self.split, drawn)), self.label_files()
         digest = hashlib.sha256(described.encode())
         for path in paths:
-            digest.update(f"\n{self.display(path)} {fingerprint(path)}".encode())
+            for part in _parts(path):
+                digest.update(f"\n{self.display(part)} {fingerprint(part)}".encode())
         return digest.hexdigest()
+
+
+def _parts(path: Location) -> list[Location]:
+    """Return a file and what belongs to it: values beside a header, columns beside a shape."""
+    found = [path, data_file(path)]
+    columns = path.with_suffix(".dbf") if isinstance(path, Path) else None
+    if columns is not None and path.suffix.lower() == ".shp" and columns.is_file():
+        found.append(columns)
+    return list(dict.fromkeys(found))

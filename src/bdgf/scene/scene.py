@@ -6,7 +6,7 @@ import colorsys
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -20,7 +20,7 @@ from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.formats.selection import BandSelection
 from bdgf.scene.formats.stack import StackSource
-from bdgf.scene.grid import Grid
+from bdgf.scene.grid import Grid, apply
 from bdgf.scene.labels.codes import UNLABELLED, count_classes, to_indices
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
@@ -30,7 +30,6 @@ from bdgf.scene.splits import Labels, split_labels, thin_labels
 logger = logging.getLogger(__name__)
 
 Part = Literal["train", "test"]
-Number = TypeVar("Number", float, NDArray[np.float64])
 
 # Okabe and Ito's colours for colour-blind readers, then Paul Tol's muted scheme.
 _PALETTE = (
@@ -57,7 +56,7 @@ class Tile:
         sources: tuple[RasterSource, ...],
         labels: Callable[[], tuple[NDArray[np.int16], NDArray[np.int16]]],
     ) -> None:
-        placed = [source for source in sources if source.transform is not None]
+        placed = [source for source in sources if Grid.of(source).placed]
         self.name = name
         self.sources = sources
         self.height = sources[0].height
@@ -168,7 +167,7 @@ class Scene:
             here = positions[:, 0] == number
             # in pixels of the first tile, which all tiles of a scene resemble
             rows, cols = positions[here, 1] + 0.5, positions[here, 2] + 0.5
-            col, row = _apply(~first, *_apply(transform, cols, rows))
+            col, row = apply(~first, *apply(transform, cols, rows))
             found[here, 1], found[here, 2] = np.floor(row), np.floor(col)
         return found
 
@@ -202,7 +201,7 @@ class Scene:
     def _open_tile(self, number: int, name: str) -> Tile:
         opened = [self._open_modality(modality, name) for modality in self.modalities]
         reference = opened[self.spec.reference]
-        if isinstance(reference, ArraySource):
+        if isinstance(reference, ArraySource) and not self.modalities[self.spec.reference].axes:
             shapes = [(s.height, s.width) for s in opened if s is not reference]
             reference = agree(reference, [*shapes, *self._label_shapes(name)])
         grid = Grid.of(reference)
@@ -221,7 +220,10 @@ class Scene:
                     multiples=self.spec.align is not None,
                     modality=self.modalities[self.spec.reference].name,
                 )
-            if grid.transform is None and source.transform is not None:
+            if modality.bands is not None and isinstance(opened[index], ArraySource):
+                # after its axes are known to be right
+                source = BandSelection(source, modality.bands)
+            if not grid.placed and Grid.of(source).placed:
                 # of the same size: what has coordinates places all others of the tile
                 grid = Grid.of(source)
             for place, note in enumerate(dict.fromkeys([sentence, *source.notes])):
@@ -259,7 +261,10 @@ class Scene:
                 self._say(f"{modality.name}: {file.path.name}", sentence)
                 parts.append(part)
             source = StackSource(parts)
-        return source if modality.bands is None else BandSelection(source, modality.bands)
+        if modality.bands is None or isinstance(source, ArraySource):
+            return source
+        # before any resampling, so that only these are read
+        return BandSelection(source, modality.bands)
 
     def _label_shapes(self, tile: str) -> list[tuple[int, int]]:
         labels = self.spec.labels
@@ -382,11 +387,3 @@ def palette(number: int) -> tuple[str, ...]:
 def _summed(said: list[str]) -> str:
     """One sentence for what was said of many tiles."""
     return said[0] if len(said) == 1 else f"{said[0]} (and alike in {len(said) - 1} more tiles)"
-
-
-def _apply(transform: Affine, col: Number, row: Number) -> tuple[Number, Number]:
-    """Transform positions; written out because affine's operator differs between versions."""
-    return (
-        transform.a * col + transform.b * row + transform.c,
-        transform.d * col + transform.e * row + transform.f,
-    )

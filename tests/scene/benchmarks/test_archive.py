@@ -15,6 +15,7 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -347,6 +348,45 @@ def test_every_truncated_archive_is_refused_whole(attempt, tmp_path, kind):
         with pytest.raises(SceneError):
             attempt(content[:size])
         assert tree(tmp_path / "data") == {} if (tmp_path / "data").exists() else True
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "bz2", "xz"])
+def test_damage_inside_the_packed_bytes(attempt, tmp_path, kind):
+    noise = np.random.default_rng(0).bytes(50_000)
+    members = [("a", b"x"), ("noise", noise)]
+    content = bytearray(zipped(members) if kind == "zip" else PACKERS[kind](tarred(members)))
+    for place in (len(content) // 3, len(content) // 2, 2 * len(content) // 3):
+        content[place : place + 40] = bytes(40)
+    with pytest.raises(SceneError, match="is damaged"):
+        attempt(bytes(content))
+    assert tree(tmp_path / "data") == {}
+
+
+def test_packed_bytes_that_are_no_deflate_stream(attempt):
+    content = zipped([("a", FILES["sub/deep/b.tif"])])
+    with pytest.raises(SceneError, match="is damaged"):
+        attempt(content[:31] + b"\xff" * 20 + content[51:])
+
+
+def test_a_zip_of_a_kind_that_is_not_read(attempt):
+    content = bytearray(zipped([("a", b"x")]))
+    content[content.index(b"PK\x03\x04") + 6] |= 0x20
+    content[content.index(b"PK\x01\x02") + 8] |= 0x20
+    with pytest.raises(SceneError, match=r"is damaged.*patched"):
+        attempt(bytes(content))
+
+
+def test_a_place_beyond_every_file(attempt):
+    content = bytearray(zipped([("a", b"x")]))
+    start = content.index(b"PK\x01\x02")
+    far = struct.pack("<HHQ", 1, 8, 2**64 - 2)
+    content[start + 30 : start + 32] = struct.pack("<H", len(far))
+    content[start + 42 : start + 46] = b"\xff" * 4
+    content[start + 47 : start + 47] = far
+    end = content.index(b"PK\x05\x06")
+    content[end + 12 : end + 16] = struct.pack("<I", end - start)
+    with pytest.raises(SceneError, match="is damaged"):
+        attempt(bytes(content))
 
 
 def test_a_tar_that_breaks_between_two_members_is_not_taken_for_whole(attempt, tmp_path):

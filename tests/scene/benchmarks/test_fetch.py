@@ -283,7 +283,7 @@ def test_a_weak_tag_is_not_trusted(server, get):
 )
 def test_a_wrong_piece_is_not_used(server, get, span):
     def wrong(handler):
-        handler.head(206, {"Content-Range": span, "Content-Length": 10})
+        handler.head(206, {"Content-Range": span, "Content-Length": 10, "ETag": '"one"'})
         handler.body(bytes(10))
 
     server.answers = [data(cut=200_000), wrong, data()]
@@ -298,6 +298,7 @@ def test_a_piece_that_was_not_asked_for_is_not_used(server, get):
 
     server.answers = [wrong, data()]
     assert get().read_bytes() == CONTENT
+    assert "Range" not in server.asked[1][1]
 
 
 def test_a_whole_part_needs_no_server(server, get, tmp_path):
@@ -310,6 +311,15 @@ def test_a_whole_part_needs_no_server(server, get, tmp_path):
     server.asked.clear()
     assert get().read_bytes() == CONTENT
     assert server.asked == []
+
+
+def test_a_part_longer_than_the_file_is_not_used(server, get, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scene.mat.part").write_bytes(CONTENT + b"more")
+    notes = {"url": server.url, "validator": '"one"', "length": len(CONTENT)}
+    (tmp_path / "data" / "scene.mat.part.json").write_text(json.dumps(notes))
+    assert get().read_bytes() == CONTENT
+    assert "Range" not in server.asked[0][1]
 
 
 @pytest.mark.parametrize(("part", "asked"), [(CONTENT, 1), (OTHER, 2), (CONTENT + b"x", 2)])

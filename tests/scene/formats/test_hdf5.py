@@ -202,6 +202,21 @@ def test_file_of_another_kind(tmp_path, content):
         open_source(tmp_path / "a.h5")
 
 
+def test_odd_names_can_be_shown(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[b"\xff\xfe"] = np.ones((3, 4))
+        file["line\nbreak"] = np.ones((3, 4))
+        file["größe"] = np.ones((3, 4))
+    arrays = hdf5_arrays(tmp_path / "a.h5")
+    assert {key: info.kind for key, info in arrays.items()} == {
+        "größe": "float64",
+        "line\\nbreak": "float64",
+        "\\udcff\\udcfe": "unreadable",  # h5py cannot open it
+    }
+    for key in ("größe", "line\\nbreak"):
+        assert open_source(tmp_path / "a.h5", key).read(Window(0, 0, 3, 4))[1].all()
+
+
 def test_too_many_arrays_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("bdgf.scene.formats.hdf5._MOST_ITEMS", 5)
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -234,56 +234,6 @@ def test_unsigned_values_of_the_classic_format(tmp_path):
     assert source.dtype == np.uint8
 
 
-def test_several_variables_need_a_key_and_are_listed(tmp_path):
-    path = write(
-        tmp_path / "a.nc",
-        {
-            "refl": (("band", "y", "x"), cube(2, 3, 4), {}),
-            "dsm": (("y", "x"), cube(3, 4), {}),
-            "location/elev": (("y", "x"), cube(3, 4) + 7, {}),
-        },
-    )
-    with pytest.raises(SceneError, match=r"3 rasters, and no key.*refl, dsm, location/elev"):
-        GdalSource(path)
-    with pytest.raises(SceneError, match=r"no raster 'DSM'.*refl, dsm, location/elev"):
-        GdalSource(path, key="DSM")
-    assert GdalSource(path, key="refl").bands == 2
-    for key in ("location/elev", "/location/elev"):
-        source = GdalSource(path, key=key)
-        assert source.key == "location/elev"
-        np.testing.assert_array_equal(whole(source)[0][0], cube(3, 4) + 7)
-    infos = gdal_arrays(path)
-    assert {key: info.shape for key, info in infos.items()} == {
-        "refl": (2, 3, 4), "dsm": (3, 4), "location/elev": (3, 4),
-    }  # fmt: skip
-    assert all(info.dtype == np.float32 and info.kind == "float32" for info in infos.values())
-
-
-def test_bounds_and_coordinate_arrays_are_not_taken_for_the_raster(tmp_path):
-    path = write(
-        tmp_path / "a.nc",
-        {
-            "dem": (("y", "x"), cube(3, 4), {"coordinates": "lat lon"}),
-            "lat": (("y", "x"), cube(3, 4) + 40, {"units": "degrees_north"}),
-            "lon": (("y", "x"), cube(3, 4) + 5, {"units": "degrees_east"}),
-        },
-    )
-    source = GdalSource(path)
-    assert source.key == "dem"
-    np.testing.assert_array_equal(whole(source)[0][0], cube(3, 4))
-    assert set(gdal_arrays(path)) == {"dem", "lat", "lon"}
-
-
-def test_one_variable_beside_vectors_and_texts_is_taken(tmp_path):
-    path = write(tmp_path / "a.nc", {"dsm": (("y", "x"), cube(3, 4), {})})
-    with netCDF4.Dataset(path, "a") as file:
-        file.createVariable("note", str, ("y",))[:] = np.array(["a", "b", "c"], dtype=object)
-        file.createVariable("row", "f4", ("y",))[:] = [1, 2, 3]
-    assert GdalSource(path).key == "dsm"
-    assert GdalSource(path, key="dsm").bands == 1
-    assert set(gdal_arrays(path)) == {"dsm"}
-
-
 @pytest.mark.parametrize(
     ("name", "values", "unit", "expected"),
     [
@@ -394,14 +344,6 @@ def test_file_without_a_raster(tmp_path):
     path = write(tmp_path / "a.nc", {"row": (("y",), cube(3), {})})
     with pytest.raises(SceneError, match=r"a\.nc cannot be opened.*variable of rows and columns"):
         GdalSource(path)
-
-
-def test_names_with_spaces_and_colons(tmp_path):
-    folder = tmp_path / "my data: 2024"
-    folder.mkdir()
-    variables = {"a": (("y", "x"), cube(3, 4), {}), "b": (("y", "x"), cube(3, 4) + 1, {})}
-    source = GdalSource(write(folder / "two layers.nc", variables), key="b")
-    np.testing.assert_array_equal(whole(source)[0][0], cube(3, 4) + 1)
 
 
 def test_dimensions_of_what_is_no_netcdf_file(tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.formats.raster import GdalSource, gdal_arrays
+from bdgf.scene.formats.raster import GdalSource
 from bdgf.scene.layout import Window
 
 
@@ -133,7 +133,6 @@ def test_only_raster_is_found_beside_vectors_and_texts(tmp_path):
     [
         ("a.tif", b"not a raster", "cannot be opened as a raster"),
         ("a.mat", b"not a matlab file" * 50, "cannot be read as a MATLAB file"),
-        ("a.mat", b"MATLAB 7.3 MAT-file, Platform" + b" " * 600, "save it in MATLAB with"),
         ("a.mat", b"", "cannot be read as a MATLAB file"),
     ],
 )
@@ -246,19 +245,6 @@ def test_damaged_raster_is_refused_or_read_without_another_error(tmp_path_factor
     with contextlib.suppress(SceneError):
         source = GdalSource(path)
         source.read(Window(0, 0, min(source.height, 20), min(source.width, 30)))
-
-
-@pytest.mark.parametrize("ending", ["a.hdr", "a.dat", "a", "a.img", "b.img.hdr", "C.HDR"])
-def test_envi_is_opened_by_its_data_or_its_header(tmp_path, ending):
-    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
-    data = {"a.hdr": "a.bsq", "b.img.hdr": "b.img", "C.HDR": "C.dat"}.get(ending, ending)
-    write_raster(tmp_path / data, values, "ENVI")
-    header = (tmp_path / data).with_suffix(".hdr")
-    if ending in ("b.img.hdr", "C.HDR"):
-        header.rename(tmp_path / ending)
-    source = GdalSource(tmp_path / ending)
-    np.testing.assert_array_equal(whole(source)[0], values)
-    assert source.path.name == data
 
 
 @pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
@@ -385,79 +371,12 @@ def test_scale_and_offset_of_a_geotiff(tmp_path):
     assert whole(GdalSource(path, 1000))[1].tolist() == [[[True, False, True]]] * 2
 
 
-@pytest.mark.parametrize(
-    ("tags", "description", "expected"),
-    [
-        ({"wavelength": "442.7"}, None, 442.7),
-        ({"wavelength": "0.4427", "wavelength_units": "um"}, None, 442.7),
-        ({}, "442.7 nm", 442.7),
-        ({}, "Band 3 (0.6655 µm)", 665.5),
-        ({}, "wavelength=865", 865.0),
-        ({}, "B8A", None),
-        ({}, "week 3 of 2020", None),
-        ({"wavelength": "unknown"}, "red", None),
-    ],
-)
-def test_geotiff_wavelengths(tmp_path, tags, description, expected):
-    path = tmp_path / "a.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", count=1, height=2, width=2, dtype="uint8"
-    ) as dataset:
-        dataset.write(np.ones((1, 2, 2), dtype=np.uint8))
-        dataset.update_tags(1, **tags)
-        if description:
-            dataset.set_band_description(1, description)
-    assert GdalSource(path).wavelengths == (expected,)
-
-
-def test_pages_of_a_tiff_are_read_by_their_number(tmp_path):
-    path = tmp_path / "a.tif"
-    values = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    write_raster(path, values[:1], "GTiff")
-    write_raster(path, values[1:], "GTiff", append_subdataset=True)
-    source = GdalSource(path)
-    np.testing.assert_array_equal(whole(source)[0], values[:1])
-    assert "2 pages" in source.notes[0]
-    np.testing.assert_array_equal(whole(GdalSource(path, key="2"))[0], values[1:])
-    with pytest.raises(SceneError, match=r"no raster '3'.*1, 2"):
-        GdalSource(path, key="3")
-
-
-def test_rasters_without_keys_hold_no_arrays(tmp_path, write_tif):
-    assert gdal_arrays(write_tif("a.tif", np.ones((2, 2)))) is None
-    with pytest.raises(SceneError, match="remove 'key: x'"):
-        GdalSource(tmp_path / "a.tif", key="x")
-
-
 def test_overviews_make_a_decimated_picture_cheap(tmp_path):
     values = np.random.default_rng(0).integers(0, 255, (1, 600, 700)).astype(np.uint8)
     path = write_raster(tmp_path / "a.tif", values, "COG", blocksize=128, resampling="nearest")
     picture, valid = GdalSource(path).decimated(60, 70)
     assert picture.shape == valid.shape == (1, 60, 70)
     assert np.isin(picture, values).all()
-
-
-def test_file_without_its_header_or_its_values(tmp_path):
-    values = np.ones((1, 30, 40), dtype=np.int16)
-    path = write_raster(tmp_path / "a.dat", values, "ENVI")
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SceneError, match=r"2,399 bytes.*asks for 2,400.*cut short"):
-        GdalSource(path)
-    path.unlink()
-    with pytest.raises(SceneError, match=r"a\.hdr is a header, and no file with its values"):
-        GdalSource(tmp_path / "a.hdr")
-    (tmp_path / "b.dat").write_bytes(b"\0" * 2400)
-    with pytest.raises(SceneError, match=r"needs its header b\.hdr beside it"):
-        GdalSource(tmp_path / "b.dat")
-
-
-def test_vrt_without_its_sources(tmp_path):
-    write_raster(tmp_path / "a & b.tif", np.ones((2, 3, 3), dtype=np.uint8), "GTiff")
-    rasterio.shutil.copy(tmp_path / "a & b.tif", tmp_path / "a.vrt", driver="VRT")
-    assert GdalSource(tmp_path / "a.vrt").bands == 2
-    (tmp_path / "a & b.tif").unlink()
-    with pytest.raises(SceneError, match=r"a\.vrt points to 1 file\(s\).*\(a & b\.tif\)"):
-        GdalSource(tmp_path / "a.vrt")
 
 
 def test_vrt_runs_no_code(tmp_path):

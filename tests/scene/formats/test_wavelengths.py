@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdgf.scene.formats.raster import GdalSource
 from bdgf.scene.formats.wavelengths import band_names, band_wavelengths, nanometres
 
 
@@ -82,3 +85,28 @@ def test_a_list_of_another_length_is_not_of_the_bands():
 )
 def test_names_without_the_wavelength(written, shown):
     assert band_names(raster([written]), [1]) == (shown,)
+
+
+@pytest.mark.parametrize(
+    ("tags", "description", "expected"),
+    [
+        ({"wavelength": "442.7"}, None, 442.7),
+        ({"wavelength": "0.4427", "wavelength_units": "um"}, None, 442.7),
+        ({}, "442.7 nm", 442.7),
+        ({}, "Band 3 (0.6655 µm)", 665.5),
+        ({}, "wavelength=865", 865.0),
+        ({}, "B8A", None),
+        ({}, "week 3 of 2020", None),
+        ({"wavelength": "unknown"}, "red", None),
+    ],
+)
+def test_geotiff_wavelengths(tmp_path, tags, description, expected):
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=2, width=2, dtype="uint8"
+    ) as dataset:
+        dataset.write(np.ones((1, 2, 2), dtype=np.uint8))
+        dataset.update_tags(1, **tags)
+        if description:
+            dataset.set_band_description(1, description)
+    assert GdalSource(path).wavelengths == (expected,)

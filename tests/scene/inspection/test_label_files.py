@@ -19,7 +19,7 @@ from bdgf.scene.inspection.label_files import (
 def source(name, form="raster", counts=(1, 2), names=None, by_name=False, path="x"):
     return LabelSource(
         name, (name,), form, path, counts=dict.fromkeys(counts, 5), names=names or {},
-        by_name=by_name,
+        by_name=by_name, fields={"key": name} if form == "list" else {},
     )  # fmt: skip
 
 

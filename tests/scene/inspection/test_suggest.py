@@ -184,6 +184,14 @@ def test_a_folder_per_tile(write_tif, land, opened, place):
     assert roles(scene) == {"hsi": "spectral", "chm": "auxiliary"}
 
 
+def test_tiles_below_a_folder_whose_name_is_a_pattern(write_tif, land, opened, tmp_path):
+    for name in ("a b", "c"):
+        write_tif(f"area [1]/{name}/hsi.tif", land.hsi)
+        write_tif(f"area [1]/{name}/gt.tif", land.classes)
+    _, scene = opened(tmp_path / "area [1]", target=tmp_path / "scene.yaml")
+    assert [tile.name for tile in scene.tiles] == ["a b", "c"]
+
+
 def test_tiles_without_all_files_are_left_out_by_a_list(write_tif, land, opened):
     for number in range(12):
         write_tif(f"p{number}/hsi.tif", land.hsi[:, :20, :20])

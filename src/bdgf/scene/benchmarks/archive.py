@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import stat
-import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -42,10 +41,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
-    gzip.BadGzipFile,
     lzma.LZMAError,
     zlib.error,
-    struct.error,
     EOFError,
     ValueError,
     OverflowError,
@@ -108,7 +105,7 @@ def unpack(
     except _DAMAGE as error:
         raise _damaged(archive, str(error)) from error
     except OSError as error:
-        if error.errno is None:  # how bz2 tells of damage
+        if error.errno is None:  # how gzip and bz2 tell of damage
             raise _damaged(archive, str(error)) from error
         raise SceneError(
             f"{archive} could not be unpacked into {folder} ({error.strerror}); the folder must"

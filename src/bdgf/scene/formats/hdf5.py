@@ -162,7 +162,9 @@ class _Tree:
         for name in group:
             if not key and name in _OWN:
                 continue
-            text = shown_name(name)
+            # Names that are no UTF-8 text come as bytes.
+            is_bytes = isinstance(name, bytes)
+            text = shown_name(name.decode("utf-8", "surrogateescape") if is_bytes else name)
             shown = f"{key}{'.' if is_struct else '/'}{text}" if key else text
             way = (*steps, name)
             with self._any_type(shown):

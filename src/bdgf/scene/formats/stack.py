@@ -15,7 +15,7 @@ from bdgf.scene.formats.location import named
 from bdgf.scene.formats.selection import read_bands
 from bdgf.scene.layout import Window
 
-_PIXEL_SHARE = 1e-3
+_PIXEL_SHARE = 0.01
 
 
 class StackSource:

@@ -137,7 +137,7 @@ def label_sources(found: Found) -> list[LabelSource]:
 
 def choose(sources: Sequence[LabelSource]) -> Choice:
     """Choose training and test labels by their names, rasters before others; else all of one."""
-    able = sorted((one for one in sources if one.form == "list" or one.counts), key=_doubtful)
+    able = sorted((one for one in sources if _usable(one)), key=_doubtful)
     whole = [one for one in able if one.form == "raster" and one.part is None]
     best: dict[Literal["train", "test", "all"], LabelSource] = {}
     codes: LabelSource | None = None
@@ -161,6 +161,11 @@ def choose(sources: Sequence[LabelSource]) -> Choice:
         best = {"all": rest[0]} if rest else {}
     used = [*best.values(), *([codes] if codes else [])]
     return Choice(best, codes, tuple(one for one in sources if one not in used))
+
+
+def _usable(one: LabelSource) -> bool:
+    """Whether a scene file can name it: lists of pixels by their key, all others with classes."""
+    return "key" in one.fields if one.form == "list" else bool(one.counts)
 
 
 def _doubtful(one: LabelSource) -> tuple[bool, bool, bool]:

@@ -118,7 +118,9 @@ def _of_scene(scene: Scene) -> list[Sheet]:
 def _of_group(group: Group, choice: Choice) -> Sheet:
     names, given, _ = classes(choice)
     colors = dict(zip(names, palette(len(names)), strict=True)) | given
-    sheet = Sheet(group.name, group.first.name)
+    several = len(group.rasters) > 1
+    title = f"{group.name}: {len(group.rasters)} files" if several else group.first.name
+    sheet = Sheet(group.name, title)
     texts = group.first.texts
     labels: dict[str, Callable[[], Iterable[tuple[str, RasterSource]]]] = {}
     for which, one in choice.parts.items():
@@ -242,7 +244,15 @@ def _draw(sheet: Sheet, path: Path) -> None:
         # Wide scenes: one below the other.
         sheet.rows = [[panel] for panel in sheet.rows[0]]
         across, down = 1, across
-    panel = _PANEL * (2.0 if across == 1 and ratio < 0.45 else 1.0) * (0.6 if down > 1 else 1.0)
+    if across == 1 and down > 2 and ratio > 0.45:
+        panels = [row[0] for row in sheet.rows]
+        sheet.rows = [panels[start : start + 2] for start in range(0, len(panels), 2)]
+        across, down = 2, len(sheet.rows)
+    panel = (
+        _PANEL
+        * (2.0 if across == 1 and ratio < 0.45 else 1.0)
+        * (0.6 if down > 1 and across > 2 else 1.0)
+    )
     tall = min(panel * ratio, 9.0) + 0.35
     inches = max(across * panel, 4.5)
     columns, lines = _legend_size(sheet, inches)

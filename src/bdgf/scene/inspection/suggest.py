@@ -64,7 +64,7 @@ def suggest_scene_file(found: Found, target: Path) -> str:
             continue
         resampled |= not how.same
         lines += _modality(group, group is reference, how, folder)
-    choice = _labels_that_fit(found, reference, choose(label_sources(found)))
+    choice = _labels_that_fit(label_sources(found), reference)
     for one in choice.sources:
         if one.raster is not None:
             resampled |= not relation(one.raster, reference.finest).same
@@ -73,20 +73,18 @@ def suggest_scene_file(found: Found, target: Path) -> str:
     head.append(f"name: {_flow(_scene_name(found, reference))}")
     if resampled:
         head.append(f"align: {_flow(reference.name)}  # the others are resampled onto its pixels")
-    tiles = _tiles(reference)
+    tiles = _tiles(reference, folder)
     return (
         "\n".join([*head, "modalities:", *lines, *apart, *tiles, *_labels(choice, folder)]) + "\n"
     )
 
 
-def _labels_that_fit(found: Found, reference: Group, choice: Choice) -> Choice:
-    """Leave out label rasters that cannot be laid onto the reference."""
-    sources = label_sources(found)
+def _labels_that_fit(sources: Sequence[LabelSource], reference: Group) -> Choice:
+    """Choose among the labels, without the rasters that cannot be laid onto the reference."""
     able = [
-        one for one in sources
-        if one.raster is None or relation(one.raster, reference.finest).fits
-    ]  # fmt: skip
-    return choice if len(able) == len(sources) else choose(able)
+        one for one in sources if one.raster is None or relation(one.raster, reference.finest).fits
+    ]
+    return choose(able)
 
 
 def _modality(group: Group, is_reference: bool, how: Relation, folder: Path) -> list[str]:
@@ -128,14 +126,19 @@ def _linear(raster: Raster) -> bool:
     return bool(np.median(skew) > _SKEW)
 
 
-def _tiles(reference: Group) -> list[str]:
+def _tiles(reference: Group, folder: Path) -> list[str]:
+    """List the tiles, by a pattern where that finds the same."""
     tiles = reference.first.tiles
     if tiles is None:
         return []
     before, _, after = reference.first.template.partition("{tile}")
     places = tiles.folder.glob(f"{before}*{after.replace('{tile}', '*')}")
-    if sum(1 for _ in places) == len(tiles.names):
+    path = _path(tiles.folder, reference.first, folder)
+    # Characters of patterns in the path itself would be taken for a pattern.
+    if not set(path) & set("*?[]") and sum(1 for _ in places) == len(tiles.names):
         return [f"tiles: '*'  # {words.plural(len(tiles.names), 'tile')}"]
+    if any(" " in name for name in tiles.names):
+        return ["tiles:", *(f"  - {_flow(name)}" for name in tiles.names)]
     text = f"tiles: {_flow(list(tiles.names))}"
     return [textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False)]
 
