@@ -143,6 +143,19 @@ def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, 
     assert Scene.open(path).signature("images") != before
 
 
+def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, write_scene):
+    path = write_scene({"hsi": CUBE})
+    values = tmp_path / "cube.dat"
+    with rasterio.open(
+        values, "w", driver="ENVI", count=5, height=12, width=17, dtype="float32"
+    ) as dataset:
+        dataset.write(CUBE)
+    path.write_text(path.read_text().replace("hsi.tif", "cube.hdr"))
+    before = Scene.open(path).signature("images")
+    os.utime(values, ns=(1, 1))
+    assert Scene.open(path).signature("images") != before
+
+
 def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):
     scene = Scene.open(write_scene({"hsi": CUBE}))
     (tmp_path / "hsi.tif").unlink()
@@ -188,7 +201,9 @@ def test_a_shifted_modality_is_resampled_and_said(write_scene, write_tif):
     write_tif("sar.tif", SAR, crs=PLACE["crs"], transform=Affine(10, 0, 5e5 + 5, 0, -10, 5e6))
     scene = Scene.open(path)
     (note,) = scene.notes
-    assert "sar.tif" in note and "hsi.tif" in note and "bilinear" in note
+    assert "sar.tif" in note
+    assert "hsi.tif" in note
+    assert "bilinear" in note
     values, valid = scene.tiles[0].read(1, Window(0, 0, 12, 17))
     assert valid[:, :, 1:].all()
     between = (SAR[:, :, :-1] + SAR[:, :, 1:]) / 2
@@ -215,7 +230,8 @@ def test_bands_of_several_files_are_brought_to_the_finest(write_scene, write_tif
     values, valid = scene.tiles[0].read(0, Window(0, 0, 12, 17))
     np.testing.assert_array_equal(values[1:], CUBE)
     assert valid.all()
-    assert coarse.min() <= values[0].min() and values[0].max() <= coarse.max()
+    assert coarse.min() <= values[0].min()
+    assert values[0].max() <= coarse.max()
 
 
 def test_chosen_bands(write_scene):
@@ -257,7 +273,8 @@ def test_one_raster_for_all_tiles_is_cut_to_each(tmp_path, write_tif):
         values, valid = tile.read(1, Window(0, 0, 10, 12))
         np.testing.assert_allclose(values, whole[:, :10, col : col + 12], atol=1e-5)
         assert valid.all()
-    assert len(scene.notes) == 1 and "1 more tile" in scene.notes[0]
+    assert len(scene.notes) == 1
+    assert "1 more tile" in scene.notes[0]
 
 
 def test_lists_of_pixels_pick_from_the_map(write_scene, tmp_path):
@@ -268,6 +285,21 @@ def test_lists_of_pixels_pick_from_the_map(write_scene, tmp_path):
         "train": {"path": "index.mat", "key": "train"},
         "test": {"path": "index.mat", "key": "test"},
         "map": {"path": "index.mat", "key": "gt"},
+        "classes": {1: "a", 2: "b"},
+    }
+    scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))
+    np.testing.assert_array_equal(scene.tiles[0].train, train - 1)
+    np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
+
+
+def test_a_list_of_pixels_with_codes_in_a_file_of_its_own(write_scene, tmp_path):
+    train, test = some_labels()
+    for name, codes in (("train", train), ("test", test)):
+        where = np.argwhere(codes)
+        np.save(tmp_path / f"{name}.npy", np.column_stack([where, codes[codes > 0]]))
+    labels = {
+        "train": {"path": "train.npy", "index_base": 0},
+        "test": {"path": "test.npy", "index_base": 0},
         "classes": {1: "a", 2: "b"},
     }
     scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))

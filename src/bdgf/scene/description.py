@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bdgf.scene.formats.companions import data_file
+from bdgf.scene.formats.companions import data_file
 from bdgf.scene.formats.location import Location, fingerprint, locate
 
 Role = Literal["spectral", "auxiliary"]
@@ -219,8 +220,8 @@ class SceneSpec:
             described, paths = repr((self.labels, self.split, drawn)), self.label_files()
         digest = hashlib.sha256(described.encode())
         for path in paths:
-            for part in _parts(path):
-                digest.update(f"\n{self.display(part)} {fingerprint(part)}".encode())
+            for own in _parts(path):
+                digest.update(f"\n{self.display(own)} {fingerprint(own)}".encode())
         return digest.hexdigest()
 
 

@@ -74,6 +74,8 @@ def test_a_file_without_any_data(write_tif, land, said):
 def test_saturation(write_tif, land, said):
     write_tif("rgb.tif", np.minimum(land.hsi[:3] / 8, 255).astype(np.uint8))
     assert "largest value, 255" in said()
+    write_tif("rgb.tif", np.stack([land.classes] * 3) + np.arange(3, dtype=np.uint8)[:, None, None])
+    assert "largest value" not in said()  # few values: drawn, not measured
 
 
 def test_eight_bits_of_a_hyperspectral_image(write_tif, land, said):

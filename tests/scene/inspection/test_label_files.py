@@ -75,6 +75,13 @@ def test_names_of_another_file_with_the_same_codes():
     assert classes(Choice({"all": other}, None, (lender,)))[0] == {1: "", 2: "", 3: ""}
 
 
+def test_files_that_name_their_classes_share_one_order():
+    train = source("train", "vector", names={1: "barley", 2: "wheat"}, by_name=True)
+    test = source("test", "vector", names={1: "maize", 2: "wheat"}, by_name=True)
+    found = classes(Choice({"train": train, "test": test}, None, ()))[0]
+    assert found == {1: "barley", 2: "maize", 3: "wheat"}
+
+
 def test_names_that_are_not_unique_are_no_names():
     twice = source("gt", names={1: "wheat", 2: "wheat"})
     assert classes(Choice({"all": twice}, None, ()))[0] == {1: "", 2: ""}

@@ -13,10 +13,10 @@ from bdgf.scene.labels.vector_files import describe_vector
 
 AUX = "<PAMDataset><PAMRasterBand band='1'>{}</PAMRasterBand></PAMDataset>"
 RAT = (
-    "<GDALRasterAttributeTable><FieldDefn><Name>VALUE</Name><Usage>5</Usage></FieldDefn>"
-    "<FieldDefn><Name>Count</Name><Usage>1</Usage></FieldDefn>"
+    "<GDALRasterAttributeTable><FieldDefn><Name>Count</Name><Usage>1</Usage></FieldDefn>"
+    "<FieldDefn><Name>VALUE</Name><Usage>5</Usage></FieldDefn>"
     "<FieldDefn><Name>Label</Name><Usage>2</Usage></FieldDefn>"
-    "<Row><F>10</F><F>7</F><F>Forest</F></Row><Row><F>20</F><F>9</F><F>Water</F></Row>"
+    "<Row><F>7</F><F>10</F><F>Forest</F></Row><Row><F>9</F><F>20</F><F>Water</F></Row>"
     "</GDALRasterAttributeTable>"
 )
 

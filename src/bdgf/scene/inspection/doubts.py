@@ -56,7 +56,7 @@ def undeclared_nodata(raster: Raster) -> float | None:
         written = np.float32(value)
         if source.nodata != value and ((found.low == written) | (found.high == written)).any():
             return float(value)
-    if source.nodata == 0 or not len(found.sample):
+    if not len(found.sample):
         return None
     zero = (found.sample == 0).all(axis=1)
     share = float(zero.mean())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bdgf.scene.alignment import align
 from bdgf.scene.description import LabelFile, SceneSpec
 from bdgf.scene.formats.location import Location
+from bdgf.scene.formats.numpy_files import NpyReader
 from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
 from bdgf.scene.grid import Grid
 from bdgf.scene.labels.codes import read_codes
@@ -97,9 +98,11 @@ class LabelReader:
 
     def _is_list(self, path: Path, file: LabelFile, grid: Grid) -> bool:
         arrays = contents(path)
-        if arrays is None or file.key is None or file.key not in arrays:
-            return False
-        return is_index_list(arrays[file.key].shape, grid.height, grid.width)
+        if arrays is not None and file.key in arrays:
+            return is_index_list(arrays[file.key].shape, grid.height, grid.width)
+        if arrays is None and path.suffix.lower() == ".npy":
+            return is_index_list(NpyReader(path).info.shape, grid.height, grid.width)
+        return False
 
     def _listed(
         self, path: Path, file: LabelFile, tile: str, grid: Grid, reference: str
@@ -114,7 +117,7 @@ class LabelReader:
             file.index_base,
             picked,
             (grid.height, grid.width),
-            f"{file.key} of {self._spec.display(path)}",
+            f"{file.key} of {self._spec.display(path)}" if file.key else self._spec.display(path),
             file.index_order,
         )
         if note:
