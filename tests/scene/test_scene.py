@@ -143,19 +143,6 @@ def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, 
     assert Scene.open(path).signature("images") != before
 
 
-def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, write_scene):
-    path = write_scene({"hsi": CUBE})
-    values = tmp_path / "cube.dat"
-    with rasterio.open(
-        values, "w", driver="ENVI", count=5, height=12, width=17, dtype="float32"
-    ) as dataset:
-        dataset.write(CUBE)
-    path.write_text(path.read_text().replace("hsi.tif", "cube.hdr"))
-    before = Scene.open(path).signature("images")
-    os.utime(values, ns=(1, 1))
-    assert Scene.open(path).signature("images") != before
-
-
 def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):
     scene = Scene.open(write_scene({"hsi": CUBE}))
     (tmp_path / "hsi.tif").unlink()

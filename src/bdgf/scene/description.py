@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from bdgf.scene.formats.companions import data_file
-from bdgf.scene.formats.companions import data_file
 from bdgf.scene.formats.location import Location, fingerprint, locate
 
 Role = Literal["spectral", "auxiliary"]

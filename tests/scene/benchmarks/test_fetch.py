@@ -22,6 +22,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.benchmarks import fetch as module
 from bdgf.scene.benchmarks.declaration import Benchmark, Container, Download, Modality, Stored
 from bdgf.scene.benchmarks.fetch import TRIES, fetch, fetch_file
+from bdgf.scene.benchmarks.part import only_one
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 OTHER = CONTENT[::-1]
@@ -169,6 +170,7 @@ def test_a_file_comes_whole_and_nothing_else_stays(server, get, tmp_path):
     done = [step[1] for step in get.told.steps]
     assert done == sorted(set(done))
     assert len(done) > 2
+    assert server.asked[0][1]["Accept-Encoding"] == "identity"
 
 
 def test_a_file_that_is_there_is_not_fetched_again(server, get):
@@ -311,6 +313,36 @@ def test_a_whole_part_needs_no_server(server, get, tmp_path):
     server.asked.clear()
     assert get().read_bytes() == CONTENT
     assert server.asked == []
+
+
+def test_a_piece_that_ends_early_without_a_break_is_noticed(server, get):
+    def short(handler):
+        span = f"bytes {3 * CHUNK}-299999/300000"
+        handler.head(206, {"Content-Range": span, "Transfer-Encoding": "chunked", "ETag": '"one"'})
+        handler.body(b"4\r\n" + CONTENT[3 * CHUNK :][:4] + b"\r\n0\r\n\r\n")
+
+    server.answers = [data(cut=200_000), short, data()]
+    assert get(None).read_bytes() == CONTENT
+    assert server.asked[2][1]["Range"] == f"bytes={3 * CHUNK + 4}-"
+
+
+def test_more_bytes_than_the_file_has_are_not_taken_for_it(server, get, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scene.mat.part").write_bytes(CONTENT + b"more")
+    notes = {"url": server.url, "validator": '"one"', "length": None}
+    (tmp_path / "data" / "scene.mat.part.json").write_text(json.dumps(notes))
+    assert get(None).read_bytes() == CONTENT
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(server, get, tmp_path):
+    def answer(handler):
+        (tmp_path / "data" / "scene.mat").write_bytes(b"mine")
+        data()(handler)
+
+    server.answers = [answer]
+    with pytest.raises(SceneError, match="by another program meanwhile"):
+        get()
+    assert (tmp_path / "data" / "scene.mat").read_bytes() == b"mine"
 
 
 def test_a_part_longer_than_the_file_is_not_used(server, get, tmp_path):
@@ -663,6 +695,38 @@ def test_the_first_container_that_can_be_had_is_taken(server, opener, tmp_path):
         fetch(declared, tmp_path, Told(), container="three", opener=opener)
     with pytest.raises(SceneError, match="cannot be downloaded"):
         fetch(declared, tmp_path / "new", Told(), container="one", opener=opener)
+
+
+def test_a_container_that_is_there_is_enough(opener, tmp_path):
+    other = Container("two", "us", (Modality("msi", "spectral", stored("msi")),))
+    declared = benchmark(download())
+    declared = dataclasses.replace(declared, containers=(*declared.containers, other))
+    (tmp_path / "msi.mat").touch()
+    fetch(declared, tmp_path, Told(), opener=opener)
+    assert opener.asked == []
+
+
+def test_a_file_in_its_place_is_checked(opener, tmp_path):
+    each = [
+        download(file=f"{name}.mat", archive=False, sha256=sha(content))
+        for name, content in BOTH.items()
+    ]
+    (tmp_path / "hsi.mat").write_bytes(b"image")
+    (tmp_path / "gt.mat").write_bytes(b"wrong")
+    with pytest.raises(SceneError, match=r"gt\.mat is there already and its SHA-256"):
+        fetch(benchmark(*each), tmp_path, Told(), opener=opener)
+    assert (tmp_path / "gt.mat").read_bytes() == b"wrong"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+def test_two_processes_do_not_unpack_one_archive(opener, tmp_path):
+    path = tmp_path / "tiny.zip"
+    path.write_bytes(zipped(**BOTH))
+    with path.open("rb") as file:
+        only_one(file, path)
+        with pytest.raises(SceneError, match="another process works on"):
+            fetch(benchmark(download()), tmp_path, Told(), opener=opener)
+    fetch(benchmark(download()), tmp_path, Told(), opener=opener)
 
 
 def test_an_archive_without_the_files_is_told(server, opener, tmp_path):

@@ -75,6 +75,21 @@ def test_locate_prefers_the_folder_that_bears_the_name(make, tmp_path):
     assert locate(made.benchmark, tmp_path).files == made.files
 
 
+def test_locate_prefers_a_split_that_comes_along(make, tmp_path):
+    split = make("trento/split", folder="far/away")
+    drawn = make("trento/original")
+    containers = (drawn.container, split.container)
+    found = locate(replace(split.benchmark, containers=containers), tmp_path)
+    assert found.container is split.container
+
+
+def test_locate_prefers_the_official_split(make, tmp_path):
+    made = make("augsburg/original")
+    containers = (replace(made.container, official=False), made.container)
+    found = locate(replace(made.benchmark, containers=containers), tmp_path)
+    assert found.container is made.container
+
+
 def test_locate_accepts_other_names_of_a_file(make, tmp_path):
     made = make("houston2013/mat")
     files = dict(made.files)

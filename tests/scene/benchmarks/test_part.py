@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from bdgf.errors import SceneError
@@ -80,3 +82,9 @@ def test_finishing_replaces_the_name_in_one_step(tmp_path):
         part.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["scene.mat"]
     assert (tmp_path / "scene.mat").read_bytes() == b"content"
+
+
+def test_the_checksum_is_of_all_bytes_written(tmp_path):
+    with Part(tmp_path / "scene.mat", "http://a.org/x", 10, Silent()) as part:
+        part.write(b"content")
+        assert part.sha256() == hashlib.sha256(b"content").hexdigest()

@@ -45,7 +45,6 @@ _DAMAGE = (
     zlib.error,
     EOFError,
     ValueError,
-    OverflowError,
     RecursionError,  # tarfile goes one call deeper for every header that describes the next one
     NotImplementedError,
 )

@@ -95,6 +95,7 @@ HOUSTON2018 = Benchmark(
                 "The hyperspectral image is resampled to the 0.5 m of the labels. Its last two"
                 " bands hold no spectrum.",
             ),
+            official=False,
         ),
         _contest(
             "contest",

@@ -101,8 +101,8 @@ def _folders(there: Mapping[str, list[Path]], root: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: (-len(folder.parts), folder))
 
 
-def _rank(found: Found, root: Path) -> tuple[bool, int, bool, bool, int, int]:
-    """Order of preference: what fits, then what is complete, official, named and near."""
+def _rank(found: Found, root: Path) -> tuple[bool, int, bool, bool, bool, int, int]:
+    """Order of preference: what fits, then what is complete, official, split, named and near."""
     try:
         check_files(found)
         fits = True
@@ -116,6 +116,7 @@ def _rank(found: Found, root: Path) -> tuple[bool, int, bool, bool, int, int]:
         not fits,
         -len(container.modalities),
         not container.official,
+        container.split != "given",
         not named,
         sum(len(path.parts) for path in paths),
         found.benchmark.containers.index(container),

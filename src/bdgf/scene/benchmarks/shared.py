@@ -41,6 +41,7 @@ def index_container(
     counts: tuple[Mapping[int, int], Mapping[int, int]],
     doubts: tuple[Doubt, ...] = (),
     notes: tuple[str, ...] = (),
+    official: bool = True,
 ) -> Container:
     """Return a scene of four files: two images, a map of codes, and lists of pixels.
 
@@ -53,6 +54,7 @@ def index_container(
         counts: Training and test pixels of every class.
         doubts: Facts that could not be confirmed.
         notes: What a user should know.
+        official: Whether the lists are the publisher's split.
     """
 
     def image(name: str, number: int, dtype: str | None) -> Stored:
@@ -75,6 +77,7 @@ def index_container(
         codes=Stored(f"{prefix}_gt.mat", f"{prefix}_gt", shape, "uint8"),
         counts_train=train,
         counts_test=test,
+        official=official,
         extra=(pixels("all", shape[0] * shape[1]),),
         doubts=doubts,
         notes=("The lists hold rows and columns counted from 0.", *notes),

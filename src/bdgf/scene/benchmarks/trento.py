@@ -44,6 +44,7 @@ TRENTO = Benchmark(
             ),
             train=Stored("TRLabel.mat", "TRLabel", _SIZE),
             test=Stored("TSLabel.mat", "TSLabel", _SIZE),
+            official=False,
             counts_train=_TRAIN,
             counts_test=_TEST,
             notes=("One LiDAR band.",),
@@ -57,6 +58,7 @@ TRENTO = Benchmark(
             (_TRAIN, _TEST),
             doubts=("counts",),
             notes=("One LiDAR band.",),
+            official=False,
         ),
         Container(
             name="original",
