@@ -2,6 +2,7 @@
 
     python benchmarks/lookalikes.py --work /tmp/lookalikes
     python benchmarks/lookalikes.py --work /tmp/lookalikes --only augsburg --container index
+    python benchmarks/lookalikes.py --work /tmp/lookalikes --training.steps 20
 
 For one container of every benchmark, files with invented values are written that are laid out as
 the real ones; `bdgf inspect` and `bdgf run NAME --root FOLDER` then run on them, and one row of a
@@ -38,7 +39,8 @@ def main() -> int:
     parser.add_argument("--container", help="one container, or 'all'; the first by default")
     parser.add_argument("--preset", default="quick", help="preset of the run")
     parser.add_argument("--keep", action="store_true", help="keep the generated files and the run")
-    values = parser.parse_args()
+    # What is not known here is a setting of the run, as in --training.steps 20.
+    values, values.settings = parser.parse_known_args()
     chosen = [find(name) for name in values.only] if values.only else list(BENCHMARKS.values())
     results = values.work / "lookalikes.json"
     rows = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
@@ -46,7 +48,7 @@ def main() -> int:
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for benchmark in chosen:
         for container in containers(benchmark, values.container):
-            key = f"{benchmark.name}/{container.name}/{values.preset}"
+            key = "/".join((benchmark.name, container.name, values.preset, *values.settings))
             if key not in rows:
                 row = measure(benchmark, container, values)
                 if row is None:
@@ -80,7 +82,7 @@ def measure(
         inspect = command("inspect", here / "data")
         run = inspect and command(
             "run", benchmark.name, "--root", here / "data", "--out", here / "run",
-            "--preset", values.preset,
+            "--preset", values.preset, *values.settings,
         )  # fmt: skip
         if not run:
             return None

@@ -176,7 +176,7 @@ def test_files_of_every_kind_arrive(load, tmp_path) -> None:
         "  map: {path: map.mat, key: gt, axes: WH}\n"
         "  classes: {1: water, 2: forest}\n"
     )
-    s2, dsm = spec.modalities
+    s2 = spec.modalities[0]
     assert (s2.paths, s2.axes, s2.bands) == (("b2.tif", "b3.tif"), "CHW", (2, 1))
     assert (spec.reference, spec.align) == (1, "dsm")
     assert spec.labels.ignore == (-1, 255)

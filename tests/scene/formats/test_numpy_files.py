@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 
@@ -19,15 +20,25 @@ from bdgf.scene.layout import Window
 TYPES = ["f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?", ">f4", ">i8", ">u2"]
 
 
+def counted(dtype, shape):
+    """An array whose values tell where they are."""
+    return (np.arange(math.prod(shape)).reshape(shape) % 120).astype(dtype)
+
+
+SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)
+ARRAYS = st.one_of(
+    st.builds(counted, st.sampled_from(TYPES), SHAPES),
+    st.sampled_from(TYPES).flatmap(lambda dtype: hnp.arrays(dtype, SHAPES)),
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("numpy")
 
 
 @given(
-    array=st.sampled_from(TYPES).flatmap(
-        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5))
-    ),
+    array=ARRAYS,
     fortran=st.booleans(),
     form=st.sampled_from(["npy", "npz", "packed"]),
     data=st.data(),
@@ -45,7 +56,7 @@ def test_any_window_of_any_array(folder, array, fortran, form, data):
     assert reader.info.shape == array.shape
     assert reader.info.dtype == array.dtype
     part = tuple(
-        slice(first := data.draw(st.integers(0, size - 1)), data.draw(st.integers(first, size)))
+        slice(first := data.draw(st.integers(0, size - 1)), data.draw(st.integers(first + 1, size)))
         for size in array.shape
     )
     np.testing.assert_array_equal(reader.read(part), array[part])
@@ -151,6 +162,22 @@ def test_npy_cut_short_after_opening(tmp_path):
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:500])
     with pytest.raises(SceneError, match=r"a.npy cannot be read"):
         source.read(Window(0, 0, 30, 40))
+
+
+def test_archive_changed_after_opening(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((30, 40)))
+    source = open_source(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=np.ones((40, 30)))
+    with pytest.raises(SceneError, match="has changed since it was opened"):
+        source.read(Window(0, 0, 1, 1))
+
+
+def test_archive_whose_array_is_longer_or_shorter_than_its_header_says(tmp_path):
+    for size in (88, 104):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("x.npy", with_header((3, 4), data=bytes(size)))
+        with pytest.raises(SceneError, match="its header says 96 bytes"):
+            open_source(tmp_path / "a.npz").read(Window(0, 0, 1, 1))
 
 
 def test_check_sum_of_an_archive_is_compared(tmp_path):

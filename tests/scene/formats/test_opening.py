@@ -107,7 +107,7 @@ def test_only_raster_is_found_without_a_key(tmp_path, form):
     save(tmp_path / name, {"cube": cube, "wavelengths": np.arange(3.0), "pixels": pixels})
     source = open_source(str(tmp_path / name))
     np.testing.assert_array_equal(source.read(Window(0, 0, 5, 6))[0], cube.transpose(2, 0, 1))
-    assert (source.key is None) == (form == "npy")
+    assert (source.key is None) == (form == "npy") == (contents(tmp_path / name) is None)
     if form != "npy":
         key = next(key for key in contents(tmp_path / name) if key.endswith("pixels"))
         assert open_source(tmp_path / name, key).width == 2

@@ -237,7 +237,7 @@ class _Tree:
             shape = tuple(int(n) for n in item[()].ravel()) if item.size < _MOST_AXES else (0, 0)
             self._other(key, f"empty {kind}", shape)
             return
-        if kind not in MATLAB_TYPES or "MATLAB_object_decode" in item.attrs:
+        if kind not in MATLAB_TYPES:
             self._other(key, kind, shape)
             return
         if dtype.names == ("real", "imag"):
