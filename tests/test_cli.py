@@ -71,7 +71,10 @@ def test_run_prints_the_table_and_does_nothing_twice(
     command = ["run", str(scene), "--out", str(out), *quick]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    for word in ("OA", "AA", "kappa", "BDGF", "parameters", "reliance", "map.tif"):
+    for word in (
+        *("OA", "AA", "kappa", "BDGF", "parameters", "reliance", "map.tif"),
+        *("BDGF without sar", "without hsi: a map has no class"),
+    ):
         assert word in printed
     resolved = yaml.safe_load((out / "config.yaml").read_text())
     assert resolved["diffusion"]["width"] == 8

@@ -182,7 +182,8 @@ class TrainingSettings:
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero.
-        modality_dropout: Probability that an auxiliary modality is hidden from a sample.
+        modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
+            labelled sample: from its input and from the features that guide it.
         fusion: Fusion of the branches: mean of log-probabilities, or cv (weights from spatially
             grouped cross-validation on the training pixels).
         folds: Folds of the cross-validation.
@@ -228,11 +229,13 @@ class EvaluationSettings:
         baselines: Run a random forest and an SVM on the same pixels.
         trees: Trees of the random forest.
         svm_pixels: Most training pixels that the SVM sees, drawn by class.
+        missing_modalities: Measure the accuracy without each modality in turn as well.
     """
 
     baselines: bool = True
     trees: int = 500
     svm_pixels: int = 2000
+    missing_modalities: bool = True
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from bdgf.compute import (
     set_threads,
 )
 from bdgf.config import Settings
+from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import (
     ExternalFeatures,
@@ -34,11 +35,13 @@ from bdgf.diffusion.features import (
     extract,
 )
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.accuracy import compare
 from bdgf.evaluation.baselines import run_baselines
+from bdgf.evaluation.missing import evaluate_without
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
@@ -50,6 +53,7 @@ from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.report.page import write_report
 from bdgf.runfolder import RunFolder
+from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.leak import Leak, leakage
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
@@ -143,7 +147,8 @@ class Pipeline:
             if self.settings.features.source == "none":
                 return []
             names = [tile_file(tile.name) for tile in self.scene.tiles]
-            return [folder.features / name for name in (INDEX, *names)]
+            own = [REDUCTION] if self.guided else []
+            return [folder.features / name for name in (INDEX, *own, *names)]
         if stage == "train":
             return [folder.network]
         if stage == "map":
@@ -212,6 +217,31 @@ class Pipeline:
         tensors, _ = checkpoint.load_tensors(self.folder.diffusion)
         checkpoint.load_weights(denoiser, tensors, self.folder.diffusion)
         return place(denoiser, device_of(s.compute))
+
+    def _extractor(self, prepared: PreparedScene) -> FeatureExtractor:
+        """Return the reader of the denoiser on the scene or on a view of it."""
+        s = self.settings
+        device = device_of(s.compute)
+        return FeatureExtractor(self.denoiser, prepared, s.features, s.diffusion, s.seed, device)
+
+    def features_of(self, view: SceneWithout) -> FeatureStore:
+        """Return the guidance features of a view of the scene: our own are made from the view."""
+        return self._computed(view) if self.guided else self.store
+
+    def _computed(self, view: SceneWithout) -> ComputedFeatures:
+        reduction = Reduction.load(self.folder.features / REDUCTION)
+        return ComputedFeatures(self._extractor(view), reduction)
+
+    def _features_without(self) -> dict[int, ComputedFeatures]:
+        """Return our features without each modality that training hides."""
+        layout = self.prepared.layout
+        if not self.guided or not layout.spectral or not self.settings.training.modality_dropout:
+            return {}
+        return {
+            index: self._computed(SceneWithout(self.prepared, index))
+            for index in range(len(layout.modalities))
+            if index not in layout.spectral
+        }
 
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
         """Return the trained network and its fusion weights."""
@@ -297,11 +327,8 @@ class Pipeline:
             return
         (self.folder.features / "features.json").unlink(missing_ok=True)
         if self.guided:
-            extractor = FeatureExtractor(
-                self.denoiser, self.prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
-            )
             origin = {"source": "diffusion", **self._origin("features")}
-            extract(extractor, self.folder.features, origin, self.progress)
+            extract(self._extractor(self.prepared), self.folder.features, origin, self.progress)
         else:
             adopt(
                 self.prepared,
@@ -324,6 +351,7 @@ class Pipeline:
             History(self.folder.history),
             self.progress,
         )
+        fitting.source.without = self._features_without()
         fitted = fitting.fit()
         recorded = {
             **origin,
@@ -395,6 +423,7 @@ class Pipeline:
                 "statistics, principal components, pre-training and mutual learning see all pixels"
                 " of the scene without their labels"
             ),
+            "notes": list(self.scene.notes),
             "classes": dict(
                 zip(map(str, self.scene.class_codes), self.scene.class_names, strict=True)
             ),
@@ -402,6 +431,7 @@ class Pipeline:
             "test_pixels": len(positions),
             "leak": {"window": self.settings.network.window, "inside": self.leak.inside},
             "methods": methods,
+            "missing": self._without_each() if len(positions) else {},
             "heads": origin["heads"],
             "fusion_weights": origin["fusion_weights"],
             "parameters": origin["parameters"],
@@ -412,6 +442,30 @@ class Pipeline:
             balance = json.loads(self.folder.balance.read_text(encoding="utf-8"))
             metrics["balance"] = balance
         self.folder.write_json(self.folder.metrics, metrics)
+
+    def _without_each(self) -> dict[str, Any]:
+        """Return the accuracies without each modality, nothing where they are not asked for."""
+        s = self.settings
+        if not s.evaluation.missing_modalities or len(self.prepared.layout.modalities) < 2:
+            return {}
+        network, weights = self.trained(self.store)
+        note = ""
+        if not self.guided and s.features.source != "none":
+            note = (
+                f"the features of {s.features.source} cannot be made without it and are kept, so"
+                " they may tell what it saw"
+            )
+        return evaluate_without(
+            self.prepared,
+            self.leak,
+            network,
+            weights,
+            self.features_of,
+            s.mapping.tile,
+            s.seed,
+            self.progress,
+            note,
+        )
 
     def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bdgf import config
-from bdgf.diffusion.features import FeatureExtractor, Projection, adopt, extract
+from bdgf.diffusion.features import FeatureExtractor, adopt, extract
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
@@ -59,16 +59,6 @@ def test_container_holds_unwhitened_components(
     index = json.loads((tmp_path / "features.json").read_text())
     assert index["origin"]["seed"] == 0
     assert all(0 < share <= 1 for share in index["origin"]["explained_variance"])
-
-
-def test_projection_keeps_all_variance_of_low_rank_data() -> None:
-    generator = np.random.default_rng(0)
-    data = (generator.normal(size=(500, 2)) @ generator.normal(size=(2, 6))).astype(np.float32)
-    projection = Projection(data, 2)
-    assert projection.explained == pytest.approx(1.0)
-    projected = projection.apply(data.T.reshape(6, 20, 25)).reshape(2, -1)
-    assert projected[0].std(ddof=1) == pytest.approx(1.0, abs=1e-3)
-    assert abs(np.corrcoef(projected)[0, 1]) < 1e-3
 
 
 def test_features_from_elsewhere(

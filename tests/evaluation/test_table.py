@@ -36,6 +36,18 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
     assert "**one**, seeds 0, 1: 10 ± 1 s, with the other methods 16 ± 1 s; at most 501 MB" in text
 
 
+def test_figures_without_a_modality_are_rows_of_their_own(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / n, "one", i, 80.0) for i, n in enumerate(("a", "b"))]
+    for folder, oa in zip(folders, (60.0, 70.0), strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        part = {"oa": oa, "aa": 40.0, "kappa": None}
+        metrics["missing"] = {"sar": {"all": part, "far": part, "note": ""}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    lines = markdown([read_run(folder) for folder in folders]).splitlines()
+    assert lines[-2].startswith("| BDGF | 80.00")
+    assert lines[-1].startswith("| BDGF without sar | 65.00 ± 7.07 | 40.00 ± 0.00 | – |")
+
+
 def test_one_seed_twice_is_no_repetition(tmp_path: Path) -> None:
     runs = [read_run(write_run(tmp_path / n, "one", 0, 80.0)) for n in ("a", "b")]
     with pytest.raises(RunFolderError, match="same seed"):

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from bdgf import config
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.features import FeatureExtractor, extract
+from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.samples import PatchSource
+from bdgf.progress import Silent
+from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
@@ -66,6 +73,65 @@ def test_scenes_too_large_for_the_table_give_the_same_patches(
     assert torch.equal(table.values, read.values)
     assert torch.equal(table.missing, read.missing)
     assert all(torch.equal(a, b) for a, b in zip(table.guidance, read.guidance, strict=True))
+
+
+def computed(
+    prepared: PreparedScene, settings: config.Settings, folder: Path, **options: int
+) -> tuple[FeatureStore, dict[int, ComputedFeatures]]:
+    """Stored features of the scene, and those without its second and third modality."""
+
+    def reader(scene: PreparedScene) -> FeatureExtractor:
+        denoiser = build_denoiser(settings.diffusion, scene.layout, 0)
+        device = torch.device("cpu")
+        return FeatureExtractor(denoiser, scene, settings.features, settings.diffusion, 0, device)
+
+    extract(reader(prepared), folder, {}, Silent())
+    reduction = Reduction.load(folder / REDUCTION)
+    names = [tile.name for tile in prepared.scene.tiles]
+    store = FeatureStore(folder, names, [prepared.shape(t) for t in range(prepared.tiles)])
+    views = {m: reader(SceneWithout(prepared, m)) for m in (1, 2)}
+    return store, {m: ComputedFeatures(view, reduction, **options) for m, view in views.items()}
+
+
+@pytest.mark.parametrize("table_bytes", [0, 1 << 30])
+def test_a_patch_without_a_modality_is_that_of_a_scene_without_it(
+    prepared_tiles: PreparedScene, tiny_settings: config.Settings, tmp_path: Path, table_bytes: int
+) -> None:
+    store, without = computed(prepared_tiles, tiny_settings, tmp_path)
+    source = PatchSource(prepared_tiles, store, 5, table_bytes)
+    source.without = without
+    where = positions(prepared_tiles)
+    orientation = torch.arange(len(where)) % 8
+    hidden = np.arange(len(where)) % 4 - 1  # none, then each of the three modalities
+    whole, found = source.gather(where, orientation), source.gather(where, orientation, hidden)
+    for modality in (-1, 0, 1, 2):
+        chosen = np.flatnonzero(hidden == modality)
+        view = SceneWithout(prepared_tiles, modality if modality >= 0 else None)
+        features = without.get(modality, store)  # of the first there are none, it keeps its own
+        expected = PatchSource(view, features, 5).gather(where[chosen], orientation[chosen])
+        assert torch.equal(found.values[chosen], expected.values)
+        assert torch.equal(found.missing[chosen], expected.missing)
+        for one, other, before in zip(
+            found.guidance, expected.guidance, whole.guidance, strict=True
+        ):
+            assert torch.equal(one[chosen], other)
+            assert torch.equal(one[chosen], before[chosen]) == (modality < 1)
+    assert torch.equal(source.gather(where, orientation).values, whole.values), "nothing is kept"
+
+
+def test_only_what_fits_into_memory_is_hidden(
+    prepared_tiles: PreparedScene, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    store, without = computed(prepared_tiles, tiny_settings, tmp_path)
+    source = PatchSource(prepared_tiles, store, 5)
+    where = np.array([[0, 1, 1], [1, 2, 2], [1, 2, 3], [2, 0, 0]])
+    assert source.hideable(where).all(), "without such features there is nothing to fit"
+    source.without = without
+    assert source.hideable(where).all()
+    height, width = prepared_tiles.shape(1)
+    block = height * width * store.channels * 2
+    source.without = computed(prepared_tiles, tiny_settings, tmp_path, cache_bytes=2 * block)[1]
+    assert source.hideable(where).tolist() == [False, True, True, False]
 
 
 def test_orientations_are_the_eight_flips_and_turns(

@@ -72,13 +72,15 @@ def test_it_learns_the_training_pixels(
 
 
 def test_what_is_hidden_from_a_sample_is_zero(
-    prepared: PreparedScene, tiny_settings: config.Settings
+    prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.replace(
-        tiny_settings, {"training.modality_dropout": 0.5, "training.noise": 1.0}
+        tiny_settings, {"training.modality_dropout": 0.7, "training.noise": 1.0}
     )
     work = training(prepared, settings)
-    seen = []
+    seen, drawn = [], []
+    gather = work.source.gather
+    monkeypatch.setattr(work.source, "gather", lambda *a: (drawn.append(a[2]), gather(*a))[1])
 
     class Listener(torch.nn.Module):
         def forward(self, values, missing, guidance):
@@ -89,9 +91,23 @@ def test_what_is_hidden_from_a_sample_is_zero(
     values, missing = seen[0]
     owner = list(prepared.layout.modality_of_channel)
     assert not values[missing[:, owner] > 0].any()
-    hidden = missing.flatten(2).all(-1).float().mean(0)
-    assert hidden[1:].min() > 0.2, "auxiliary modalities are hidden from some samples"
-    assert hidden[0] < 0.2, "the spectral image is never hidden in training"
+    hidden = drawn[0]
+    assert set(hidden[: settings.training.batch]) == {-1, 1, 2}, "an auxiliary modality, or none"
+    assert set(hidden[settings.training.batch :]) == {-1}, "only labelled samples lack one"
+    for sample, modality in enumerate(hidden):
+        assert modality < 0 or missing[sample, modality].all()
+
+
+@pytest.mark.parametrize(("dropout", "least", "most"), [(0.0, 0, 0), (0.4, 0.33, 0.47), (1, 1, 1)])
+def test_an_auxiliary_modality_is_hidden_as_often_as_asked(
+    prepared: PreparedScene, tiny_settings: config.Settings, dropout: float, least: float, most: int
+) -> None:
+    work = training(prepared, config.replace(tiny_settings, {"training.modality_dropout": dropout}))
+    hidden = work._hidden(np.ones(1000, dtype=bool), np.random.default_rng(0))
+    assert least <= (hidden >= 0).mean() <= most
+    assert set(hidden) <= {-1, 1, 2}
+    assert (hidden == 1).sum() == pytest.approx((hidden == 2).sum(), abs=100)
+    assert not (work._hidden(np.zeros(1000, dtype=bool), np.random.default_rng(0)) >= 0).any()
 
 
 def test_class_weights_and_sampling(

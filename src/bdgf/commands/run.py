@@ -185,10 +185,16 @@ def _print_metrics(out: Path, console: Console) -> None:
     table.add_column("method")
     for name in ("OA", "AA", "kappa", "OA far", "AA far", "kappa far"):
         table.add_column(name, justify="right")
-    for name, found in metrics["methods"].items():
-        cells = [found[part][key] for part in ("all", "far") for key in ("oa", "aa", "kappa")]
-        table.add_row(escape(name), *("–" if c is None else f"{c:.2f}" for c in cells))
+    without = {f"BDGF without {name}": found for name, found in metrics["missing"].items()}
+    for group in (metrics["methods"], without):
+        for name, found in group.items():
+            cells = [found[part][key] for part in ("all", "far") for key in ("oa", "aa", "kappa")]
+            table.add_row(escape(name), *("–" if c is None else f"{c:.2f}" for c in cells))
+        table.add_section()
     console.print(table)
+    for name, found in without.items():
+        if found["note"]:
+            console.print(f"{name}: {found['note']}", highlight=False, markup=False, soft_wrap=True)
     seconds = sum(metrics["seconds"].values())
     console.print(
         f"{seconds:.0f} s, {metrics['peak_memory_mb']} MB at most; details in"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
+from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction
 from bdgf.diffusion.schedule import NoiseSchedule
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
@@ -121,34 +121,6 @@ class FeatureExtractor:
         return np.ascontiguousarray(field[:, row : row + window.height, col : col + window.width])
 
 
-class Projection:
-    """Principal components of one level, not whitened, the first with standard deviation 1.
-
-    Args:
-        sample: Features of sampled pixels, (n, g).
-        components: Largest number of components kept.
-    """
-
-    def __init__(self, sample: NDArray[np.float32], components: int) -> None:
-        data = sample.astype(np.float64)
-        self.mean = data.mean(0)
-        covariance = np.cov(data - self.mean, rowvar=False).reshape(data.shape[1], -1)
-        variance, vectors = np.linalg.eigh(covariance)
-        order = np.argsort(variance)[::-1][:components]
-        vectors = vectors[:, order]
-        largest = np.abs(vectors).argmax(0)
-        vectors = vectors * np.sign(vectors[largest, np.arange(len(order))])
-        self.matrix = vectors / np.sqrt(max(float(variance.max()), 1e-12))  # (g, k)
-        self.explained = float(variance[order].sum() / max(float(variance.sum()), 1e-12))
-
-    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project features, (g, h, w) -> (k, h, w)."""
-        flat = features.reshape(len(features), -1).astype(np.float64)
-        projected = self.matrix.T @ (flat - self.mean[:, None])
-        found: NDArray[np.float32] = projected.reshape(-1, *features.shape[1:]).astype(np.float32)
-        return found
-
-
 def _sample_windows(
     shapes: Sequence[tuple[int, int]], generator: np.random.Generator
 ) -> Iterator[tuple[int, Window]]:
@@ -191,28 +163,23 @@ def extract(
             continue
         for sample, level in zip(samples, extractor.levels(tile, window), strict=True):
             sample.append(level.cpu().numpy()[:, valid].T)
-    projections = [
-        Projection(np.concatenate(sample), extractor.settings.components) for sample in samples
-    ]
-    sizes = [projection.matrix.shape[1] for projection in projections]
+    reduction = Reduction(
+        [Projection.fit(np.concatenate(s), extractor.settings.components) for s in samples]
+    )
+    levels = reduction.levels
+    channels = sum(len(level) for level in levels)
     places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
     done = 0
     for tile, shape in enumerate(shapes):
         name = prepared.scene.tiles[tile].name
-        with open_tile(folder, name, (sum(sizes), *shape)) as array:
+        with open_tile(folder, name, (channels, *shape)) as array:
             for window in windows_of(*shape, WINDOW):
-                parts = [
-                    projection.apply(level.cpu().numpy())
-                    for projection, level in zip(
-                        projections, extractor.levels(tile, window), strict=True
-                    )
-                ]
-                array[(slice(None), *window.slices)] = np.concatenate(parts)
+                found = reduction.apply(extractor.levels(tile, window))
+                array[(slice(None), *window.slices)] = found
                 done += 1
                 progress.track("features", done, len(places))
-    starts = np.cumsum([0, *sizes])
-    levels = [list(range(a, b)) for a, b in pairwise(starts)]
-    explained = [round(projection.explained, 4) for projection in projections]
+    reduction.save(folder / REDUCTION)
+    explained = [round(projection.explained, 4) for projection in reduction.projections]
     write_index(folder, levels, {**origin, "explained_variance": explained})
 
 
@@ -256,7 +223,8 @@ def adopt(
         values, known = sources[tile].read(window)
         known &= prepared.valid(tile)[window.slices]
         sample.append(values[:, known].T)
-    projection = Projection(np.concatenate(sample), settings.components)
+    projection = Projection.fit(np.concatenate(sample), settings.components)
+    (folder / REDUCTION).unlink(missing_ok=True)
     for tile, name in enumerate(names):
         shape = (projection.matrix.shape[1], *shapes[tile])
         with open_tile(folder, name, shape) as array:

@@ -22,7 +22,8 @@ class RunResult:
     Args:
         scene: Name of the scene.
         seed: Seed of the run.
-        methods: Accuracies by method, as in ``metrics.json``.
+        methods: Accuracies by method, as in ``metrics.json``; those without a modality as further
+            methods.
         seconds: Of all stages but the evaluation.
         total_seconds: Of all stages.
         memory: Largest resident memory in MB.
@@ -48,10 +49,13 @@ def read_run(folder: Path) -> RunResult:
         seconds = {name: float(stage["seconds"]) for name, stage in stages.items()}
         if "evaluate" not in seconds:
             raise ValueError("its evaluation is not finished")
+        # a run of an earlier version has no such figures
+        missing = dict(metrics.get("missing", {}))
+        without = {f"BDGF without {name}": found for name, found in missing.items()}
         return RunResult(
             scene=str(metrics["scene"]),
             seed=int(metrics["seed"]),
-            methods=dict(metrics["methods"]),
+            methods={**metrics["methods"], **without},
             seconds=sum(s for name, s in seconds.items() if name not in ("evaluate", "report")),
             total_seconds=sum(seconds.values()),
             memory=float(metrics["peak_memory_mb"]),

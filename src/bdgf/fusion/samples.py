@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.store import FeatureStore
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
@@ -47,6 +49,10 @@ class PatchSource:
         store: Its guidance features.
         window: P, side of a patch.
         table_bytes: Largest table.
+
+    Attributes:
+        without: By the index of a modality, the guidance features of the scene without it. Where
+            there are none, a patch from which the modality is hidden keeps its guidance.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class PatchSource:
         table_bytes: int = TABLE_BYTES,
     ) -> None:
         self.prepared, self.store, self.window = prepared, store, window
+        self.without: Mapping[int, ComputedFeatures] = {}
         self.channels, self.modalities = prepared.layout.channels, len(prepared.layout.modalities)
         radius = window // 2
         shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
@@ -83,12 +90,18 @@ class PatchSource:
         orders = np.stack([np.ascontiguousarray(g).reshape(-1, 2) for g in turned])
         self._orders = torch.from_numpy(orders)
 
-    def gather(self, positions: NDArray[np.int64], orientation: Tensor | None = None) -> Patches:
+    def gather(
+        self,
+        positions: NDArray[np.int64],
+        orientation: Tensor | None = None,
+        hidden: NDArray[np.int64] | None = None,
+    ) -> Patches:
         """Return the patches around pixels.
 
         Args:
             positions: (B, 3) tile, row and column.
             orientation: (B,) integers from 0 to 7, one of the flips and turns each; None for as is.
+            hidden: (B,) index of the modality that is missing from all of a patch, −1 for none.
         """
         count, side = len(positions), self.window
         if orientation is None:
@@ -108,11 +121,42 @@ class PatchSource:
             ]
             index = order[..., 0] * side + order[..., 1]
             flat = torch.stack([p[i] for p, i in zip(parts, index, strict=True)])
+        if hidden is not None:
+            self._hide(flat, positions, order, hidden)
         patch = flat.view(count, side, side, -1).permute(0, 3, 1, 2)  # channels-last, (B, ., P, P)
         c, m = self.channels, self.modalities
         return Patches(
             patch[:, :c], patch[:, c : c + m], split_guidance(patch[:, c + m :], self.store)
         )
+
+    def hideable(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the pixels (n,) at which ``without`` has its features in memory."""
+        found = np.ones(len(positions), dtype=bool)
+        for features in self.without.values():
+            found &= features.kept(positions)
+        return found
+
+    def _hide(
+        self,
+        flat: Tensor,
+        positions: NDArray[np.int64],
+        order: Tensor,
+        hidden: NDArray[np.int64],
+    ) -> None:
+        """Take modalities out of patches (B, P·P, C + M + g), and out of their guidance."""
+        radius = self.window // 2
+        guidance = self.channels + self.modalities
+        for index in np.flatnonzero(hidden >= 0):
+            modality = int(hidden[index])
+            part = self.prepared.layout.modalities[modality]
+            flat[index, :, part.start : part.stop] = 0.0
+            flat[index, :, self.channels + modality] = 1.0
+            if modality in self.without:
+                tile, row, col = (int(p) for p in positions[index])
+                around = Window(row, col, 1, 1).grow(radius)
+                seen = torch.from_numpy(self.without[modality].window(tile, around, "reflect"))
+                rows, cols = order[index].unbind(-1)
+                flat[index, :, guidance:] = seen[:, rows, cols].T
 
     def _read(self, tile: int, window: Window) -> Tensor:
         """Return the pixels of a window as rows, (h·w, C + M + g)."""

@@ -123,6 +123,8 @@ class FusionTraining:
         self.class_weights = torch.from_numpy(weights).float().to(self.device)
         pixel = present[labelled.classes] ** -t.class_sampling
         self.pixel_share = pixel / pixel.sum()
+        self.auxiliary = np.setdiff1d(np.arange(len(layout.modalities)), layout.spectral)
+        self.hideable = source.hideable(labelled.positions)
 
     def loss(self, model: torch.nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return L = CE(fused) + Σ_b CE_b + w(λ_1 L_ent + λ_2 L_sim), and its parts."""
@@ -136,7 +138,10 @@ class FusionTraining:
         if use_unlabelled:
             positions = np.concatenate([positions, self.unlabelled.draw(t.batch, draws)])
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
-        patches = self._disturbed(self.source.gather(positions, orientation), draws, noise)
+        hidden = np.full(len(positions), -1, dtype=np.int64)
+        hidden[: t.batch] = self._hidden(self.hideable[chosen], draws)
+        patches = self.source.gather(positions, orientation, hidden)
+        patches = self._disturbed(patches, draws, noise)
         output = model(*patches)
         logits, embedding = output.logits[..., 0, 0].float(), output.embedding[..., 0, 0].float()
         # 2. cross-entropy of the fusion and of every branch
@@ -172,10 +177,23 @@ class FusionTraining:
         parts["similarity"] = aligned.similarity.detach()
         return supervised + ramp * total, parts
 
+    def _hidden(self, hideable: NDArray[np.bool_], draws: np.random.Generator) -> NDArray[np.int64]:
+        """Draw the auxiliary modality that is hidden from each sample (B,), −1 for none.
+
+        One at most: its guidance is computed without it, and a sample that lacks two would need
+        features for every pair.
+        """
+        count, auxiliary = len(hideable), self.auxiliary
+        if not len(auxiliary) or not self.layout.spectral:
+            return np.full(count, -1, dtype=np.int64)
+        which = auxiliary[draws.integers(len(auxiliary), size=count)]
+        drawn = draws.random(count) < self.settings.training.modality_dropout
+        return np.where(drawn & hideable, which, -1)
+
     def _disturbed(
         self, patches: Patches, draws: np.random.Generator, noise: torch.Generator
     ) -> Patches:
-        """Add noise, drop channels, and hide auxiliary modalities from some samples."""
+        """Add noise and drop channels."""
         t = self.settings.training
         values = patches.values.to(self.device)
         missing = patches.missing.to(self.device)
@@ -190,12 +208,6 @@ class FusionTraining:
             keep = draws.random((batch, channels)) >= t.channel_dropout
             scale = torch.from_numpy(keep).to(values)[:, :, None, None]
             values = values * scale
-        auxiliary = [i for i in range(missing.shape[1]) if i not in self.layout.spectral]
-        if t.modality_dropout and auxiliary and self.layout.spectral:
-            hidden = np.zeros((batch, missing.shape[1]), dtype=bool)
-            hidden[:, auxiliary] = draws.random((batch, len(auxiliary))) < t.modality_dropout
-            gone = torch.from_numpy(hidden).to(missing)[:, :, None, None]
-            missing = torch.maximum(missing, gone.expand_as(missing))
         # what is missing stays exactly zero, whatever noise was added
         owner = torch.tensor(self.layout.modality_of_channel, device=self.device)
         values = values * (1.0 - missing[:, owner])

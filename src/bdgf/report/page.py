@@ -33,7 +33,8 @@ pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; }
 <h1>{{ metrics.scene }}</h1>
 <p>{{ metrics.train_pixels }} training and {{ metrics.test_pixels }} test pixels, seed
 {{ metrics.seed }}. This is a transductive result: {{ metrics.transductive }}.</p>
-<h2>Map</h2>
+{% if metrics.notes %}<ul>{% for note in metrics.notes %}<li>{{ note }}</li>{% endfor %}</ul>
+{% endif %}<h2>Map</h2>
 <p><img src="data:image/png;base64,{{ picture }}"
 alt="False colours, class map, confidence and errors on the test pixels"></p>
 {% if metrics.methods %}
@@ -48,6 +49,21 @@ alt="False colours, class map, confidence and errors on the test pixels"></p>
 <p>“far”: only test pixels farther than a patch from every training pixel.
 {{ number(100 * metrics.leak.inside) }} % of the test pixels have a training pixel inside their own
 {{ metrics.leak.window }}×{{ metrics.leak.window }} patch.</p>
+{% if metrics.missing %}
+<h2>Accuracy where a modality is missing</h2>
+<div class="scroll"><table>
+<tr><th>Missing from the whole scene</th><th>OA</th><th>AA</th><th>kappa</th><th>OA far</th>
+<th>AA far</th><th>kappa far</th></tr>
+{% for name, found in metrics.missing.items() %}
+<tr><td>{{ name }}</td>{% for part in ("all", "far") %}{% for key in ("oa", "aa", "kappa") %}
+<td>{{ number(found[part][key]) }}</td>{% endfor %}{% endfor %}</tr>
+{% endfor %}</table></div>
+<p>The same network on the same test pixels; its input and the features that guide it are made
+without the modality.</p>
+{% for name, found in metrics.missing.items() %}{% if found.note %}
+<p>Without {{ name }}: {{ found.note }}.</p>
+{% endif %}{% endfor %}
+{% endif %}
 <h2>Recall per class</h2>
 <div class="scroll"><table><tr><th>Class</th>
 {% for name in metrics.methods %}<th>{{ name }}</th>{% endfor %}</tr>
@@ -84,7 +100,7 @@ def write_report(scene: Scene, folder: RunFolder) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.globals["number"] = _number
     page = environment.from_string(_TEMPLATE).render(
-        metrics={"balance": None, **_metrics(folder)},
+        metrics={"balance": None, "missing": None, **_metrics(folder)},
         picture=base64.b64encode(_picture(scene, folder)).decode("ascii"),
         settings=(folder.path / "config.yaml").read_text(encoding="utf-8"),
         environment=(folder.path / "environment.json").read_text(encoding="utf-8"),

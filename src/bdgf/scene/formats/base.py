@@ -66,7 +66,7 @@ def clean(
         data: Raw values (C, h, w).
         nodata: Of every band the value that means "no data", or None.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = data.astype(np.float32)
     # After the cast: a float64 beyond float32's range is as unusable as an infinity.
     valid = np.isfinite(values)

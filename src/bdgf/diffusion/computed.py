@@ -1,0 +1,102 @@
+"""Diffusion features that are computed where they are read, for a view of the scene."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.diffusion.features import WINDOW, FeatureExtractor
+from bdgf.diffusion.reduction import Reduction
+from bdgf.diffusion.store import FeatureStore
+from bdgf.scene.layout import Window
+
+_Key = tuple[int, int, int]
+
+
+class ComputedFeatures(FeatureStore):
+    """Guidance features of a scene, computed block by block when a window asks for them.
+
+    The blocks are those that ``extract`` writes, so that a view which hides nothing has the stored
+    features to the last bit. They are kept in memory up to ``cache_bytes``; those used longest ago
+    go first.
+
+    Args:
+        extractor: Reads the denoiser on the scene, or on a view of it.
+        reduction: Components of the levels, as fitted on the whole scene.
+        cache_bytes: Memory for blocks.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        reduction: Reduction,
+        cache_bytes: int = 256 << 20,
+    ) -> None:
+        prepared = extractor.prepared
+        shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+        super().__init__(None, [tile.name for tile in prepared.scene.tiles], shapes)
+        self.levels = reduction.levels
+        self.channels = sum(len(level) for level in self.levels)
+        self._extractor, self._reduction = extractor, reduction
+        self._cache: OrderedDict[_Key, NDArray[np.float16]] = OrderedDict()
+        self._cache_bytes, self._cached = cache_bytes, 0
+        self.arrays = [cast(NDArray[np.float16], _Tile(self, t)) for t in range(len(shapes))]
+
+    def kept(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pixels lie in blocks that stay in memory together.
+
+        Half of the memory is left to the blocks beside them, which windows around the pixels reach.
+
+        Args:
+            positions: (n, 3) tile, row and column; blocks with many of them go first.
+        """
+        origins = positions.copy()
+        origins[:, 1:] -= origins[:, 1:] % WINDOW
+        places, owner, counts = np.unique(origins, axis=0, return_inverse=True, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        sides = [np.minimum(WINDOW, np.array(self.shapes[t]) - (r, c)) for t, r, c in places[order]]
+        areas = np.array([side.prod() for side in sides], dtype=np.int64)
+        fits = np.empty(len(places), dtype=bool)
+        fits[order] = np.cumsum(areas) * self.channels * 2 <= self._cache_bytes // 2
+        return fits[owner.reshape(-1)]
+
+    def block(self, tile: int, row: int, col: int) -> NDArray[np.float16]:
+        """Return the features (g, h, w) of the block at an origin on the grid of blocks."""
+        key = (tile, row, col)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        window = Window(row, col, WINDOW, WINDOW).inside(*self.shapes[tile])
+        block = self._reduction.apply(self._extractor.levels(tile, window)).astype(np.float16)
+        self._cache[key] = block
+        self._cached += block.nbytes
+        while self._cached > self._cache_bytes and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached -= oldest.nbytes
+        return block
+
+
+class _Tile:
+    """The features of one tile as far as ``FeatureStore`` reads an array: by rows and columns."""
+
+    def __init__(self, features: ComputedFeatures, tile: int) -> None:
+        self.features, self.tile = features, tile
+
+    def __getitem__(self, key: tuple[Any, slice, slice]) -> NDArray[np.float16]:
+        _, rows, cols = key
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        found = np.empty((self.features.channels, *shape), dtype=np.float16)
+        for row in range(rows.start // WINDOW * WINDOW, rows.stop, WINDOW):
+            for col in range(cols.start // WINDOW * WINDOW, cols.stop, WINDOW):
+                top, bottom = max(row, rows.start), min(row + WINDOW, rows.stop)
+                left, right = max(col, cols.start), min(col + WINDOW, cols.stop)
+                block = self.features.block(self.tile, row, col)
+                found[
+                    :,
+                    top - rows.start : bottom - rows.start,
+                    left - cols.start : right - cols.start,
+                ] = block[:, top - row : bottom - row, left - col : right - col]
+        return found

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf import checkpoint
+from bdgf.diffusion.reduction import Projection, Reduction
+from bdgf.errors import RunFolderError
+
+
+def test_projection_keeps_all_variance_of_low_rank_data() -> None:
+    generator = np.random.default_rng(0)
+    data = (generator.normal(size=(500, 2)) @ generator.normal(size=(2, 6))).astype(np.float32)
+    projection = Projection.fit(data, 2)
+    assert projection.explained == pytest.approx(1.0)
+    projected = projection.apply(data.T.reshape(6, 20, 25)).reshape(2, -1)
+    assert projected[0].std(ddof=1) == pytest.approx(1.0, abs=1e-3)
+    assert abs(np.corrcoef(projected)[0, 1]) < 1e-3
+
+
+def test_what_is_stored_reduces_to_the_same_bits(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    samples = [generator.normal(size=(300, g)).astype(np.float32) for g in (9, 2, 5)]
+    fitted = Reduction([Projection.fit(sample, 4) for sample in samples])
+    assert fitted.levels == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    fitted.save(tmp_path / "reduction.safetensors")
+    loaded = Reduction.load(tmp_path / "reduction.safetensors")
+    assert loaded.levels == fitted.levels
+    features = [torch.randn(g, 3, 7) for g in (9, 2, 5)]
+    assert fitted.apply(features).shape == (10, 3, 7)
+    np.testing.assert_array_equal(loaded.apply(features), fitted.apply(features))
+    for one, other in zip(loaded.projections, fitted.projections, strict=True):
+        assert one.explained == other.explained
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "reduction.safetensors"
+    with pytest.raises(RunFolderError, match="is missing"):
+        Reduction.load(path)
+    checkpoint.save_tensors(path, {"0.mean": torch.zeros(3)}, {"explained": [1.0]})
+    with pytest.raises(RunFolderError, match="run 'bdgf features' again"):
+        Reduction.load(path)
