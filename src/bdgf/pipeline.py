@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -21,6 +20,7 @@ from bdgf.compute import (
     device_of,
     keep_freed_memory,
     make_fabric,
+    peak_memory,
     place,
     set_threads,
 )
@@ -28,10 +28,9 @@ from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import (
-    ExternalFeatures,
     FeatureExtractor,
     adopt,
-    external_paths,
+    external_signature,
     extract,
 )
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
@@ -39,14 +38,13 @@ from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
 from bdgf.errors import RunFolderError
-from bdgf.evaluation.accuracy import compare
-from bdgf.evaluation.baselines import run_baselines
+from bdgf.evaluation.accuracy import score_methods
 from bdgf.evaluation.missing import evaluate_without
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
-from bdgf.mapping.reading import read_map
+from bdgf.mapping.reading import classes_at
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -89,7 +87,7 @@ class Pipeline:
             settings,
             self.scene.signature("images"),
             self.scene.signature("labels"),
-            self._external_signature(),
+            external_signature(settings.features.source, self.scene_path.parent, self.scene.tiles),
         )
         self.folder = RunFolder(out)
         set_threads(settings.compute)
@@ -165,27 +163,6 @@ class Pipeline:
                 f"{self.folder.path} holds a run of {stored}, not of {self.scene_path}; give"
                 " another folder with --out."
             )
-
-    def _external_files(self) -> list[Path]:
-        """Return the feature files of another model, none where they are not used."""
-        source = self.settings.features.source
-        if source in ("diffusion", "none"):
-            return []
-        names = [tile.name for tile in self.scene.tiles]
-        return external_paths(source, self.scene_path.parent, names)
-
-    def _external_signature(self) -> str:
-        """Check the feature files of another model; return what changes when they do.
-
-        Raises:
-            SceneError: A file that is missing, unreadable or on another grid.
-        """
-        parts = []
-        for path, tile in zip(self._external_files(), self.scene.tiles, strict=False):
-            ExternalFeatures(path, (tile.height, tile.width))
-            status = path.stat()
-            parts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
-        return "\n".join(parts)
 
     # --- what later stages read of earlier ones ---
 
@@ -395,27 +372,13 @@ class Pipeline:
 
     def _evaluate(self) -> None:
         positions = self.scene.positions("test")
-        predictions = {}
+        methods: dict[str, Any] = {}
         if len(positions):
-            predictions["BDGF"] = self.mapped_classes(positions)
+            mapped = self.mapped_classes(positions)
+            methods = score_methods(self.scene, self.leak, mapped, self.settings, self.progress.say)
         else:
             self.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
-        notes: dict[str, Any] = {}
-        if self.settings.evaluation.baselines and len(positions):
-            results = run_baselines(
-                self.scene,
-                self.settings.evaluation,
-                self.settings.seed,
-                torch.get_num_threads(),
-                self.progress.say,
-            )
-            for name, result in results.items():
-                predictions[name] = result.predicted
-                notes[name] = {"seconds": round(result.seconds, 2), "note": result.note}
         _, origin = checkpoint.load_tensors(self.folder.network)
-        methods = compare(self.scene, self.leak, predictions)
-        for name, note in notes.items():
-            methods[name].update(note)
         metrics = {
             "scene": self.scene.name,
             "seed": self.settings.seed,
@@ -469,15 +432,8 @@ class Pipeline:
 
     def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""
-        found = np.empty(len(positions), dtype=np.int64)
-        for tile in range(len(self.scene.tiles)):
-            here = positions[:, 0] == tile
-            if not here.any():
-                continue
-            path, _ = self._map_paths(tile)
-            classes = read_map(path, self.scene.class_codes)
-            found[here] = classes[positions[here, 1], positions[here, 2]]
-        return found
+        paths = [self._map_paths(tile)[0] for tile in range(len(self.scene.tiles))]
+        return classes_at(paths, self.scene.class_codes, positions)
 
     def _report(self) -> None:
         write_report(self.scene, self.folder)
@@ -489,13 +445,3 @@ class Pipeline:
             "fingerprint": self.fingerprints[stage],
             "scene": self.scene.name,
         }
-
-
-def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    if sys.platform == "win32":
-        return 0  # Windows has no such count without further packages
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -14,10 +14,9 @@ from bdgf import config
 from bdgf.bench.case import Case
 from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, write_result
 from bdgf.bench.methods import find
-from bdgf.compute import keep_freed_memory, set_threads
+from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
 from bdgf.evaluation.accuracy import compare
-from bdgf.pipeline import peak_memory
 from bdgf.progress import Silent
 from bdgf.scene.leak import leakage
 

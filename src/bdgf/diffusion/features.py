@@ -23,6 +23,7 @@ from bdgf.randomness import numpy_generator
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Tile
 
 WINDOW = 128
 PCA_PIXELS = 40_000
@@ -292,3 +293,25 @@ class ExternalFeatures:
                 f"{self.path} holds values that are not finite; replace them, for example by 0."
             )
         return values, np.ones(values.shape[1:], dtype=bool)
+
+
+def external_signature(source: str, folder: Path, tiles: Sequence[Tile]) -> str:
+    """Check the feature files of another model; return what changes when they do.
+
+    Args:
+        source: What ``features.source`` names; empty text where it is no file.
+        folder: Folder of the scene file.
+        tiles: Tiles of the scene.
+
+    Raises:
+        SceneError: A file that is missing, unreadable or on another grid.
+    """
+    if source in ("diffusion", "none"):
+        return ""
+    parts = []
+    paths = external_paths(source, folder, [tile.name for tile in tiles])
+    for path, tile in zip(paths, tiles, strict=True):
+        ExternalFeatures(path, (tile.height, tile.width))
+        status = path.stat()
+        parts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(parts)

@@ -41,6 +41,28 @@ def read_map(path: Path, class_codes: Sequence[int]) -> NDArray[np.int64]:
     return found
 
 
+def classes_at(
+    paths: Sequence[Path], class_codes: Sequence[int], positions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Read the class index of some pixels, −1 where there is no class.
+
+    Args:
+        paths: The map of every tile.
+        class_codes: (K,) code of every class in the files.
+        positions: (n, 3) tile, row and column.
+
+    Raises:
+        RunFolderError: A map is missing or damaged, or holds a code that is no class.
+    """
+    found = np.empty(len(positions), dtype=np.int64)
+    for tile, path in enumerate(paths):
+        here = positions[:, 0] == tile
+        if here.any():
+            classes = read_map(path, class_codes)
+            found[here] = classes[positions[here, 1], positions[here, 2]]
+    return found
+
+
 def read_confidence(path: Path) -> NDArray[np.float32]:
     """Read a confidence raster, (H, W), NaN where there is no class.
 
