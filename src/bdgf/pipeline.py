@@ -45,6 +45,7 @@ from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.reading import classes_at
+from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -150,7 +151,8 @@ class Pipeline:
         if stage == "train":
             return [folder.network]
         if stage == "map":
-            return [path for t in range(len(self.scene.tiles)) for path in self._map_paths(t)]
+            tiles = range(len(self.scene.tiles))
+            return [p for t in tiles for p in (*self._map_paths(t), self._votes_path(t))]
         return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
 
     def _check_scene(self) -> None:
@@ -346,21 +348,27 @@ class Pipeline:
         network, weights = self.trained(store)
         for index, tile in enumerate(self.scene.tiles):
             map_path, confidence_path = self._map_paths(index)
-            with MapWriter(
-                map_path,
-                confidence_path,
-                tile,
-                self.scene.class_codes,
-                self.scene.class_names,
-                self.scene.class_colors,
-            ) as writer:
+            with (
+                MapWriter(
+                    map_path,
+                    confidence_path,
+                    tile,
+                    self.scene.class_codes,
+                    self.scene.class_names,
+                    self.scene.class_colors,
+                ) as writer,
+                VotesWriter(
+                    self._votes_path(index), tile, self.scene.class_codes, network.heads
+                ) as votes,
+            ):
                 side = self.settings.mapping.tile
                 parts = map_tile(network, weights, self.prepared, store, index, side)
                 done = 0
                 pixels = tile.height * tile.width
-                for window, classes, confidence in parts:
-                    writer.write(window, classes, confidence)
-                    done += window.height * window.width
+                for part in parts:
+                    writer.write(part.window, part.classes, part.confidence)
+                    votes.write(part.window, part.votes)
+                    done += part.window.height * part.window.width
                     if len(self.scene.tiles) == 1:
                         self.progress.track("map", done, pixels)
             if len(self.scene.tiles) > 1:
@@ -369,6 +377,10 @@ class Pipeline:
     def _map_paths(self, tile: int) -> tuple[Path, Path]:
         single = len(self.scene.tiles) == 1
         return self.folder.map_paths(self.scene.tiles[tile].name, single)
+
+    def _votes_path(self, tile: int) -> Path:
+        single = len(self.scene.tiles) == 1
+        return self.folder.votes_path(self.scene.tiles[tile].name, single)
 
     def _evaluate(self) -> None:
         positions = self.scene.positions("test")

@@ -66,6 +66,10 @@ class RunFolder:
             return self.path / "map.tif", self.path / "confidence.tif"
         return self.path / "maps" / f"{tile}.tif", self.path / "confidence" / f"{tile}.tif"
 
+    def votes_path(self, tile: str, single: bool) -> Path:
+        """Return the path of what every head by itself says of a tile."""
+        return self.path / "votes.tif" if single else self.path / "votes" / f"{tile}.tif"
+
     def finished(self, stage: str, fingerprint: str) -> bool:
         """Tell whether a stage is finished with these inputs and settings."""
         return bool(self._finished.get(stage, {}).get("fingerprint") == fingerprint)

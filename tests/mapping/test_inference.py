@@ -10,7 +10,7 @@ from bdgf import config
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
-from bdgf.mapping.inference import map_tile, window_log_probabilities
+from bdgf.mapping.inference import map_tile, window_log_probabilities, window_logits
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
@@ -69,9 +69,10 @@ def test_tiles_agree_with_the_whole(
     for side in (16, 33, 512):
         classes = np.full(prepared.shape(0), -2)
         confidence = np.full(prepared.shape(0), -2.0, dtype=np.float32)
-        for window, c, p in map_tile(network, WEIGHTS, prepared, store, 0, side):
-            assert (classes[window.slices] == -2).all(), "no pixel is mapped twice"
-            classes[window.slices], confidence[window.slices] = c, p
+        for part in map_tile(network, WEIGHTS, prepared, store, 0, side):
+            at = part.window.slices
+            assert (classes[at] == -2).all(), "no pixel is mapped twice"
+            classes[at], confidence[at] = part.classes, part.confidence
         maps[side] = classes, confidence
     for classes, confidence in maps.values():
         np.testing.assert_array_equal(classes, maps[512][0])
@@ -81,3 +82,20 @@ def test_tiles_agree_with_the_whole(
     assert (maps[512][0][~valid] == -1).all()
     assert np.isnan(maps[512][1][~valid]).all()
     assert 0 < valid.mean() < 1
+
+
+def test_votes_are_what_each_head_says(
+    prepared: PreparedScene, store: FeatureStore, tiny_settings: config.Settings
+) -> None:
+    network = build_network(tiny_settings.network, prepared.layout, store.level_channels, 4, 0)
+    whole = Window(0, 0, *prepared.shape(0))
+    logits = window_logits(network.eval(), prepared, store, 0, whole).numpy()
+    valid = prepared.valid(0)
+    (part,) = map_tile(network, WEIGHTS, prepared, store, 0, 512)
+    np.testing.assert_array_equal(part.votes[:, valid], logits.argmax(1)[:, valid])
+    assert (part.votes[:, ~valid] == -1).all()
+    # the whole weight on one head makes the map that head's vote
+    for head in range(len(network.heads)):
+        alone = [float(head == other) for other in range(len(network.heads))]
+        (part,) = map_tile(network, alone, prepared, store, 0, 512)
+        np.testing.assert_array_equal(part.classes, part.votes[head])

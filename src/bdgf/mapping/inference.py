@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,23 @@ from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class MappedWindow:
+    """A window of a map.
+
+    Args:
+        window: Where on the tile.
+        classes: (h, w) class index, −1 where the pixel has no spectral value.
+        confidence: (h, w) probability of that class, NaN there.
+        votes: (heads, h, w) class index that each head gives by itself, −1 there.
+    """
+
+    window: Window
+    classes: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    votes: NDArray[np.int64]
+
+
 def window_log_probabilities(
     network: FusionNetwork,
     weights: Sequence[float],
@@ -27,12 +44,32 @@ def window_log_probabilities(
 ) -> Tensor:
     """Return the fused log-probabilities of a window, (K, h, w).
 
+    Args:
+        network: The trained branches.
+        weights: Fusion weight of every head.
+        prepared: The scene.
+        store: Its guidance features.
+        tile: Index of the tile.
+        window: A window inside the tile.
+    """
+    return _fused(window_logits(network, prepared, store, tile, window), weights)
+
+
+@torch.inference_mode()
+def window_logits(
+    network: FusionNetwork,
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tile: int,
+    window: Window,
+) -> Tensor:
+    """Return the logits of every head in a window, (heads, K, h, w), on the network's device.
+
     The window is read with a halo of half a patch, mirrored at the tile's edges, so that every
     pixel sees exactly the patch that it would be given on its own.
 
     Args:
         network: The trained branches.
-        weights: Fusion weight of every head.
         prepared: The scene.
         store: Its guidance features.
         tile: Index of the tile.
@@ -47,10 +84,14 @@ def window_log_probabilities(
         torch.from_numpy(missing)[None].float().to(device),
         split_guidance(features, store),
     )
-    fused = fused_log_probabilities(
-        output.logits.float(), torch.tensor(list(weights), device=device)
-    )
-    return fused[0].cpu()
+    return output.logits[0].float()
+
+
+@torch.inference_mode()
+def _fused(logits: Tensor, weights: Sequence[float]) -> Tensor:
+    """Fuse (heads, K, h, w) to log-probabilities (K, h, w) on the CPU."""
+    shares = torch.tensor(list(weights), device=logits.device)
+    return fused_log_probabilities(logits[None], shares)[0].cpu()
 
 
 def map_tile(
@@ -60,8 +101,8 @@ def map_tile(
     store: FeatureStore,
     tile: int,
     side: int,
-) -> Iterator[tuple[Window, NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield class indices and confidences of a tile, window by window.
+) -> Iterator[MappedWindow]:
+    """Yield class indices, confidences and the heads' votes of a tile, window by window.
 
     Args:
         network: The trained branches.
@@ -70,26 +111,25 @@ def map_tile(
         store: Its guidance features.
         tile: Index of the tile.
         side: Side of the windows in pixels.
-
-    Yields:
-        The window; class index (h, w), −1 where the pixel has no spectral value; probability of
-        that class (h, w), NaN there.
     """
     network.eval()
     valid = prepared.valid(tile)
     for window in windows_of(*prepared.shape(tile), side):
         present = valid[window.slices]
         if not present.any():
-            yield (
+            yield MappedWindow(
                 window,
                 np.full(present.shape, -1, dtype=np.int64),
                 np.full(present.shape, np.nan, dtype=np.float32),
+                np.full((len(network.heads), *present.shape), -1, dtype=np.int64),
             )
             continue
-        fused = window_log_probabilities(network, weights, prepared, store, tile, window)
-        confidence, index = fused.exp().max(0)
-        yield (
+        logits = window_logits(network, prepared, store, tile, window)
+        confidence, index = _fused(logits, weights).exp().max(0)
+        votes = logits.argmax(1).cpu().numpy()
+        yield MappedWindow(
             window,
             np.where(present, index.numpy(), -1),
             np.where(present, confidence.numpy(), np.float32("nan")),
+            np.where(present, votes, -1),
         )

@@ -1,0 +1,110 @@
+"""Writing of the votes: the class that every head gives by itself, beside the map."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+
+from bdgf.files import atomic_path
+from bdgf.mapping.writing import BLOCK, NODATA, Grid
+from bdgf.scene.layout import Window
+
+
+class VotesWriter:
+    """Writes the votes of a tile by windows, whole or not at all.
+
+    A context manager. One band per head, named by it, uint8 (uint16 where a code exceeds 255) with
+    the class codes of the map, 0 for no data. Pixels that are never written have no data.
+
+    Args:
+        path: Where the votes go.
+        grid: Their grid, for example a tile of the scene.
+        class_codes: (K,) code of every class in the file, 1 to 65535.
+        heads: Names of the heads.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+
+    def __init__(
+        self, path: Path, grid: Grid, class_codes: Sequence[int], heads: Sequence[str]
+    ) -> None:
+        self.path, self.grid, self.heads = Path(path), grid, tuple(heads)
+        self._dtype = "uint16" if max(class_codes) > 255 else "uint8"
+        self._code_of = np.array([NODATA, *class_codes], dtype=self._dtype)
+        self._stack = contextlib.ExitStack()
+        self._file: Any | None = None
+
+    def __enter__(self) -> VotesWriter:
+        placed = {} if self.grid.transform is None else {"transform": self.grid.transform}
+        with contextlib.ExitStack() as stack:
+            part = stack.enter_context(atomic_path(self.path))
+            # Without a grid on the ground the votes have none either: nothing to warn of.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._file = stack.enter_context(
+                rasterio.open(
+                    part,
+                    "w",
+                    driver="GTiff",
+                    height=self.grid.height,
+                    width=self.grid.width,
+                    count=len(self.heads),
+                    dtype=self._dtype,
+                    nodata=NODATA,
+                    crs=self.grid.crs,
+                    compress="deflate",
+                    tiled=True,
+                    blockxsize=BLOCK,
+                    blockysize=BLOCK,
+                    interleave="band",
+                    bigtiff="IF_SAFER",
+                    **placed,
+                )
+            )
+            for band, head in enumerate(self.heads, 1):
+                self._file.set_band_description(band, head)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file = None
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, window: Window, votes: NDArray[np.integer]) -> None:
+        """Write a window that lies on the grid.
+
+        Args:
+            window: Where the values belong.
+            votes: (heads, h, w) class index, -1 for no data.
+
+        Raises:
+            ValueError: The writer is not open, the window is not on the grid, or the values do
+                not fit the window or the heads.
+        """
+        if self._file is None:
+            raise ValueError("the votes are not open; write inside of 'with VotesWriter(...)'.")
+        if window != window.inside(self.grid.height, self.grid.width):
+            raise ValueError(
+                f"{window} is not inside of the tile of {self.grid.height} x {self.grid.width}"
+                " pixels; cut it with Window.inside."
+            )
+        shape = (len(self.heads), window.height, window.width)
+        if votes.shape != shape:
+            raise ValueError(f"votes {votes.shape} must have the shape {shape}.")
+        place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        self._file.write(self._code_of[votes.astype(np.int64) + 1], window=place)
