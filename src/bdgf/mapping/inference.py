@@ -84,7 +84,8 @@ def window_logits(
         torch.from_numpy(missing)[None].float().to(device),
         split_guidance(features, store),
     )
-    return output.logits[0].float()
+    logits: Tensor = output.logits[0].float()
+    return logits
 
 
 @torch.inference_mode()
