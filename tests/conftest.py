@@ -32,6 +32,7 @@ TINY = {
     "mapping.tile": 32,
     "evaluation.trees": 10,
     "evaluation.svm_pixels": 60,
+    "report.points": 40,
     "compute.precision": "32",
 }
 """Settings by which a whole run takes seconds."""

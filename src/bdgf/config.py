@@ -239,6 +239,17 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class ReportSettings:
+    """The report and the figures.
+
+    Args:
+        points: Labelled pixels of the t-SNE of the diffusion features, 0 for none.
+    """
+
+    points: int = 800
+
+
+@dataclass(frozen=True)
 class ComputeSettings:
     """Where and how it is computed.
 
@@ -268,6 +279,7 @@ class Settings:
         training: Training of the network.
         mapping: Mapping of the scene.
         evaluation: Accuracy and baselines.
+        report: The report and the figures.
         compute: Devices and precision.
     """
 
@@ -280,6 +292,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     mapping: MappingSettings = field(default_factory=MappingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

@@ -51,6 +51,7 @@ from bdgf.optimisation import optimise
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.report.page import write_report
+from bdgf.report.results import Results
 from bdgf.runfolder import RunFolder
 from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.leak import Leak, leakage
@@ -448,7 +449,7 @@ class Pipeline:
         return classes_at(paths, self.scene.class_codes, positions)
 
     def _report(self) -> None:
-        write_report(self.scene, self.folder)
+        write_report(Results(self.scene, self.folder, self.settings))
 
     def _origin(self, stage: str) -> dict[str, Any]:
         """What a stage's outputs belong to; plain JSON values."""

@@ -20,7 +20,7 @@ _SETTINGS_OF = {
     "train": ("seed", "network", "mutual", "training", "compute"),
     "map": ("mapping",),
     "evaluate": ("seed", "evaluation"),
-    "report": (),
+    "report": ("seed", "report"),
 }
 
 

@@ -88,6 +88,7 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("mapping.tile", s.mapping.tile, 16),
         ("evaluation.trees", s.evaluation.trees, 1),
         ("evaluation.svm_pixels", s.evaluation.svm_pixels, 10),
+        ("report.points", s.report.points, 0),
         ("compute.threads", s.compute.threads, 0),
     ]
 

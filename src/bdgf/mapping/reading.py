@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,22 @@ def read_map(path: Path, class_codes: Sequence[int]) -> NDArray[np.int64]:
     Raises:
         RunFolderError: The map is missing or damaged, or holds a code that is no class.
     """
-    codes = _read(path)
+    return class_indices(_read(path), class_codes, path)
+
+
+def class_indices(
+    codes: NDArray[np.generic], class_codes: Sequence[int], path: Path
+) -> NDArray[np.int64]:
+    """Return the class index of every code, −1 where it is 0.
+
+    Args:
+        codes: Class codes of any shape.
+        class_codes: (K,) code of every class in the file.
+        path: The file that they are from.
+
+    Raises:
+        RunFolderError: A code that is no class.
+    """
     index_of = np.full(np.iinfo(np.uint16).max + 1, -2, dtype=np.int64)
     index_of[0] = -1
     index_of[list(class_codes)] = np.arange(len(class_codes))
@@ -70,6 +85,32 @@ def read_confidence(path: Path) -> NDArray[np.float32]:
         RunFolderError: It is missing or damaged.
     """
     return _read(path).astype(np.float32)
+
+
+def read_strips(path: Path, rows: int) -> Iterator[NDArray[np.generic]]:
+    """Yield a raster of the run from top to bottom, so that a large one is never whole in memory.
+
+    Args:
+        path: Map, confidence or votes.
+        rows: Rows of a strip; the last one may have fewer.
+
+    Yields:
+        (bands, h, W), h at most ``rows``.
+
+    Raises:
+        RunFolderError: The raster is missing or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path)
+        with source:
+            for row in range(0, source.height, rows):
+                height = min(rows, source.height - row)
+                place = rasterio.windows.Window(0, row, source.width, height)
+                yield source.read(window=place)
+    except RasterioError as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
 
 
 def _read(path: Path) -> NDArray[np.generic]:

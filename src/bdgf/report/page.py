@@ -3,136 +3,118 @@
 from __future__ import annotations
 
 import base64
-import json
-import tempfile
-from pathlib import Path
+import hashlib
+from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
-from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
-from bdgf.mapping.reading import read_confidence, read_map
-from bdgf.report.figures import TileMap, map_figure, mosaic_figure
-from bdgf.runfolder import RunFolder
-from bdgf.scene.scene import Scene
+from bdgf.report.charts import HEIGHT, WIDTH, Chart, draw
+from bdgf.report.content import class_rows, confusion_rows, method_rows, modality_rows
+from bdgf.report.curves import coverage_chart, pretraining_charts, training_charts
+from bdgf.report.overview import TileOverview, shown_tiles, tile_overview
+from bdgf.report.projection import Projection, project
+from bdgf.report.results import Results
+from bdgf.report.viewer import viewer_data
+from bdgf.scene.scene import palette
 
-_TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ metrics.scene }} · bdgf</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #1b1b1b; }
-img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { border-bottom: 1px solid #ccc; padding: .25rem .75rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-.scroll { overflow-x: auto; }
-pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; }
-</style></head><body>
-<h1>{{ metrics.scene }}</h1>
-<p>{{ metrics.train_pixels }} training and {{ metrics.test_pixels }} test pixels, seed
-{{ metrics.seed }}. This is a transductive result: {{ metrics.transductive }}.</p>
-{% if metrics.notes %}<ul>{% for note in metrics.notes %}<li>{{ note }}</li>{% endfor %}</ul>
-{% endif %}<h2>Map</h2>
-<p><img src="data:image/png;base64,{{ picture }}"
-alt="False colours, class map, confidence and errors on the test pixels"></p>
-{% if metrics.methods %}
-<h2>Accuracy</h2>
-<div class="scroll"><table>
-<tr><th>Method</th><th>OA</th><th>AA</th><th>kappa</th><th>OA far</th><th>AA far</th>
-<th>kappa far</th></tr>
-{% for name, found in metrics.methods.items() %}
-<tr><td>{{ name }}</td>{% for part in ("all", "far") %}{% for key in ("oa", "aa", "kappa") %}
-<td>{{ number(found[part][key]) }}</td>{% endfor %}{% endfor %}</tr>
-{% endfor %}</table></div>
-<p>“far”: only test pixels farther than a patch from every training pixel.
-{{ number(100 * metrics.leak.inside) }} % of the test pixels have a training pixel inside their own
-{{ metrics.leak.window }}×{{ metrics.leak.window }} patch.</p>
-{% if metrics.missing %}
-<h2>Accuracy where a modality is missing</h2>
-<div class="scroll"><table>
-<tr><th>Missing from the whole scene</th><th>OA</th><th>AA</th><th>kappa</th><th>OA far</th>
-<th>AA far</th><th>kappa far</th></tr>
-{% for name, found in metrics.missing.items() %}
-<tr><td>{{ name }}</td>{% for part in ("all", "far") %}{% for key in ("oa", "aa", "kappa") %}
-<td>{{ number(found[part][key]) }}</td>{% endfor %}{% endfor %}</tr>
-{% endfor %}</table></div>
-<p>The same network on the same test pixels; its input and the features that guide it are made
-without the modality.</p>
-{% for name, found in metrics.missing.items() %}{% if found.note %}
-<p>Without {{ name }}: {{ found.note }}.</p>
-{% endif %}{% endfor %}
-{% endif %}
-<h2>Recall per class</h2>
-<div class="scroll"><table><tr><th>Class</th>
-{% for name in metrics.methods %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for class_name in metrics.classes.values() %}{% set row = loop.index0 %}
-<tr><td>{{ class_name }}</td>{% for found in metrics.methods.values() %}
-<td>{{ number(found["all"]["per_class"][row]) }}</td>{% endfor %}</tr>
-{% endfor %}</table></div>
-{% endif %}
-<h2>Branches</h2>
-<div class="scroll"><table><tr><th>Head</th><th>Fusion weight</th></tr>
-{% for head in metrics.heads %}<tr><td>{{ head }}</td>
-<td>{{ number(metrics.fusion_weights[loop.index0]) }}</td></tr>{% endfor %}</table></div>
-{% if metrics.balance %}
-<h2>Reliance of the diffusion features on each modality</h2>
-<div class="scroll"><table><tr><th>Modality</th><th>Reliance</th><th>Linear R²</th></tr>
-{% for name, value in metrics.balance.reliance.items() %}<tr><td>{{ name }}</td>
-<td>{{ number(value) }}</td><td>{{ number(metrics.balance.explained_r2[name]) }}</td></tr>
-{% endfor %}</table></div>
-{% endif %}
-<h2>Settings</h2>
-<pre>{{ settings }}</pre>
-<h2>Environment</h2>
-<pre>{{ environment }}</pre>
-</body></html>
-"""
+SCRIPTS = ("layers.js", "view.js", "controls.js", "page.js")
+"""The parts of the page's script, in their order."""
+
+_TEMPLATES = "templates"
+_UNSEEN_SIDE = 64
+_SPREAD = (340, 300)
 
 
-def write_report(scene: Scene, folder: RunFolder) -> None:
-    """Write ``report.html`` from a run folder whose other stages are finished.
+def write_report(results: Results) -> None:
+    """Write ``report.html`` into the folder of a run whose other stages are finished.
 
     Raises:
         RunFolderError: A file of an earlier stage is missing or damaged.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.globals["number"] = _number
-    page = environment.from_string(_TEMPLATE).render(
-        metrics={"balance": None, "missing": None, **_metrics(folder)},
-        picture=base64.b64encode(_picture(scene, folder)).decode("ascii"),
-        settings=(folder.path / "config.yaml").read_text(encoding="utf-8"),
-        environment=(folder.path / "environment.json").read_text(encoding="utf-8"),
+    shown = set(shown_tiles(results))
+    # of a tile that is not shown only the numbers are used
+    sides = [{} if t in shown else {"most_side": _UNSEEN_SIDE} for t in _tiles(results)]
+    overviews = [tile_overview(results, t, **side) for t, side in enumerate(sides)]
+    text = _render(results, overviews, shown)
+    atomic_write_text(results.folder.path / "report.html", text)
+
+
+def _tiles(results: Results) -> range:
+    return range(len(results.scene.tiles))
+
+
+def _render(results: Results, overviews: list[TileOverview], shown: set[int]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bdgf.report", _TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    atomic_write_text(folder.path / "report.html", page)
+    environment.filters["number"] = _number
+    names = [modality.name for modality in results.scene.modalities]
+    coverage = coverage_chart(overviews)
+    script = "\n".join(_source(name) for name in SCRIPTS)
+    return environment.get_template("report.html.j2").render(
+        metrics=results.metrics,
+        environment=results.environment,
+        seed=results.settings.seed,
+        pixels=sum(tile.height * tile.width for tile in results.scene.tiles),
+        tiles=len(results.scene.tiles),
+        left_out=len(overviews) - len(shown),
+        coarse=max(one.step for one in overviews if one.tile in shown),
+        methods=method_rows(results.metrics["methods"]),
+        without=method_rows(results.metrics["missing"]),
+        classes=class_rows(results, overviews),
+        confusion=confusion_rows(results),
+        modalities=modality_rows(results),
+        colors=palette(len(results.scene.class_codes)),
+        split=results.scene.spec.split.kind,
+        coverage=_drawings([coverage] if coverage is not None else []),
+        pretraining=_drawings(pretraining_charts(results.history, names)),
+        training=_drawings(training_charts(results.history)),
+        chart_size=(WIDTH, HEIGHT),
+        projection=_spread(project(results), len(results.scene.class_codes)),
+        projection_size=_SPREAD,
+        data=viewer_data(results, [one for one in overviews if one.tile in shown]),
+        settings=(results.folder.path / "config.yaml").read_text(encoding="utf-8"),
+        # The package's own files; nothing of a run goes in here.
+        style=Markup(_source("report.css")),
+        script=Markup(script),
+        script_digest=_digest(script),
+    )
 
 
-def _metrics(folder: RunFolder) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(folder.metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.metrics} cannot be read ({error}); run 'bdgf evaluate' again."
-        ) from None
-    return found
+def _drawings(charts: list[Chart]) -> list[Any]:
+    return [draw(chart) for chart in charts]
 
 
-def _picture(scene: Scene, folder: RunFolder) -> bytes:
-    maps = []
-    single = len(scene.tiles) == 1
-    for index, tile in enumerate(scene.tiles):
-        map_path, confidence_path = folder.map_paths(tile.name, single)
-        classes = read_map(map_path, scene.class_codes)
-        maps.append(TileMap(index, classes, read_confidence(confidence_path)))
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "map.png"
-        if single:
-            map_figure(scene, maps[0], path)
-        else:
-            mosaic_figure(scene, maps, path)
-        return path.read_bytes()
+def _spread(projection: Projection | None, classes: int) -> list[list[tuple[float, float]]]:
+    """Return the points of every class on the drawing, nothing without a projection."""
+    if projection is None:
+        return []
+    low, high = projection.points.min(axis=0), projection.points.max(axis=0)
+    size = (high - low).clip(min=1e-9)
+    placed = 10 + (projection.points - low) / size * [_SPREAD[0] - 20, _SPREAD[1] - 20]
+    return [
+        [(round(float(x), 1), round(float(y), 1)) for x, y in placed[projection.classes == index]]
+        for index in range(classes)
+    ]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _source(name: str) -> str:
+    text = resources.files("bdgf.report").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
+    return text.strip()
+
+
+def _digest(script: str) -> str:
+    """Return the digest by which the page's policy lets this script run, and no other."""
+    found = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return f"sha256-{found}"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,100 @@
+"""The curves of a run's history, and accuracy against coverage, as charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bdgf.evaluation.coverage import accuracy_at_coverage
+from bdgf.report.charts import Chart, Line
+from bdgf.report.overview import TileOverview
+
+PRETRAINING = "pretrain"
+"""Stage of the pre-training in the history; all others are trainings of the branches."""
+
+_OF_MODALITIES = {
+    "loss": "Loss",
+    "weight": "Weight of each modality in the loss",
+    "reliance": "Reliance of the features on each modality",
+}
+_TITLES = {
+    "loss": "Loss",
+    "supervised": "Cross-entropy of the fusion and of every branch",
+    "agreement": "Agreement on unlabelled pixels",
+    "entropy": "Difference of the branches' entropies",
+    "similarity": "Distance of the branches' similarities",
+    "mask_gain": "Gain of the masks",
+}
+
+Rows = Sequence[dict[str, Any]]
+
+
+def pretraining_charts(history: Rows, modalities: Sequence[str]) -> list[Chart]:
+    """Return the charts of the pre-training: values of every modality together in one.
+
+    Args:
+        history: Rows of the history.
+        modalities: Names of the modalities.
+    """
+    rows = [row for row in history if row["stage"] == PRETRAINING]
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key in _keys(rows):
+        kind, _, modality = key.partition("_")
+        if modality in modalities:
+            groups.setdefault(kind, []).append((modality, key))
+        else:
+            groups.setdefault(key, []).insert(0, ("all" if key in _OF_MODALITIES else key, key))
+    return [
+        Chart(
+            _OF_MODALITIES.get(kind, _TITLES.get(kind, kind)),
+            "step",
+            "",
+            tuple(_line(name, rows, key) for name, key in members),
+        )
+        for kind, members in groups.items()
+    ]
+
+
+def training_charts(history: Rows) -> list[Chart]:
+    """Return the charts of the trainings: one per value, with a line for every training."""
+    rows = [row for row in history if row["stage"] != PRETRAINING]
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    stages.sort(key=lambda stage: stage != "train")  # the one that the map is from comes first
+    return [
+        Chart(
+            _TITLES.get(key, key),
+            "step",
+            "",
+            tuple(
+                _line(stage, [row for row in rows if row["stage"] == stage], key)
+                for stage in stages
+                if any(row["stage"] == stage and key in row for row in rows)
+            ),
+        )
+        for key in _keys(rows)
+    ]
+
+
+def coverage_chart(overviews: Sequence[TileOverview]) -> Chart | None:
+    """Return accuracy against coverage on all test pixels, None without any."""
+    confidence = np.concatenate([one.test_confidence for one in overviews])
+    right = np.concatenate([one.test_right for one in overviews])
+    if not len(right):
+        return None
+    coverage, accuracy = accuracy_at_coverage(confidence, right)
+    lines = (Line("all test pixels", coverage, accuracy),)
+    labels = ("share of the test pixels, most confident first (%)", "accuracy (%)")
+    return Chart("Accuracy against coverage", *labels, lines)
+
+
+def _keys(rows: Rows) -> list[str]:
+    found = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in found if key not in ("stage", "step")]
+
+
+def _line(name: str, rows: Rows, key: str) -> Line:
+    known = [row for row in rows if key in row]
+    steps = np.array([row["step"] for row in known], dtype=np.float64)
+    return Line(name, steps, np.array([row[key] for row in known], dtype=np.float64))

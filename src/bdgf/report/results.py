@@ -1,0 +1,91 @@
+"""A finished run, as the report and the figures read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bdgf import checkpoint
+from bdgf.config import Settings
+from bdgf.diffusion.store import FeatureStore
+from bdgf.errors import RunFolderError
+from bdgf.history import History
+from bdgf.runfolder import RunFolder
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.scene import Scene
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run folder whose stages up to the evaluation are finished.
+
+    Args:
+        scene: The scene.
+        folder: The run folder.
+        settings: The settings of the run.
+    """
+
+    scene: Scene
+    folder: RunFolder
+    settings: Settings
+
+    @property
+    def single(self) -> bool:
+        """Whether the scene has one tile."""
+        return len(self.scene.tiles) == 1
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What the evaluation wrote.
+
+        Raises:
+            RunFolderError: It is missing or damaged.
+        """
+        found: dict[str, Any] = self._json(self.folder.metrics, "evaluate")
+        return {"balance": None, "missing": {}, **found}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine."""
+        found: dict[str, Any] = self._json(self.folder.path / "environment.json", "run")
+        return found
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """Rows of the history; each names its stage and step."""
+        return History(self.folder.history).rows
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """Statistics of the modalities."""
+        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return Preparation.from_parts(arrays, origin["preparation"])
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """The guidance features."""
+        folder = None if self.settings.features.source == "none" else self.folder.features
+        tiles = self.scene.tiles
+        shapes = [(tile.height, tile.width) for tile in tiles]
+        return FeatureStore(folder, [tile.name for tile in tiles], shapes)
+
+    def map_paths(self, tile: int) -> tuple[Path, Path]:
+        """Return the paths of a tile's map and confidence."""
+        return self.folder.map_paths(self.scene.tiles[tile].name, self.single)
+
+    def votes_path(self, tile: int) -> Path:
+        """Return the path of a tile's votes."""
+        return self.folder.votes_path(self.scene.tiles[tile].name, self.single)
+
+    @staticmethod
+    def _json(path: Path, command: str) -> Any:  # noqa: ANN401
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error}); run 'bdgf {command}' again."
+            ) from None
