@@ -107,8 +107,8 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     parser.add_argument("--scene", default=None, help="Scene file; that of the run by default")
     add_settings(parser)
     # once with the defaults, to learn which folder; then with what that folder's run has
-    scene, stored = _stored(Path(parse(parser, words, {}).run))
-    values = parse(parser, words, stored)
+    scene, settings = stored(Path(parse(parser, words, {}).run))
+    values = parse(parser, words, settings)
     path = values.scene or scene
     if path is None:
         raise RunFolderError(
@@ -118,8 +118,12 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     execute(Path(path), Path(values.run), as_settings(values), name, console)
 
 
-def _stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
-    """Return scene and settings of the run in a folder."""
+def stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """Return scene and settings of the run in a folder, None and nothing where there is none.
+
+    Raises:
+        RunFolderError: The settings are damaged.
+    """
     path = folder / "config.yaml"
     if not path.is_file():
         return None, {}

@@ -1,0 +1,1 @@
+"""Figures for a paper from a finished run, all in one style."""

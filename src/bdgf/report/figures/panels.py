@@ -1,0 +1,102 @@
+"""Pictures of a tile as panels: the modalities, the map, its confidence and its errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf.report.figures.ground import Ground
+from bdgf.report.overview import TileOverview
+from bdgf.report.pictures import modality_picture
+from bdgf.report.results import Results
+from bdgf.report.viewer import HEAT
+from bdgf.scene.inspection.pictures import Image
+
+Key = Literal["none", "classes", "confidence", "errors"]
+
+RIGHT_COLOR, WRONG_COLOR, OTHER_COLOR = "#56B4E9", "#D55E00", "#E4E7EA"
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture of a whole tile.
+
+    Args:
+        name: What it shows, as part of a file name.
+        title: The same in words.
+        image: (h, w, 3).
+        size: Rows and columns of the tile.
+        key: What explains its colours.
+        ground: How the tile lies on the ground, None where that is not known.
+    """
+
+    name: str
+    title: str
+    image: Image
+    size: tuple[int, int]
+    key: Key
+    ground: Ground | None
+
+
+def panels_of(results: Results, overview: TileOverview, colors: Sequence[str]) -> list[Panel]:
+    """Draw the panels of a tile: every modality, then map, confidence and errors.
+
+    Args:
+        results: The run.
+        overview: Of the tile.
+        colors: (K,) colour of every class, ``#rrggbb``.
+
+    Returns:
+        The panels; errors only where the scene has test pixels.
+
+    Raises:
+        SceneError: A raster of the scene cannot be read.
+    """
+    tile = results.scene.tiles[overview.tile]
+    size, ground = (tile.height, tile.width), Ground.of(tile.grid)
+
+    def panel(name: str, title: str, image: Image, key: Key) -> Panel:
+        return Panel(name, title, image, size, key, ground)
+
+    found = []
+    for index in range(len(results.scene.modalities)):
+        drawn = modality_picture(results, overview.tile, index)
+        found.append(panel(f"modality_{_plain(drawn.name)}", drawn.name, drawn.image, "none"))
+    table = np.array([_WHITE, *map(_rgb, colors)], dtype=np.uint8)
+    found.append(panel("map", "Map", table[overview.classes + 1], "classes"))
+    heat = matplotlib.colormaps[HEAT](np.nan_to_num(overview.confidence), bytes=True)
+    confidence: Image = np.array(heat[..., :3], dtype=np.uint8)
+    confidence[overview.classes < 0] = _WHITE
+    found.append(panel("confidence", "Confidence", confidence, "confidence"))
+    if results.metrics["test_pixels"]:
+        found.append(panel("errors", _error_title(overview), _errors(overview.verdict), "errors"))
+    return found
+
+
+def _errors(verdict: NDArray[np.uint8]) -> Image:
+    colors = (OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR)
+    return np.array([_rgb(color) for color in colors], dtype=np.uint8)[verdict]
+
+
+def _error_title(overview: TileOverview) -> str:
+    count = len(overview.test_right)
+    if not count:
+        return "No test pixels"
+    wrong = 100 * float((~overview.test_right).mean())
+    return f"Errors, {wrong:.1f} % of {count:,} test pixels"
+
+
+def _plain(name: str) -> str:
+    """Return a name that a file can have."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
