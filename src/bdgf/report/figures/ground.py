@@ -56,8 +56,8 @@ def length_text(metres: float) -> str:
     return f"{metres:g} m" if metres >= 1 else f"{100 * metres:g} cm"
 
 
-def add_ground(axes: Any, ground: Ground, width: int) -> None:  # noqa: ANN401
-    """Draw scale bar and north arrow into a picture.
+def add_scale(axes: Any, ground: Ground, width: int) -> None:  # noqa: ANN401
+    """Draw a scale bar into a picture.
 
     Args:
         axes: Axes with the picture in pixels of the tile.
@@ -79,12 +79,22 @@ def add_ground(axes: Any, ground: Ground, width: int) -> None:  # noqa: ANN401
     )
     bar.patch.set(alpha=0.85, linewidth=0)
     axes.add_artist(bar)
-    # Sizes in points from the upper right corner, so that the arrow is alike on every picture.
+
+
+def add_north(axes: Any, ground: Ground, size: float = 1.0) -> None:  # noqa: ANN401
+    """Draw a north arrow into the upper right corner of a picture.
+
+    Args:
+        axes: Axes with the picture.
+        ground: How it lies.
+        size: Size of the arrow, 1 for a third of an inch.
+    """
+    # In inches from the corner, so that the arrow is alike on every picture.
     points = axes.figure.dpi_scale_trans + ScaledTranslation(1, 1, axes.transAxes)
-    middle, reach, inch = np.array([-0.2, -0.2]), 0.1, 0.17
+    middle, reach, radius = size * np.array([-0.2, -0.2]), 0.1 * size, 0.17 * size
     up = np.array([math.sin(ground.north), math.cos(ground.north)])
     side = np.array([up[1], -up[0]])
-    plate = Circle(tuple(middle), inch, facecolor="white", alpha=0.85, linewidth=0)
+    plate = Circle(tuple(middle), radius, facecolor="white", alpha=0.85, linewidth=0)
     tip, foot = middle + reach * up, middle - 0.4 * reach * up
     arrow = Polygon(
         [tip, foot + 0.55 * reach * side, foot + 0.25 * reach * up, foot - 0.55 * reach * side],
@@ -95,5 +105,10 @@ def add_ground(axes: Any, ground: Ground, width: int) -> None:  # noqa: ANN401
         patch.set_transform(points)
         axes.add_artist(patch)
     axes.text(
-        *(middle - 0.95 * reach * up), "N", fontsize=6, ha="center", va="center", transform=points
+        *(middle - 0.95 * reach * up),
+        "N",
+        fontsize=6 * size,
+        ha="center",
+        va="center",
+        transform=points,
     )

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bdgf.report.figures.ground import add_ground
+from bdgf.report.figures.ground import add_north, add_scale
 from bdgf.report.figures.panels import OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR, Key, Panel
 from bdgf.report.figures.style import new_figure
 from bdgf.report.viewer import HEAT
@@ -19,6 +19,8 @@ _GAP, _TITLE, _LINE, _BAR = 0.08, 0.2, 0.17, 0.42
 """Inches between panels, for a title, for a line of the legend, and for the colour bar."""
 
 _TALLEST = 9.0
+_ROOM_FOR_SCALE, _ROOM_FOR_NORTH = 0.9, 1.5
+"""Inches of width that a panel needs for them."""
 
 Classes = Sequence[tuple[str, str]]
 """Name and colour of every class."""
@@ -54,7 +56,8 @@ def panel_figure(
             bottom = height - (line + 1) * (down + _TITLE + _GAP) + _GAP
             box = (left / width, bottom / height, across / width, down / height)
             axes = figure.add_axes(box)
-            _show(axes, panel, panel.title if titles is None else titles[number], across)
+            title = panel.title if titles is None else titles[number]
+            _show(axes, panel, title, min(across, down / _ratio(panel)), number == 0)
             number += 1
     _explain(figure, keys, classes, width, height)
     return figure
@@ -66,7 +69,7 @@ def _ratio(panel: Panel) -> float:
     return panel.size[0] * shape / panel.size[1]
 
 
-def _show(axes: Any, panel: Panel, title: str, inches: float) -> None:  # noqa: ANN401
+def _show(axes: Any, panel: Panel, title: str, inches: float, first: bool) -> None:  # noqa: ANN401
     height, width = panel.size
     shape = panel.ground.down / panel.ground.across if panel.ground else 1.0
     shrunk = panel.image.shape[1] > 300 * inches
@@ -82,9 +85,15 @@ def _show(axes: Any, panel: Panel, title: str, inches: float) -> None:  # noqa: 
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(True)
-    # On a small panel they would hide too much of the picture.
-    if panel.ground is not None and inches > 1.1:
-        add_ground(axes, panel.ground, width)
+    if panel.ground is None:
+        return
+    # On a small panel they would hide too much of the picture; one arrow does for all of a figure.
+    if inches >= _ROOM_FOR_SCALE:
+        add_scale(axes, panel.ground, width)
+    if inches >= _ROOM_FOR_NORTH:
+        add_north(axes, panel.ground)
+    elif first:
+        add_north(axes, panel.ground, 0.6)
 
 
 def _below(keys: set[Key], classes: Classes, width: float) -> float:

@@ -28,7 +28,7 @@ MOST_TILES = 24
 """Most tiles in one figure."""
 
 _LARGE, _SMALL = 2100, 400
-_PER_ROW, _OVERVIEW_TILES = 6, 8
+_PER_ROW, _OVERVIEW_TILES = 6, 5
 
 
 def write_figures(
