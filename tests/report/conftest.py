@@ -35,7 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_settings: config.Sett
     path = make_scene(folder / "scene", spec)
     values = yaml.safe_load(path.read_text())
     values["labels"]["classes"][1] = HOSTILE
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     pipeline = Pipeline(path, folder / "run", tiny_settings, Silent())
     pipeline.run()
     return Results(pipeline.scene, pipeline.folder, tiny_settings)

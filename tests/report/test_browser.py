@@ -56,6 +56,11 @@ class Page:
         )  # fmt: skip
         return tuple(found[:3])
 
+    def place(self) -> dict[str, Any]:
+        """Scale, middle and marked pixel of the view."""
+        script = "return {scale: view.scale, x: view.x, y: view.y, mark: view.mark}"
+        return dict(self.run(script))
+
     def keys(self, selector: str, *keys: str) -> None:
         self.find(selector).send_keys(*keys)
 
@@ -155,7 +160,7 @@ def test_the_border_is_dragged_and_moved_by_keys(page: Page) -> None:
 
 
 def test_zoom_and_pan_by_wheel_buttons_pointer_and_keys(page: Page) -> None:
-    start = page.run("return {...view}")
+    start = page.place()
     stage = page.find("#stage")
     page.find("#zoom-in").click()
     nearer = page.run("return view.scale")
@@ -170,11 +175,11 @@ def test_zoom_and_pan_by_wheel_buttons_pointer_and_keys(page: Page) -> None:
     page.actions().move_to_element_with_offset(stage, 100, 60).click_and_hold().move_by_offset(
         40, 20
     ).release().perform()
-    moved = page.run("return {...view}")
+    moved = page.place()
     page.keys("#stage", "+")
     assert page.run("return view.scale") > moved["scale"]
     page.keys("#stage", "0")
-    whole = page.run("return {...view}")
+    whole = page.place()
     assert whole["scale"] == pytest.approx(start["scale"])
     assert (whole["x"], whole["y"]) == pytest.approx((start["x"], start["y"]))
     page.keys("#stage", "-")
@@ -185,11 +190,11 @@ def test_dragging_moves_the_picture_with_the_pointer(page: Page) -> None:
     stage = page.find("#stage")
     for _ in range(4):
         page.find("#zoom-in").click()
-    before = page.run("return {...view}")
+    before = page.place()
     page.actions().move_to_element_with_offset(stage, 150, 60).click_and_hold().move_by_offset(
         60, 30
     ).release().perform()
-    after = page.run("return {...view}")
+    after = page.place()
     assert (before["x"] - after["x"]) * before["scale"] == pytest.approx(60, abs=2)
     assert (before["y"] - after["y"]) * before["scale"] == pytest.approx(30, abs=2)
     assert after["mark"] is None, "a drag marks no pixel"

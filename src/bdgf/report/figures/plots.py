@@ -52,6 +52,7 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str]) -> Figu
     longest = 0.055 * max(len(name) for name in names)
     side = min(6.0, max(1.8, 0.36 * classes))
     figure = new_figure(side + longest + 0.9, side + longest + 0.5)
+    figure.set_layout_engine("constrained")
     axes: Any = figure.add_subplot(1, 1, 1)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
@@ -70,7 +71,6 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str]) -> Figu
                 axes.text(col, row, text, ha="center", va="center", color=color, fontsize=small)
     bar = figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("% of the row")
-    figure.tight_layout()
     return figure
 
 

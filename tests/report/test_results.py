@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdgf import config
+from bdgf.errors import RunFolderError
+from bdgf.report.results import Results, open_results
+
+
+def test_a_finished_run_is_opened_and_another_is_refused(results: Results) -> None:
+    path, scene = results.folder.path, results.scene.spec.path
+    opened = open_results(path, scene, results.settings)
+    assert opened.metrics == results.metrics
+    changed = config.replace(results.settings, {"training.steps": 9})
+    with pytest.raises(RunFolderError, match="stage 'map' is not finished with the scene"):
+        open_results(path, scene, changed)
+    changed = config.replace(results.settings, {"evaluation.trees": 11})
+    with pytest.raises(RunFolderError, match="stage 'evaluate'"):
+        open_results(path, scene, changed)
+
+
+def test_what_a_run_left_is_read(results: Results, single_results: Results) -> None:
+    assert {row["stage"] for row in results.history} >= {"pretrain", "train"}
+    assert [one.name for one in results.preparation.fitted] == ["hsi", "sar", "dsm"]
+    assert results.store.window(0, _whole(results)).shape[1:] == (40, 52)
+    assert single_results.store.channels == 0
+    assert results.environment["packages"].keys() >= {"torch", "numpy"}
+
+
+def test_damaged_metrics_are_named(results: Results, tmp_path: Path) -> None:
+    class Folder:
+        metrics = tmp_path / "metrics.json"
+
+    Folder.metrics.write_text("{")
+    broken = dataclasses.replace(results, folder=Folder())  # type: ignore[arg-type]
+    with pytest.raises(RunFolderError, match=r"metrics\.json cannot be read.*bdgf evaluate"):
+        _ = broken.metrics
+    Folder.metrics.write_text(json.dumps({"methods": {}}))
+    older = dataclasses.replace(results, folder=Folder())  # type: ignore[arg-type]
+    assert older.metrics["missing"] == {}, "an older run has no such figures"
+
+
+def _whole(results: Results) -> object:
+    from bdgf.scene.layout import Window
+
+    tile = results.scene.tiles[0]
+    assert np.prod((tile.height, tile.width)) == 40 * 52
+    return Window(0, 0, tile.height, tile.width)
