@@ -95,6 +95,27 @@ def test_stages_one_by_one_equal_the_whole_run(
     assert (steps / "report.html").is_file()
 
 
+def test_figures_of_a_finished_run(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "figures"
+    command = ["figures", str(run), "--to", str(out)]
+    assert main(command) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert not run.exists()
+    assert main(["run", str(scene), "--out", str(run), *quick]) == 0
+    capsys.readouterr()
+    assert main([*command, "--format", "png"]) == 0
+    printed = capsys.readouterr().out
+    assert str(out / "map.png") in printed
+    assert {path.suffix for path in out.iterdir()} == {".png"}
+    assert main([*command, "--format", "svg"]) == 2
+    assert "png or pdf" in capsys.readouterr().err
+    (run / "map.tif").unlink()
+    assert main(command) == 2
+    assert "run 'bdgf map' again" in capsys.readouterr().err
+
+
 def test_presets_give_way_to_single_settings(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: list[str]
 ) -> None:

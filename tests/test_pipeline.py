@@ -60,8 +60,8 @@ def test_a_run_leaves_what_it_promises(whole: Path, tiny_scene: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names >= {
         "config.yaml", "environment.json", "diffusion.safetensors", "features",
-        "network.safetensors", "history.jsonl", "map.tif", "confidence.tif", "metrics.json",
-        "report.html", "balance.json",
+        "network.safetensors", "history.jsonl", "map.tif", "confidence.tif", "votes.tif",
+        "metrics.json", "report.html", "balance.json",
     }  # fmt: skip
     assert not [name for name in names if "checkpoint" in name or name.startswith(("fold", "."))]
     with (
@@ -88,7 +88,9 @@ def test_the_same_run_twice_gives_the_same_map(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
     carry_out(tiny_scene, tmp_path / "run", tiny_settings)
-    for name in ("map.tif", "confidence.tif", "network.safetensors", "history.jsonl"):
+    for name in (
+        "map.tif", "confidence.tif", "votes.tif", "network.safetensors", "history.jsonl",
+    ):  # fmt: skip
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -160,7 +162,7 @@ def test_many_tiles_have_a_map_each(
         evaluation__baselines=False,
     )
     for tile in pipeline.scene.tiles:
-        for kind in ("maps", "confidence"):
+        for kind in ("maps", "confidence", "votes"):
             with rasterio.open(tmp_path / "run" / kind / f"{tile.name}.tif") as raster:
                 assert raster.shape == (tile.height, tile.width)
                 assert raster.transform == tile.transform

@@ -79,6 +79,7 @@ def _tile(results: Results, overview: TileOverview, wide: bool) -> dict[str, Any
         "place": list(t)[:6] if t is not None and tile.grid.placed else None,
         "crs": crs_name(tile.crs),
         "metres": None if metres is None else metres[0],
+        "tall": 1.0 if metres is None or not min(metres) > 0 else metres[1] / metres[0],
         "pictures": [
             {"words": picture.words, "url": image_url(picture.image)} for picture in pictures
         ],

@@ -32,16 +32,16 @@ canvas.addEventListener("pointermove", (event) => {
     const old = gap();
     fingers.set(event.pointerId, at);
     const now = gap();
-    view.x -= (now.x - old.x) / view.scale;
-    view.y -= (now.y - old.y) / view.scale;
+    view.x -= (now.x - old.x) / wide();
+    view.y -= (now.y - old.y) / tall();
     zoomAt(now.distance / Math.max(1, old.distance), now.x, now.y);
     return;
   }
   fingers.set(event.pointerId, at);
   if (Math.hypot(at[0] - pressed.at[0], at[1] - pressed.at[1]) > 4) pressed.moved = true;
   if (!pressed.moved) return;
-  view.x -= (at[0] - before[0]) / view.scale;
-  view.y -= (at[1] - before[1]) / view.scale;
+  view.x -= (at[0] - before[0]) / wide();
+  view.y -= (at[1] - before[1]) / tall();
   settle();
 });
 
@@ -67,7 +67,7 @@ stage.addEventListener("wheel", (event) => {
 
 function mark(cell, spoken) {
   view.mark = cell;
-  const half = { x: stage.clientWidth / 2 / view.scale, y: stage.clientHeight / 2 / view.scale };
+  const half = { x: stage.clientWidth / 2 / wide(), y: stage.clientHeight / 2 / tall() };
   // The marked pixel stays in sight.
   view.x = Math.min(Math.max(view.x, cell.col + 2 - half.x), cell.col - 1 + half.x);
   view.y = Math.min(Math.max(view.y, cell.row + 2 - half.y), cell.row - 1 + half.y);

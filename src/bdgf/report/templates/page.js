@@ -103,10 +103,10 @@ async function fillGallery() {
     const picture = await layer.picture();
     if (turn !== opening) return;
     const small = figures[at].querySelector("canvas");
-    const shrink = Math.min(1, 480 / Math.max(view.tile.rows, view.tile.cols));
-    const grow = Math.max(1, Math.floor(240 / Math.max(view.tile.rows, view.tile.cols)));
-    small.width = Math.max(1, Math.round(view.tile.cols * shrink * grow));
-    small.height = Math.max(1, Math.round(view.tile.rows * shrink * grow));
+    const { rows, cols, tall: shape } = view.tile, longest = Math.max(rows * shape, cols);
+    const size = longest > 240 ? Math.min(1, 480 / longest) : Math.floor(240 / longest) || 1;
+    small.width = Math.max(1, Math.round(cols * size));
+    small.height = Math.max(1, Math.round(rows * shape * size));
     const context = small.getContext("2d");
     context.imageSmoothingEnabled = small.width < picture.width;
     context.imageSmoothingQuality = "high";

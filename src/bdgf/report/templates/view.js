@@ -5,8 +5,13 @@ const canvas = document.getElementById("canvas");
 const border = document.getElementById("border");
 const view = { tile: null, left: null, right: null, split: 0.5, scale: 1, x: 0, y: 0, mark: null };
 
+// Width of a cell on the screen; its height follows, as pixels need not be square on the ground.
+const wide = () => view.scale;
+const tall = () => view.scale * view.tile.tall;
+
 function fitScale() {
-  return Math.min(stage.clientWidth / view.tile.cols, stage.clientHeight / view.tile.rows);
+  const { cols, rows, tall: shape } = view.tile;
+  return Math.min(stage.clientWidth / cols, stage.clientHeight / rows / shape);
 }
 
 function showAll() {
@@ -20,10 +25,10 @@ function showAll() {
 function settle() {
   const fit = fitScale();
   view.scale = Math.min(Math.max(view.scale, fit), Math.max(48, 4 * fit));
-  for (const [axis, cells, pixels] of [
-    ["x", view.tile.cols, stage.clientWidth], ["y", view.tile.rows, stage.clientHeight],
+  for (const [axis, cells, pixels, size] of [
+    ["x", view.tile.cols, stage.clientWidth, wide()], ["y", view.tile.rows, stage.clientHeight, tall()],
   ]) {
-    const half = pixels / 2 / view.scale;
+    const half = pixels / 2 / size;
     view[axis] = cells <= 2 * half ? cells / 2 : Math.min(Math.max(view[axis], half), cells - half);
   }
   stage.classList.toggle("moved", view.scale > fit * 1.001);
@@ -39,25 +44,25 @@ function requestDraw() {
 
 function screenOf(col, row) {
   return [
-    stage.clientWidth / 2 + (col - view.x) * view.scale,
-    stage.clientHeight / 2 + (row - view.y) * view.scale,
+    stage.clientWidth / 2 + (col - view.x) * wide(),
+    stage.clientHeight / 2 + (row - view.y) * tall(),
   ];
 }
 
 function cellAt(x, y) {
-  const col = Math.floor(view.x + (x - stage.clientWidth / 2) / view.scale);
-  const row = Math.floor(view.y + (y - stage.clientHeight / 2) / view.scale);
+  const col = Math.floor(view.x + (x - stage.clientWidth / 2) / wide());
+  const row = Math.floor(view.y + (y - stage.clientHeight / 2) / tall());
   const inside = row >= 0 && col >= 0 && row < view.tile.rows && col < view.tile.cols;
   return inside ? { row, col } : null;
 }
 
 function zoomAt(factor, x, y) {
   const [dx, dy] = [x - stage.clientWidth / 2, y - stage.clientHeight / 2];
-  const [col, row] = [view.x + dx / view.scale, view.y + dy / view.scale];
+  const [col, row] = [view.x + dx / wide(), view.y + dy / tall()];
   const most = Math.max(48, 4 * fitScale());
   view.scale = Math.min(Math.max(view.scale * factor, fitScale()), most);
-  view.x = col - dx / view.scale;
-  view.y = row - dy / view.scale;
+  view.x = col - dx / wide();
+  view.y = row - dy / tall();
   settle();
 }
 
@@ -97,7 +102,7 @@ function drawSide(context, picture, from, width, height) {
   context.rect(from, 0, width, height);
   context.clip();
   const [x, y] = screenOf(0, 0);
-  const [across, down] = [view.tile.cols * view.scale, view.tile.rows * view.scale];
+  const [across, down] = [view.tile.cols * wide(), view.tile.rows * tall()];
   // Single pixels are to be seen as such; shrunk pictures are averaged.
   context.imageSmoothingEnabled = across < picture.width * (window.devicePixelRatio || 1);
   context.imageSmoothingQuality = "high";
@@ -107,11 +112,12 @@ function drawSide(context, picture, from, width, height) {
 
 function drawMark(context) {
   const [x, y] = screenOf(view.mark.col, view.mark.row);
-  const side = Math.max(view.scale, 7), shift = (side - view.scale) / 2;
+  const [across, down] = [Math.max(wide(), 7), Math.max(tall(), 7)];
+  const [left, top] = [x - (across - wide()) / 2, y - (down - tall()) / 2];
   for (const [color, width] of [["#fff", 4], ["#000", 2]]) {
     context.strokeStyle = color;
     context.lineWidth = width;
-    context.strokeRect(x - shift, y - shift, side, side);
+    context.strokeRect(left, top, across, down);
   }
 }
 
@@ -119,7 +125,7 @@ function drawScale() {
   const scale = document.getElementById("scale");
   scale.hidden = !view.tile.metres;
   if (scale.hidden) return;
-  const perPixel = (view.tile.metres * view.tile.step) / view.scale;
+  const perPixel = (view.tile.metres * view.tile.step) / wide();
   const longest = perPixel * Math.min(140, stage.clientWidth / 3);
   const power = 10 ** Math.floor(Math.log10(longest));
   const length = power * [5, 2, 1].find((factor) => factor * power <= longest);
