@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from bdgf.mapping.reading import read_confidence, read_map
+from bdgf.report.overview import tile_overview
+from bdgf.report.page import render
 from bdgf.report.results import Results
 
 HOSTILE = "<script>document.title='run'</script>"
@@ -261,6 +263,70 @@ def test_a_run_without_test_labels_guidance_and_other_sensors(
     page.keys("#stage", "\ue014")
     assert page.text("#read-class b") in single_results.scene.class_names
     assert not browser.find_elements("css selector", "#accuracy")
+
+
+def test_an_overview_reads_out_the_pixel_in_the_middle_of_a_cell(
+    browser: Any, results: Results, tmp_path: Path
+) -> None:
+    overview = tile_overview(results, 0, 15)
+    path = tmp_path / "report.html"
+    path.write_text(render(results, [overview], {0}), encoding="utf-8")
+    page = Page(browser, path)
+    assert page.complaints() == []
+    assert f"up to {overview.step} × {overview.step} pixels per cell" in page.text("#map")
+    row, col = 2, 3
+    page.actions().move_to_element_with_offset(
+        page.find("#stage"), *offset_of(page, row, col)
+    ).perform()
+    pixel = [place * overview.step + overview.step // 2 for place in (row, col)]
+    assert page.text("#read-place") == f"{pixel[0]}, {pixel[1]}"
+    classes = read_map(results.map_paths(0)[0], results.scene.class_codes)
+    assert page.text("#read-class b") == results.scene.class_names[classes[pixel[0], pixel[1]]]
+
+
+def test_pixels_that_are_not_square_are_drawn_and_read_so(page: Page, results: Results) -> None:
+    square = page.run("return tall() / wide()")
+    assert square == 1
+    page.run("view.tile.tall = 0.5; showAll()")
+    assert page.run("return tall() / wide()") == 0.5
+    row, col = some_pixel(results, True)
+    stage = page.find("#stage")
+    page.actions().move_to_element_with_offset(stage, *offset_of(page, row, col)).perform()
+    assert page.text("#read-place") == f"{row}, {col}"
+    page.find("#zoom-in").click()
+    page.find("#zoom-in").click()
+    page.run("mark({row: 20, col: 20}, false)")
+    page.actions().move_to_element_with_offset(stage, *offset_of(page, 20, 20)).perform()
+    assert page.text("#read-place") == "20, 20"
+
+
+def test_two_fingers_zoom_and_a_tap_reads_out(page: Page) -> None:
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        box = page.run("const b = stage.getBoundingClientRect(); return [b.left, b.top]")
+        places = [
+            {"x": box[0] + x, "y": box[1] + y, "id": number} for number, (x, y) in enumerate(points)
+        ]
+        page.browser.execute_cdp_cmd(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": places}
+        )
+
+    before = page.place()
+    width, height = page.run("return [stage.clientWidth, stage.clientHeight]")
+    x, y = width * 0.3, height / 2
+    touch("touchStart", (x, y))
+    touch("touchStart", (x, y), (x + 60, y))
+    touch("touchMove", (x - 20, y), (x + 70, y))
+    touch("touchMove", (x - 30, y), (x + 90, y))
+    touch("touchEnd")
+    page.until(f"view.scale > {1.5 * before['scale']}")
+    after = page.place()
+    assert after["scale"] == pytest.approx(2 * before["scale"], rel=0.05)
+    assert after["mark"] is None, "a pinch marks no pixel"
+    touch("touchStart", (x, y))
+    touch("touchEnd")
+    page.until("view.mark !== null")
+    expected = page.run("return cellAt(arguments[0], arguments[1])", x, y)
+    assert page.place()["mark"] == expected
 
 
 @pytest.mark.parametrize("width", [360, 768])

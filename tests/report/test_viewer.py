@@ -36,4 +36,5 @@ def test_the_page_gets_what_the_overview_has(results: Results) -> None:
     grid = results.scene.tiles[0].grid
     assert grid.pixel_metres is not None
     assert tile["metres"] == grid.pixel_metres[0]
+    assert tile["tall"] == 1
     assert tile["place"] == list(grid.transform)[:6]

@@ -38,7 +38,7 @@ def write_report(results: Results) -> None:
     # of a tile that is not shown only the numbers are used
     sides = [{} if t in shown else {"most_side": _UNSEEN_SIDE} for t in _tiles(results)]
     overviews = [tile_overview(results, t, **side) for t, side in enumerate(sides)]
-    text = _render(results, overviews, shown)
+    text = render(results, overviews, shown)
     atomic_write_text(results.folder.path / "report.html", text)
 
 
@@ -46,7 +46,18 @@ def _tiles(results: Results) -> range:
     return range(len(results.scene.tiles))
 
 
-def _render(results: Results, overviews: list[TileOverview], shown: set[int]) -> str:
+def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> str:
+    """Return the page of a run.
+
+    Args:
+        results: The run.
+        overviews: Of all tiles of the scene.
+        shown: The tiles whose overviews go into the page.
+
+    Raises:
+        RunFolderError: A file of the run is missing or damaged.
+        SceneError: A raster of the scene cannot be read.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bdgf.report", _TEMPLATES),
         autoescape=True,
