@@ -19,7 +19,7 @@ ROWS = [
 
 def test_values_of_modalities_are_in_one_chart() -> None:
     charts = {chart.title: chart for chart in pretraining_charts(ROWS, ["hsi", "my_sar"])}
-    assert [line.name for line in charts["Loss"].lines] == ["all", "hsi", "my_sar"]
+    assert [line.name for line in charts["Loss"].lines] == ["hsi", "my_sar", "all"]
     reliance = charts["Reliance of the features on each modality"]
     assert [line.name for line in reliance.lines] == ["hsi", "my_sar"]
     np.testing.assert_array_equal(reliance.lines[1].x, [20])

@@ -45,7 +45,10 @@ def pretraining_charts(history: Rows, modalities: Sequence[str]) -> list[Chart]:
         if modality in modalities:
             groups.setdefault(kind, []).append((modality, key))
         else:
-            groups.setdefault(key, []).insert(0, ("all" if key in _OF_MODALITIES else key, key))
+            groups.setdefault(key, []).append(("all" if key in _OF_MODALITIES else key, key))
+    for members in groups.values():
+        # the modalities first, so that each has one colour in all charts
+        members.sort(key=lambda member: member[0] not in modalities)
     return [
         Chart(
             _OF_MODALITIES.get(kind, _TITLES.get(kind, kind)),

@@ -57,8 +57,17 @@ class Results:
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
-        """Rows of the history; each names its stage and step."""
-        return History(self.folder.history).rows
+        """Rows of the history; each names its stage and step.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        try:
+            return History(self.folder.history).rows
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self.folder.history} cannot be read ({error}); run 'bdgf train' again."
+            ) from None
 
     @cached_property
     def preparation(self) -> Preparation:
