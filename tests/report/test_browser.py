@@ -129,7 +129,7 @@ def test_the_pixel_under_the_pointer_is_read_out(page: Page, results: Results, r
     assert page.text("#read-class b") == found
     assert page.text("#read-place") == f"{row}, {col}"
     sure = 100 * float(read_confidence(confidence_path)[row, col])
-    assert float(page.text("#read-confidence").rstrip(" %")) == pytest.approx(sure, abs=0.8)
+    assert float(page.text("#read-confidence").strip("> %")) == pytest.approx(sure, abs=0.8)
     label = names[results.scene.tiles[0].test[row, col]]
     assert page.text("#read-label") == f"{label} (test, {'right' if right else 'wrong'})"
     with rasterio.open(results.votes_path(0)) as votes:

@@ -38,12 +38,6 @@ def test_lines_that_cannot_be_drawn_do_no_harm() -> None:
     assert np.isfinite(points_of(constant.lines[0].points)).all()
 
 
-def test_the_marked_level_is_in_sight() -> None:
-    drawing = draw(Chart("t", "x", "y", (line([0, 1], [4, 5]),), level=1.0))
-    assert drawing.level is not None
-    assert TOP <= drawing.level <= HEIGHT - BOTTOM + 0.1
-
-
 def test_many_points_are_averaged_and_the_last_is_kept() -> None:
     x = np.arange(10_000.0)
     y = np.where(x == 9_999, 3.0, x % 2)

@@ -45,14 +45,12 @@ class Chart:
         x_label: With unit.
         y_label: With unit.
         lines: Its lines.
-        level: A value of y that is marked, None for none.
     """
 
     title: str
     x_label: str
     y_label: str
     lines: tuple[Line, ...]
-    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,12 @@ class Drawing:
         x_ticks: Position and text.
         y_ticks: Position and text.
         lines: The lines.
-        level: Position of the marked value, None for none.
     """
 
     chart: Chart
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     lines: tuple[DrawnLine, ...]
-    level: float | None
 
 
 def look_of(number: int) -> tuple[str, str]:
@@ -115,8 +111,6 @@ def draw(chart: Chart) -> Drawing:
     lines = [thinned(line) for line in chart.lines]
     xs = np.concatenate([line.x for line in lines]) if lines else np.zeros(0)
     ys = np.concatenate([line.y for line in lines]) if lines else np.zeros(0)
-    if chart.level is not None:
-        ys = np.append(ys, chart.level)
     x_ticks, x_low, x_high = _axis(xs, tight=True)
     y_ticks, y_low, y_high = _axis(ys, tight=False)
 
@@ -139,7 +133,6 @@ def draw(chart: Chart) -> Drawing:
         tuple((round(float(across(np.array(t))), 1), _text(t)) for t in x_ticks),
         tuple((round(float(up(np.array(t))), 1), _text(t)) for t in y_ticks),
         tuple(drawn),
-        None if chart.level is None else round(float(up(np.array(chart.level))), 1),
     )
 
 

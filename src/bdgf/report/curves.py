@@ -46,9 +46,11 @@ def pretraining_charts(history: Rows, modalities: Sequence[str]) -> list[Chart]:
             groups.setdefault(kind, []).append((modality, key))
         else:
             groups.setdefault(key, []).append(("all" if key in _OF_MODALITIES else key, key))
-    for members in groups.values():
+    for kind, members in groups.items():
         # the modalities first, so that each has one colour in all charts
         members.sort(key=lambda member: member[0] not in modalities)
+        if len(modalities) == 1 and kind in _OF_MODALITIES:
+            del members[1:]  # of one modality its own value is that of all
     return [
         Chart(
             _OF_MODALITIES.get(kind, _TITLES.get(kind, kind)),

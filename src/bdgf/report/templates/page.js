@@ -32,7 +32,8 @@ function readOut(cell, spoken) {
   if (found) swatch.style.background = colorOf(found - 1);
   else swatch.removeAttribute("style");
   const sure = cells.confidence[at];
-  byId("read-confidence").textContent = sure ? `${((sure - 1) / 2.54).toFixed(0)} %` : "–";
+  const percent = (sure - 1) / 2.54;
+  byId("read-confidence").textContent = !sure ? "–" : percent >= 99.5 ? "> 99 %" : `${percent.toFixed(0)} %`;
   heads.forEach((field, head) => {
     const vote = cells.votes[head * tile.rows * tile.cols + at];
     field.textContent = nameOf(vote);
