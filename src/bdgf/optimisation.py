@@ -134,8 +134,10 @@ def optimise(
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
-            _save(work, optimizer, path, origin, done)
+            # the history first: what it has beyond the checkpoint is forgotten on a restart, what
+            # it lacks would be lost
             history.save()
+            _save(work, optimizer, path, origin, done)
     history.save()
 
 
