@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 
 from bdgf.mapping.reading import read_confidence, read_map
 from bdgf.report.overview import tile_overview
 from bdgf.report.page import render
+from bdgf.report.pictures import packed
 from bdgf.report.results import Results
 
 HOSTILE = "<script>document.title='run'</script>"
@@ -237,6 +239,39 @@ def test_a_pressed_class_stands_out_and_colours_can_be_the_scenes(page: Page) ->
     button.click()
     page.find("#own-colors").click()
     assert map_colors() == own | {(255, 255, 255)}
+
+
+def test_every_picture_has_the_colours_of_its_values(page: Page, results: Results) -> None:
+    def colors(paint: str) -> np.ndarray:
+        found = page.run(
+            f"const c = {paint};"
+            "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        )
+        return np.array(found).reshape(40, 52, 4)
+
+    overview = tile_overview(results, 0)
+    table = np.array([[255, 255, 255], *page.run("return DATA.classes.map((o) => rgb(o.safe))")])
+    np.testing.assert_array_equal(
+        colors("paintClasses(view.tile)")[..., :3], table[overview.classes + 1]
+    )
+    for head, votes in enumerate(overview.votes):
+        shown = colors(f"paintVotes(view.tile, {head})")
+        np.testing.assert_array_equal(shown[..., :3], table[votes + 1])
+        assert (shown[..., 3] == 255).all()
+    heat = (matplotlib.colormaps["cividis"](np.arange(256))[:, :3] * 255).astype(int)
+    sure = np.rint(254 * np.nan_to_num(overview.confidence)).astype(int) + 1
+    expected = np.where(overview.classes[..., None] >= 0, heat[sure], 255)
+    assert np.abs(colors("paintConfidence(view.tile)")[..., :3] - expected).max() <= 1
+    errors = np.array([[0xE4, 0xE7, 0xEA], [0x56, 0xB4, 0xE9], [0xD5, 0x5E, 0x00]])
+    np.testing.assert_array_equal(
+        colors("paintErrors(view.tile)")[..., :3], errors[overview.verdict]
+    )
+
+
+def test_codes_beyond_a_byte_arrive(page: Page) -> None:
+    values = np.array([0, 1, 300, 65_535], dtype=np.uint16)
+    script = "return unpack(arguments[0], true).then((found) => [...found])"
+    assert page.run(script, packed(values)) == values.tolist()
 
 
 def test_many_tiles_are_gone_through(browser: Any, tiles_results: Results) -> None:

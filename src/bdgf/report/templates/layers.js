@@ -34,17 +34,16 @@ async function unpackTile(tile) {
   return tile.cells;
 }
 
-// A canvas with one pixel per cell; color(cell) gives its red, green and blue.
-function painted(tile, color) {
+// A canvas with one pixel per cell: the colour that the table has for the cell's value.
+function painted(tile, values, table, offset = 0) {
   const canvas = document.createElement("canvas");
   canvas.width = tile.cols;
   canvas.height = tile.rows;
   const context = canvas.getContext("2d");
   const image = context.createImageData(tile.cols, tile.rows);
-  for (let cell = 0; cell < tile.rows * tile.cols; cell += 1) {
-    const [red, green, blue] = color(cell);
-    image.data.set([red, green, blue, 255], 4 * cell);
-  }
+  const flat = Uint8Array.from(table.flatMap((color) => [...color, 255]));
+  const words = new Uint32Array(flat.buffer), pixels = new Uint32Array(image.data.buffer);
+  for (let cell = 0; cell < pixels.length; cell += 1) pixels[cell] = words[values[offset + cell]];
   context.putImageData(image, 0, 0);
   return canvas;
 }
@@ -59,24 +58,20 @@ function classTable() {
 }
 
 function paintClasses(tile) {
-  const table = classTable();
-  return painted(tile, (cell) => table[tile.cells.classes[cell]]);
+  return painted(tile, tile.cells.classes, classTable());
 }
 
 function paintConfidence(tile) {
-  return painted(tile, (cell) => {
-    const value = tile.cells.confidence[cell];
-    return value ? DATA.heat.slice(3 * value, 3 * value + 3) : WHITE;
-  });
+  const heat = Array.from({ length: 255 }, (_, at) => DATA.heat.slice(3 * at + 3, 3 * at + 6));
+  return painted(tile, tile.cells.confidence, [WHITE, ...heat]);
 }
 
 function paintErrors(tile) {
-  return painted(tile, (cell) => [UNTESTED, RIGHT, WRONG][tile.cells.verdict[cell]]);
+  return painted(tile, tile.cells.verdict, [UNTESTED, RIGHT, WRONG]);
 }
 
 function paintVotes(tile, head) {
-  const table = classTable(), offset = head * tile.rows * tile.cols;
-  return painted(tile, (cell) => table[tile.cells.votes[offset + cell]]);
+  return painted(tile, tile.cells.votes, classTable(), head * tile.rows * tile.cols);
 }
 
 async function load(url) {
