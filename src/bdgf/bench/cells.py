@@ -93,6 +93,7 @@ def fingerprint(cell: Cell, settings: Settings, images: str, labels: str) -> str
     values = plain(own)
     values["compute"].pop("threads")
     values["evaluation"].pop("baselines")
+    values.pop("report")
     text = json.dumps([__version__, images, labels, cell.method, cell.budget, values])
     return hashlib.sha256(text.encode()).hexdigest()
 
