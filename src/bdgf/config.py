@@ -129,6 +129,7 @@ class NetworkSettings:
         guidance_gain: Start value of the gates by which guidance enters.
         branches: Branches in use.
         pixel_path: Add a head that sees only the pixel itself.
+        feature_path: Add a head that sees the pixel and its diffusion features, without a window.
     """
 
     kind: Literal["dense", "patch"] = "dense"
@@ -140,6 +141,7 @@ class NetworkSettings:
     guidance_gain: float = 0.1
     branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
     pixel_path: bool = True
+    feature_path: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class MutualSettings:
     entropy_weight: float = 0.1
     similarity_weight: float = 0.1
     divergence: float = 1.0
-    unlabelled: bool = True
+    unlabelled: bool = False
     unlabelled_weight: float = 0.5
     ramp: float = 0.2
 
@@ -193,7 +195,7 @@ class TrainingSettings:
     """
 
     steps: int = 800
-    batch: int = 64
+    batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
@@ -205,8 +207,8 @@ class TrainingSettings:
     modality_dropout: float = 0.1
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
-    fold_steps: float = 0.25
-    fusion_temperature: float = 8.0
+    fold_steps: float = 0.5
+    fusion_temperature: float = 3.0
     checkpoint_every: int = 200
 
 

@@ -221,11 +221,12 @@ class Pipeline:
         }
 
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
-        """Return the trained network and its fusion weights."""
+        """Return the trained network and the weights of its heads, over the temperature."""
         tensors, origin = checkpoint.load_tensors(self.folder.network)
         network = new_network(self.settings, self.prepared, store, self.settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)
-        return network.eval(), [float(w) for w in origin["fusion_weights"]]
+        temperature = float(origin["temperature"])
+        return network.eval(), [float(w) / temperature for w in origin["fusion_weights"]]
 
     @cached_property
     def leak(self) -> Leak:
@@ -336,6 +337,7 @@ class Pipeline:
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
+            "temperature": fitted.temperature,
             "parameters": fitted.parameters,
         }
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)

@@ -57,8 +57,8 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
     layout = layout_of(*sizes)
     network = build_network(settings_of(kind, window=window), layout, guidance, 2, seed=0)
     output = train_once(network, images(layout, (6, window, window), guidance))
-    assert output.logits.shape == (6, 4, 2, 1, 1)
-    assert output.embedding.shape == (6, 4, 16, 1, 1)
+    assert output.logits.shape == (6, 4 + any(guidance), 2, 1, 1)
+    assert output.embedding.shape == (6, 4 + any(guidance), 16, 1, 1)
     assert torch.isfinite(output.logits).all()
     assert without_gradient(network) == []
 
@@ -71,6 +71,7 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
         {"groups": 16},
         {"attention_heads": 1},
         {"state": 1},
+        {"branches": ("mamba",), "pixel_path": False, "feature_path": False},
         {"branches": ("mamba",), "pixel_path": False},
         {"branches": ("transformer", "cnn")},
     ],
@@ -81,7 +82,11 @@ def test_settings_at_their_limits(layout_of, images, kind, changes):
     settings = settings_of(kind, **changes)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     output = train_once(network, images(layout, (6, 5, 5)))
-    expected = (("pixel",) if settings.pixel_path else ()) + settings.branches
+    expected = (
+        *(("pixel",) if settings.pixel_path else ()),
+        *(("diffusion",) if settings.feature_path else ()),
+        *settings.branches,
+    )
     assert network.heads == expected
     assert network.window == 5
     assert output.logits.shape == (6, len(expected), 3, 1, 1)
@@ -139,7 +144,8 @@ def test_what_stands_at_missing_pixels_does_not_matter(layout_of, images, kind):
 def test_without_gain_guidance_is_as_if_it_were_not_there(layout_of, images, kind):
     layout = layout_of(3, 1)
     values, missing, guidance = images(layout, (4, 5, 5))
-    guided = build_network(settings_of(kind, guidance_gain=0.0), layout, (4, 5, 6), 3, seed=0)
+    settings = settings_of(kind, guidance_gain=0.0, feature_path=False)
+    guided = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     zeros = [torch.zeros_like(level) for level in guidance]
     with torch.no_grad():
         by_gain = guided(values, missing, guidance).logits
@@ -158,6 +164,19 @@ def test_without_gain_guidance_is_as_if_it_were_not_there(layout_of, images, kin
     with torch.no_grad():
         unguided = bare(values, missing, [level[:, :0] for level in guidance]).logits
     assert torch.allclose(unguided, by_gain, atol=1e-6)
+
+
+def test_the_diffusion_head_sees_the_features_of_its_pixel_only(layout_of, images):
+    layout = layout_of(3, 1)
+    network = build_network(SMALL, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (1, 5, 5))
+    guidance = [level.requires_grad_() for level in guidance]
+    head = network.heads.index("diffusion")
+    network(values, missing, guidance).logits[0, head].square().sum().backward()
+    for level in guidance:
+        reached = level.grad[0].abs().amax(0) > 0
+        assert reached[2, 2]
+        assert reached.sum() == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,12 +246,13 @@ def test_fusion_is_the_normalised_geometric_mean():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 5, 6, generator=generator)
     p = torch.softmax(logits, 2).double()
-    weights = torch.tensor([2.0, 1.0, 1.0])
+    weights = torch.tensor([0.5, 0.25, 0.25])
     expected = p[:, 0].pow(0.5) * p[:, 1].pow(0.25) * p[:, 2].pow(0.25)
     expected = expected / expected.sum(1, keepdim=True)
     found = fused_log_probabilities(logits, weights)
     assert torch.allclose(found.exp().double(), expected, atol=1e-6)
-    assert torch.allclose(found, fused_log_probabilities(logits, weights * 9), atol=1e-6)
+    warm = fused_log_probabilities(logits, weights / 4)
+    assert torch.allclose(warm, torch.log_softmax(found / 4, 1), atol=1e-6), "the sum is 1 / T"
 
 
 def test_a_weight_of_one_head_alone_gives_that_head():

@@ -19,7 +19,10 @@ from bdgf.scene.prepared import PreparedScene
 
 
 def training(
-    prepared: PreparedScene, settings: config.Settings, left_out: int = 0
+    prepared: PreparedScene,
+    settings: config.Settings,
+    left_out: int = 0,
+    trust: tuple[float, ...] | None = (0.25, 0.25, 0.25, 0.25),
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
@@ -32,7 +35,14 @@ def training(
     )
     source = PatchSource(prepared, store, settings.network.window)
     return FusionTraining(
-        network, source, labels, UnlabelledPixels(prepared), settings, prepared.layout, classes
+        network,
+        source,
+        labels,
+        UnlabelledPixels(prepared),
+        settings,
+        prepared.layout,
+        classes,
+        trust=trust,
     )
 
 
@@ -45,7 +55,7 @@ def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
 def test_the_loss_of_a_step_depends_on_the_step_alone(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, tiny_settings)
+    work = training(prepared, config.replace(tiny_settings, {"mutual.unlabelled": True}))
     first, parts = work.loss(work.model, 3)
     torch.manual_seed(123)
     again, _ = work.loss(work.model, 3)
@@ -53,6 +63,23 @@ def test_the_loss_of_a_step_depends_on_the_step_alone(
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert parts.keys() == {"supervised", "agreement", "entropy", "similarity"}
+
+
+def test_heads_learn_from_each_other_only_once_their_worth_is_known(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    alone = training(prepared, tiny_settings, trust=None)
+    _, parts = alone.loss(alone.model, 3)
+    assert parts.keys() == {"supervised"}
+    together = training(prepared, tiny_settings)
+    _, parts = together.loss(together.model, 3)
+    assert parts.keys() == {"supervised", "entropy", "similarity"}
+    # the fusion's own loss follows the trust
+    losses = []
+    for trust in ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
+        work = training(prepared, tiny_settings, trust=trust)
+        losses.append(float(work.loss(work.model, 3)[1]["supervised"]))
+    assert losses[0] != losses[1]
 
 
 def test_it_learns_the_training_pixels(
@@ -75,7 +102,8 @@ def test_what_is_hidden_from_a_sample_is_zero(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.replace(
-        tiny_settings, {"training.modality_dropout": 0.7, "training.noise": 1.0}
+        tiny_settings,
+        {"training.modality_dropout": 0.7, "training.noise": 1.0, "mutual.unlabelled": True},
     )
     work = training(prepared, settings)
     seen, drawn = [], []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.layers import Head, PixelEmbedding
+from bdgf.fusion.layers import FeatureEmbedding, Head, PixelEmbedding
 from bdgf.fusion.windows import crop
 from bdgf.scene.layout import ChannelLayout
 
@@ -46,7 +46,8 @@ class FusionNetwork(nn.Module):
         classes: K.
 
     Attributes:
-        heads: Names of the heads, "pixel" first if the settings ask for it.
+        heads: Names of the heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its
+            features) first if the settings ask for them, then the branches.
         window: P, side of the patch that decides a pixel.
     """
 
@@ -61,8 +62,11 @@ class FusionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         width = settings.width
-        self.heads: tuple[str, ...] = (("pixel",) if settings.pixel_path else ()) + tuple(
-            settings.branches
+        guided = settings.feature_path and any(guidance_channels)
+        self.heads: tuple[str, ...] = (
+            *(("pixel",) if settings.pixel_path else ()),
+            *(("diffusion",) if guided else ()),
+            *settings.branches,
         )
         self.window = settings.window
         self.channels, self.modalities = layout.channels, len(layout.modalities)
@@ -71,6 +75,7 @@ class FusionNetwork(nn.Module):
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
         self.pixel = PixelEmbedding(self.channels + self.modalities, width)
+        self.features = FeatureEmbedding(sum(guidance_channels), width) if guided else None
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {
@@ -121,6 +126,9 @@ class FusionNetwork(nn.Module):
         # 3. branches
         branches = self.branch_outputs(pixels, unknown, guidance)
         inputs = [pixel] if "pixel" in self.heads else []
+        if self.features is not None:
+            seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
+            inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
         inputs += [
             torch.cat([norm(branch), pixel], 3)
             for norm, branch in zip(self.norms.values(), branches, strict=True)

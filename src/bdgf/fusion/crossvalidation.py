@@ -7,11 +7,14 @@ branch is exp(mean(OA, AA) / temperature), normalised [C].
 
 from __future__ import annotations
 
+import math
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
@@ -65,10 +68,26 @@ def spatial_folds(
     return fold
 
 
-def weights_from(
-    log_probabilities: Tensor, classes: NDArray[np.int64], temperature: float
-) -> tuple[list[float], list[float]]:
-    """Return the fusion weights and mean(OA, AA) of every head in percent.
+@dataclass(frozen=True)
+class Trust:
+    """What cross-validation says of the heads.
+
+    Args:
+        weights: Weight of every head in the fusion, summing to 1.
+        marks: Mean of OA and AA of every head in percent.
+        temperature: Divides the fused log-probabilities, so that they are calibrated.
+    """
+
+    weights: list[float]
+    marks: list[float]
+    temperature: float
+
+
+def trust_from(log_probabilities: Tensor, classes: NDArray[np.int64], temperature: float) -> Trust:
+    """Return the fusion weights, the marks that they come from, and the fusion's temperature.
+
+    The weights come from accuracies, not from likelihoods: weights that maximise the held-out
+    likelihood (stacking) favour the least confident head, and cost 2 to 4 points here.
 
     Args:
         log_probabilities: Of held-out pixels, (n, heads, K).
@@ -82,4 +101,26 @@ def weights_from(
         recalls = [right[classes == k].mean() for k in np.unique(classes)]
         marks.append(50.0 * (float(right.mean()) + float(np.mean(recalls))))
     weights = torch.softmax(torch.tensor(marks, dtype=torch.float64) / temperature, 0)
-    return weights.tolist(), marks
+    fused = (log_probabilities.double() * weights[:, None]).sum(1)  # (n, K)
+    return Trust(weights.tolist(), marks, fit_temperature(fused, classes))
+
+
+def fit_temperature(logits: Tensor, classes: NDArray[np.int64]) -> float:
+    """Return the temperature that maximises the likelihood of held-out labels (Guo et al. 2017).
+
+    Args:
+        logits: (n, K), known up to a constant per pixel.
+        classes: (n,).
+
+    Returns:
+        From 0.1 to 10.
+    """
+    values, truth = logits.double(), torch.from_numpy(classes)
+
+    def loss(log_temperature: float) -> float:
+        scaled = (values / math.exp(log_temperature)).log_softmax(1)
+        return float(torch.nn.functional.nll_loss(scaled, truth))
+
+    limit = math.log(10.0)
+    found = minimize_scalar(loss, bounds=(-limit, limit), method="bounded")
+    return math.exp(float(found.x))
