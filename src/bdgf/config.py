@@ -74,7 +74,8 @@ class DiffusionSettings:
         clip_norm: Largest norm of the gradient.
         ema_decay: Final decay of the moving average of the weights.
         loss_weights: plain (mean over all channels), modality (each modality counts the same), or
-            controlled (adapted while training so that no modality dominates the features).
+            controlled (weights and strength of the masks follow the measured reliance, so that no
+            modality dominates the features).
         checkpoint_every: Steps between two resumable checkpoints.
         masking: Adaptive modality masking.
     """
@@ -91,7 +92,7 @@ class DiffusionSettings:
     warmup: float = 0.05
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    loss_weights: Literal["plain", "modality", "controlled"] = "modality"
+    loss_weights: Literal["plain", "modality", "controlled"] = "controlled"
     checkpoint_every: int = 250
     masking: MaskingSettings = field(default_factory=MaskingSettings)
 
@@ -152,7 +153,8 @@ class MutualSettings:
         entropy_weight: Weight of the entropy alignment.
         similarity_weight: Weight of the feature-similarity alignment.
         divergence: Share of the Kullback-Leibler term inside the entropy alignment.
-        unlabelled: Apply it to unlabelled pixels of the scene as well.
+        unlabelled: Let the heads learn from their consensus on unlabelled pixels as well. It costs
+            as much as the labelled pixels do, and good heads lose by it where poor ones are near.
         unlabelled_weight: Weight of the unlabelled part.
         ramp: Share of the steps over which its weight rises from zero.
     """
@@ -171,7 +173,7 @@ class TrainingSettings:
 
     Args:
         steps: Optimiser steps for up to 1000 labelled pixels; more labels get more steps, with the
-            square root of their number, up to three times as many.
+            square root of their number, up to four times as many.
         batch: Labelled pixels per step.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
@@ -186,15 +188,15 @@ class TrainingSettings:
         channel_dropout: Probability that an input channel is set to zero.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
-        fusion: Fusion of the branches: mean of log-probabilities, or cv (weights from spatially
+        fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially
             grouped cross-validation on the training pixels).
         folds: Folds of the cross-validation.
         fold_steps: Share of the steps that each fold trains for.
-        fusion_temperature: Points of mean(OA, AA) that multiply a branch's weight by e.
+        fusion_temperature: Points of mean(OA, AA) that multiply a head's weight by e.
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
-    steps: int = 800
+    steps: int = 600
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -295,7 +297,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "diffusion.steps": 1500,
         "diffusion.width": 32,
-        "training.steps": 800,
+        "training.steps": 600,
         "evaluation.trees": 500,
     },
     "full": {

@@ -23,7 +23,7 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no loss on hidden": {"diffusion.masking.hidden_loss": "none"},
     "completion of hidden": {"diffusion.masking.hidden_loss": "x0"},
     "plain loss": {"diffusion.loss_weights": "plain"},
-    "controlled loss": {"diffusion.loss_weights": "controlled"},
+    "modality loss": {"diffusion.loss_weights": "modality"},
     "t = 10": {"features.timesteps": (10,)},
     "t = 200": {"features.timesteps": (200,)},
     "t = 10, 50, 200": {"features.timesteps": (10, 50, 200)},

@@ -23,7 +23,7 @@ from bdgf.scene.layout import ChannelLayout
 from bdgf.scene.prepared import PreparedScene
 
 LABELS_OF_STEPS = 1000
-MOST_STEPS = 3.0
+MOST_STEPS = 4.0
 
 
 @dataclass(frozen=True)
