@@ -134,8 +134,10 @@ def optimise(
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
-            _save(work, optimizer, path, origin, done)
+            # the history first: what it has beyond the checkpoint is forgotten by a restart, what
+            # it lacks would never come back
             history.save()
+            _save(work, optimizer, path, origin, done)
     history.save()
 
 
