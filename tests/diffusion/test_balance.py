@@ -65,8 +65,10 @@ def test_masks_follow_the_side_that_dominates(monkeypatch) -> None:
 
 
 def test_balanced_features_move_nothing_and_limits_hold(monkeypatch) -> None:
-    still = steered((0.8, 0.8, 0.8), 10 * balance.MEASURE_EVERY, monkeypatch)
-    assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+    for spectral in (0.8, 0.8 * 1.5, 0.8 / 1.5):
+        still = steered((spectral, 0.8, 0.8), 10 * balance.MEASURE_EVERY, monkeypatch)
+        assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+        assert still.gain == 1.0
     extreme = steered((1e6, 1e-6, 1e-6), 100 * balance.MEASURE_EVERY, monkeypatch)
     assert np.abs(extreme.state.log_weights).max() <= balance.LARGEST_LOG_WEIGHT
     assert extreme.weights.min() > 0
