@@ -62,6 +62,9 @@ class DiffusionSettings:
     Args:
         pretrain: False leaves the denoiser at its random weights: the control of every claim
             that pre-training helps.
+        from_run: Run folder, or its diffusion.safetensors, of another scene whose denoiser this
+            one starts from, layers of other channels excepted; empty for random weights.
+            Pre-training goes on from there; with pretrain False it stays as it was taken over.
         width: Channels of the finest level; the coarser levels have twice as many.
         steps: Optimiser steps of the pre-training.
         batch: Crops per step.
@@ -80,6 +83,7 @@ class DiffusionSettings:
     """
 
     pretrain: bool = True
+    from_run: str = ""
     width: int = 32
     steps: int = 1500
     batch: int = 16

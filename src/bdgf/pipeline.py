@@ -27,16 +27,13 @@ from bdgf.compute import (
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
-from bdgf.diffusion.features import (
-    FeatureExtractor,
-    adopt,
-    external_signature,
-    extract,
-)
+from bdgf.diffusion.external import adopt, external_signature
+from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
+from bdgf.diffusion.transfer import described, start_signature, take_over, with_absolute_start
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.accuracy import score_methods
 from bdgf.evaluation.missing import evaluate_without
@@ -80,14 +77,15 @@ class Pipeline:
     ) -> None:
         validate(settings)
         check_device(settings.compute)
-        self.settings, self.progress = settings, progress
+        self.settings, self.progress = with_absolute_start(settings), progress
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = self.scene.spec.path.resolve()
         self.fingerprints = fingerprints(
             settings,
             self.scene.signature("images"),
             self.scene.signature("labels"),
-            external_signature(settings.features.source, self.scene_path.parent, self.scene.tiles),
+            external_signature(settings.features.source, self.scene_path.parent, self.scene),
+            start_signature(self.settings),
         )
         self.folder = RunFolder(out)
         set_threads(settings.compute)
@@ -250,6 +248,16 @@ class Pipeline:
             return
         work = Pretraining(self.prepared, s.diffusion, s.compute, s.seed)
         origin = self._origin("pretrain")
+        recorded = {
+            **origin,
+            "settings": plain(s),
+            "modalities": described(self.prepared.layout),
+        }
+        if s.diffusion.from_run:
+            layout = self.prepared.layout
+            transfer = take_over([work.model, work.average], layout, s.diffusion.from_run)
+            self.progress.say(transfer.describe())
+            recorded["from_run"] = transfer.to_json()
         history = History(self.folder.history)
         resumable = self.folder.path / "pretrain.checkpoint.safetensors"
         if s.diffusion.pretrain:
@@ -258,11 +266,11 @@ class Pipeline:
             fabric = make_fabric(s.compute, precision)
             optimise(work, fabric, resumable, origin, history, self.progress)
         else:
-            self.progress.say("pre-training: off, the denoiser keeps its random weights (control)")
+            weights = "the weights taken over" if s.diffusion.from_run else "its random weights"
+            self.progress.say(f"pre-training: off, the denoiser keeps {weights} (control)")
             history.restart("pretrain", 0)
             history.save()
         denoiser = work.average
-        recorded = {**origin, "settings": plain(s)}
         checkpoint.save_tensors(self.folder.diffusion, denoiser.state_dict(), recorded)
         self._measure_balance(work)
         resumable.unlink(missing_ok=True)
@@ -404,6 +412,9 @@ class Pipeline:
         if self.folder.balance.is_file() and self.guided:
             balance = json.loads(self.folder.balance.read_text(encoding="utf-8"))
             metrics["balance"] = balance
+            _, denoiser = checkpoint.load_tensors(self.folder.diffusion)
+            if "from_run" in denoiser:
+                metrics["denoiser_from"] = denoiser["from_run"]
         self.folder.write_json(self.folder.metrics, metrics)
 
     def _without_each(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.config import Settings
 from bdgf.progress import Progress
 from bdgf.scene.preparation import Preparation
@@ -26,10 +27,19 @@ class Case:
         folder: A folder that the method may write into; what lies there may be from the same
             method with other labels.
         progress: Receives lines and steps.
+        elsewhere: Denoisers and features of other models, by their names.
     """
 
-    def __init__(self, scene: Scene, settings: Settings, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        settings: Settings,
+        folder: Path,
+        progress: Progress,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.scene, self.settings, self.folder, self.progress = scene, settings, folder, progress
+        self.elsewhere = elsewhere or Elsewhere()
 
     @property
     def seed(self) -> int:

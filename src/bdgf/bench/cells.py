@@ -87,13 +87,24 @@ class Result:
     note: str
 
 
-def fingerprint(cell: Cell, settings: Settings, images: str, labels: str) -> str:
-    """Return what a cell's result depends on, as a hash."""
+def fingerprint(
+    cell: Cell, settings: Settings, images: str, labels: str, elsewhere: str = ""
+) -> str:
+    """Return what a cell's result depends on, as a hash.
+
+    Args:
+        cell: The cell.
+        settings: Settings of the comparison.
+        images: Signature of the scene's rasters.
+        labels: Signature of its labels.
+        elsewhere: Signature of what the method takes from elsewhere.
+    """
     own = config.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
     values = plain(own)
     values["compute"].pop("threads")
     values["evaluation"].pop("baselines")
-    text = json.dumps([__version__, images, labels, cell.method, cell.budget, values])
+    parts = [__version__, images, labels, cell.method, cell.budget, values]
+    text = json.dumps([*parts, elsewhere] if elsewhere else parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

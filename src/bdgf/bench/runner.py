@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
 from bdgf.bench.worker import work
 from bdgf.config import Settings
@@ -35,6 +36,7 @@ class Plan:
         settings: Settings of all; the seed is replaced.
         jobs: Cells at a time, each in a process of its own; 0 does them in this process, where
             memory cannot be told apart.
+        elsewhere: Denoisers and features of other models.
     """
 
     scenes: tuple[Path, ...]
@@ -43,6 +45,7 @@ class Plan:
     budgets: tuple[int | None, ...]
     settings: Settings
     jobs: int = 1
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 class Bench:
@@ -61,6 +64,7 @@ class Bench:
         self.plan, self.folder, self.progress = plan, folder, progress
         for name in plan.methods:
             find(name)
+            plan.elsewhere.check(name)
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
         if len(set(names)) < len(names):
@@ -86,6 +90,8 @@ class Bench:
             for path, seed, budget, method in itertools.product(
                 plan.scenes, plan.seeds, plan.budgets, plan.methods
             )
+            # a scene's own denoiser is none from elsewhere
+            if not plan.elsewhere.left_out(method, self.scenes[path], seed)
         ]
 
     def run(self) -> list[Result]:
@@ -126,7 +132,8 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            marks[cell] = fingerprint(cell, self.plan.settings, images, labels)
+            elsewhere = self.plan.elsewhere.signature(cell.method, scene, cell.seed)
+            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, elsewhere)
         return marks
 
     def _group(self, cells: Sequence[Cell]) -> list[str]:
@@ -146,6 +153,7 @@ class Bench:
             "folder": str(self.folder.resolve()),
             "cell": dataclasses.asdict(cell),
             "settings": plain(self.plan.settings),
+            "elsewhere": dataclasses.asdict(self.plan.elsewhere),
         }
         atomic_write_text(task, json.dumps(values, indent=2))
         if self.plan.jobs == 0:

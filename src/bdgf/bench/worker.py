@@ -13,6 +13,7 @@ from pathlib import Path
 from bdgf import config
 from bdgf.bench.case import Case
 from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, write_result
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
@@ -39,11 +40,18 @@ def work(task: Path) -> None:
     own = folder / "work" / plain_name(cell.name) / str(cell.seed)
     own.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    outcome = find(cell.method)(Case(scene, settings, own, Silent()))
+    elsewhere = Elsewhere(**values.get("elsewhere", {}))
+    outcome = find(cell.method)(Case(scene, settings, own, Silent(), elsewhere))
     spent = time.perf_counter() - start
     leak = leakage(scene, settings.network.window)
     accuracy = compare(scene, leak, {cell.method: outcome.predicted})[cell.method]
-    mark = fingerprint(cell, settings, scene.signature("images"), scene.signature("labels"))
+    mark = fingerprint(
+        cell,
+        settings,
+        scene.signature("images"),
+        scene.signature("labels"),
+        elsewhere.signature(cell.method, scene, cell.seed),
+    )
     seconds = spent if outcome.seconds is None else outcome.seconds
     memory = peak_memory() / 2**20
     write_result(

@@ -34,8 +34,20 @@ def command(words: list[str], console: Console) -> None:
     parser.add_argument(
         "--methods",
         default="core",
-        help="Names or groups with commas between: core, simple, controls, ablations, RF raw, ...,"
-        " or module:function of your own",
+        help="Names or groups with commas between: core, simple, controls, ablations, cross, RF"
+        " raw, ..., or module:function of your own",
+    )
+    parser.add_argument(
+        "--denoisers",
+        default="",
+        help="NAME=PATH with commas between: other scenes, or runs ({seed} becomes the seed), whose"
+        " denoisers the methods 'denoiser of NAME' start from",
+    )
+    parser.add_argument(
+        "--embeddings",
+        default="",
+        help="NAME=PATH with commas between: arrays or rasters of other models for the methods"
+        " 'features of NAME', as features.source takes them",
     )
     parser.add_argument(
         "--labels",
@@ -46,6 +58,7 @@ def command(words: list[str], console: Console) -> None:
     add_settings(parser)
     values = parse(parser, words, {})
     from bdgf.bench import tables
+    from bdgf.bench.elsewhere import Elsewhere, named_paths
     from bdgf.bench.methods import expand
     from bdgf.bench.published import published_for
     from bdgf.bench.runner import Bench, Plan
@@ -53,13 +66,20 @@ def command(words: list[str], console: Console) -> None:
 
     if values.seeds < 1 or values.jobs < 1:
         raise SettingsError("--seeds and --jobs are whole numbers from 1 on.")
+    denoisers = named_paths(values.denoisers, "--denoisers")
+    elsewhere = Elsewhere(
+        {name: str(Path(path).resolve()) for name, path in denoisers.items()},
+        named_paths(values.embeddings, "--embeddings"),
+    )
+    names = [name.strip() for name in values.methods.split(",") if name.strip()]
     plan = Plan(
         scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
-        methods=expand([name.strip() for name in values.methods.split(",") if name.strip()]),
+        methods=expand(names, elsewhere),
         seeds=tuple(range(values.seeds)),
         budgets=tuple(_budget(text.strip()) for text in values.labels.split(",")),
         settings=as_settings(values),
         jobs=values.jobs,
+        elsewhere=elsewhere,
     )
     out = Path(values.out)
     with ConsoleProgress(console) as progress:
