@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from bdgf import config
-from bdgf.diffusion.features import FeatureExtractor, adopt, extract
+from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.store import FeatureStore
-from bdgf.errors import SceneError
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
@@ -59,28 +58,6 @@ def test_container_holds_unwhitened_components(
     index = json.loads((tmp_path / "features.json").read_text())
     assert index["origin"]["seed"] == 0
     assert all(0 < share <= 1 for share in index["origin"]["explained_variance"])
-
-
-def test_features_from_elsewhere(
-    prepared: PreparedScene, tmp_path: Path, tiny_settings: config.Settings
-) -> None:
-    shape = prepared.shape(0)
-    array = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
-    np.save(tmp_path / "elsewhere.npy", array)
-    folder = tmp_path / "features"
-    adopt(prepared, "elsewhere.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    store = FeatureStore(folder, [prepared.scene.tiles[0].name], [shape])
-    assert store.level_channels == (4, 4, 4)
-    assert store.channels == 4
-    np.save(tmp_path / "wrong.npy", array[:, 1:])
-    with pytest.raises(SceneError, match=r"wrong\.npy has shape .* on the scene's grid"):
-        adopt(prepared, "wrong.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    array[0, 0, 0] = np.nan
-    np.save(tmp_path / "nan.npy", array)
-    with pytest.raises(SceneError, match="not finite"):
-        adopt(prepared, "nan.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    with pytest.raises(SceneError, match="cannot be read"):
-        adopt(prepared, "absent.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
 
 
 def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(
