@@ -105,8 +105,9 @@ class FeatureSettings:
     """The features that guide the branches.
 
     Args:
-        source: diffusion (ours), none (zero guidance), or a path of an array on the scene's grid
-            from any other model (.npy (C, H, W) or a raster; {tile} becomes the tile's name).
+        source: diffusion (ours), none (zero guidance), or a path of any other model's features: an
+            array (.npy (C, H, W)) on the scene's grid, or a raster, which is placed by its CRS and
+            transform; {tile} becomes the tile's name, {level} the guidance level, 1 to 3.
         timesteps: Timesteps at which the denoiser is read; features of several are joined.
         noised: Add noise of the timestep to the input before reading it (False reads clean input).
         components: Principal components kept per level.

@@ -40,6 +40,7 @@ def test_our_default_changes_nothing():
         ("nothing_like:it", "cannot be imported"),
         ("bdgf.bench.variants:OURS", "no function"),
         ("no maskings", "did you mean 'no masking'"),
+        ("MLP diffusion", "is no method"),
     ],
 )
 def test_what_is_no_method_is_refused(name, message):
