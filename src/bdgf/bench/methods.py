@@ -51,7 +51,8 @@ NETWORKS: dict[str, type[PixelPerceptron] | type[PatchNetwork]] = {
     "MLP": PixelPerceptron,
     "CNN": PatchNetwork,
 }
-ON_FEATURES = (*(f"{fit} diffusion" for fit in _ON_FEATURES), "CNN diffusion")
+ON_FEATURES = tuple(f"{fit} diffusion" for fit in _ON_FEATURES)
+CNN_ON_FEATURES = "CNN diffusion"
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": (
@@ -64,7 +65,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "simple": (*CLASSICAL, *NETWORKS),
     "ablations": (OURS, *(variant(name) for name in ABLATIONS)),
     "controls": (OURS, *(variant(name) for name in CONTROLS)),
-    "cross": (OURS, UNET, "RF diffusion", "SVM diffusion", "CNN diffusion", "CNN"),
+    "cross": (OURS, UNET, "RF diffusion", "SVM diffusion", CNN_ON_FEATURES, "CNN"),
 }
 """Groups of methods that can be named together."""
 
@@ -106,13 +107,13 @@ def find(name: str) -> Method:
     kind, _, features = name.partition(" ")
     if kind in _FITS and features in _FEATURES:
         return lambda case: _classify(_FITS[kind], _FEATURES[features](case), case)
-    if name == "CNN diffusion":
+    if name == CNN_ON_FEATURES:
         return _network_on_features
     if kind in _ON_FEATURES and features == "diffusion":
         return lambda case: _on_features(_ON_FEATURES[kind], case)
     if ":" in name:
         return _own(name)
-    known = [*GROUPS, *GROUPS["core"], *ABLATIONS]
+    known = [*GROUPS, *GROUPS["core"], *GROUPS["cross"], *ABLATIONS]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(known)}"
     raise SettingsError(f"{name!r} is no method; {hint}, or module:function of your own.")
