@@ -256,6 +256,25 @@ def test_a_denoiser_of_another_scene_is_the_start(
     assert moved < 0.3 * theirs["up1.conv1.weight"].norm()
 
 
+def test_weights_that_were_taken_over_may_go_afterwards(
+    whole: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    scene = make_scene(tmp_path / "scene", SyntheticSpec(height=24, width=24, bands=5, classes=2))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((whole / "diffusion.safetensors").read_bytes())
+    settings = config.replace(tiny_settings, {"diffusion.from_run": str(start)})
+    Pipeline(scene, tmp_path / "run", settings, Silent()).run(("pretrain",))
+    start.unlink()
+    listener = Listener()
+    Pipeline(scene, tmp_path / "run", settings, listener).run(("pretrain", "features"))
+    assert "pretrain: finished before, nothing changed; kept" in listener.lines
+    index = (tmp_path / "run" / "stages.json").read_bytes()
+    longer = config.replace(settings, {"diffusion.steps": 7})
+    with pytest.raises(BdgfError, match="does not exist"):
+        Pipeline(scene, tmp_path / "run", longer, Silent()).run(("pretrain",))
+    assert (tmp_path / "run" / "stages.json").read_bytes() == index
+
+
 def test_bad_input_leaves_a_finished_run_as_it_was(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings
 ) -> None:

@@ -33,7 +33,13 @@ from bdgf.diffusion.pretraining import Pretraining, build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
-from bdgf.diffusion.transfer import described, start_signature, take_over, with_absolute_start
+from bdgf.diffusion.transfer import (
+    WEIGHTS,
+    described,
+    start_signature,
+    take_over,
+    with_absolute_start,
+)
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.accuracy import score_methods
 from bdgf.evaluation.missing import evaluate_without
@@ -85,7 +91,7 @@ class Pipeline:
             self.scene.signature("images"),
             self.scene.signature("labels"),
             external_signature(settings.features.source, self.scene_path.parent, self.scene),
-            start_signature(self.settings),
+            start_signature(self.settings, out / WEIGHTS),
         )
         self.folder = RunFolder(out)
         set_threads(settings.compute)
@@ -101,6 +107,8 @@ class Pipeline:
         if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
             self.scene.positions("train")  # refuses a scene without labels before the long stages
         self._check_scene()
+        if "pretrain" in stages and not self._finished("pretrain"):
+            start_signature(self.settings)  # refuses weights that are gone before anything changes
         first = STAGES.index(stages[0])
         for stage in STAGES[:first]:
             if stage == "prepare":  # it takes seconds and belongs to whatever follows

@@ -256,7 +256,9 @@ def test_a_raster_of_the_real_scene_comes_back_where_it_was(shared_data: Path, t
     with rasterio.open(shared_data / "spain_s1s2" / "s1.tif") as file:
         values, transform, crs = file.read(), file.transform, file.crs
     # another grid in the same CRS: shifted by a third of a pixel and half as fine
-    moved = transform * Affine.translation(-0.5, -0.5) * Affine.scale(0.5)
+    t = transform
+    corner = (t.c - (t.a + t.b) / 2, t.f - (t.d + t.e) / 2)
+    moved = Affine(t.a / 2, t.b / 2, corner[0], t.d / 2, t.e / 2, corner[1])
     fine = np.kron(values, np.ones((1, 2, 2), np.float32))
     write(tmp_path / "fine.tif", fine.astype(np.float32), crs, moved)
     source = ExternalFeatures(tmp_path / "fine.tif", scene, 0)

@@ -42,6 +42,7 @@ class Transfer:
         random: Layers that keep random weights.
         share: Share of the parameters that were taken over.
         why: Why the others were not.
+        digest: Digest of the file.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Transfer:
     random: tuple[str, ...]
     share: float
     why: str = ""
+    digest: str = ""
 
     def describe(self) -> str:
         """Return one sentence for the user."""
@@ -80,9 +82,7 @@ def weights_file(path: str | Path) -> Path:
     Raises:
         SettingsError: There is none.
     """
-    found = Path(path)
-    if found.is_dir():
-        found = found / WEIGHTS
+    found = _named(path)
     if not found.is_file():
         raise SettingsError(
             f"diffusion.from_run: {found} does not exist; give a run folder whose pre-training is"
@@ -100,8 +100,12 @@ def with_absolute_start(settings: Settings) -> Settings:
     return dataclasses.replace(settings, diffusion=diffusion)
 
 
-def start_signature(settings: Settings) -> str:
+def start_signature(settings: Settings, finished: Path | None = None) -> str:
     """Check the denoiser that ``diffusion.from_run`` names; return what changes when it does.
+
+    Args:
+        settings: All settings.
+        finished: Weights that may have been pre-trained from it already: then it may be gone.
 
     Returns:
         A digest of the file; an empty text where no denoiser is named or none of ours is used.
@@ -110,12 +114,18 @@ def start_signature(settings: Settings) -> str:
         SettingsError: It is missing, or its width is another one.
         RunFolderError: It cannot be read.
     """
-    if not settings.diffusion.from_run or settings.features.source != "diffusion":
+    start = settings.diffusion.from_run
+    if not start or settings.features.source != "diffusion":
         return ""
-    path = weights_file(settings.diffusion.from_run)
+    if finished is not None and finished.is_file() and not _named(start).is_file():
+        _, origin = checkpoint.load_tensors(finished)
+        taken = origin.get("from_run", {})
+        if taken.get("source") == str(_named(start)):
+            return str(taken["digest"])
+    path = weights_file(start)
     tensors, _ = checkpoint.load_tensors(path)
     _check_width(tensors, settings.diffusion.width, path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _digest(path)
 
 
 def take_over(models: Sequence[nn.Module], layout: ChannelLayout, start: str | Path) -> Transfer:
@@ -162,7 +172,16 @@ def take_over(models: Sequence[nn.Module], layout: ChannelLayout, start: str | P
         random=tuple(random),
         share=sum(value.numel() for value in chosen.values()) / total,
         why=_reason(theirs, layout, alike) if random else "",
+        digest=_digest(path),
     )
+
+
+def _named(path: str | Path) -> Path:
+    return Path(path) if Path(path).suffix == ".safetensors" else Path(path) / WEIGHTS
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _reason(theirs: Described | None, layout: ChannelLayout, alike: bool) -> str:
