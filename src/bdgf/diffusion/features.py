@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
-from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction
+from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
 from bdgf.diffusion.schedule import NoiseSchedule
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
@@ -156,19 +156,21 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    samples: list[list[NDArray[np.float32]]] = [[], [], []]
+    guides = extractor.settings.levels
+    samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
     draws = numpy_generator(extractor.seed, "feature components")
     for tile, window in _sample_windows(shapes, draws):
         valid = prepared.valid(tile)[window.slices]
         if not valid.any():
             continue
-        for sample, level in zip(samples, extractor.levels(tile, window), strict=True):
-            sample.append(level.cpu().numpy()[:, valid].T)
+        found_levels = extractor.levels(tile, window)
+        for index, sample in samples.items():
+            sample.append(found_levels[index].cpu().numpy()[:, valid].T)
+    components = extractor.settings.components
     reduction = Reduction(
-        [Projection.fit(np.concatenate(s), extractor.settings.components) for s in samples]
+        [Projection.fit(np.concatenate(s), components) for s in samples.values()], guides
     )
-    levels = reduction.levels
-    channels = sum(len(level) for level in levels)
+    levels, channels = reduction.levels, reduction.channels
     places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
     done = 0
     for tile, shape in enumerate(shapes):
@@ -195,14 +197,14 @@ def adopt(
 ) -> None:
     """Put an array of another model on the scene's grid in the features' place.
 
-    All three guidance levels read the same components of it.
+    All guidance levels that the settings do not leave out read the same components of it.
 
     Args:
         prepared: The scene.
         template: Path of a ``.npy`` (C, H, W) or raster, ``{tile}`` standing for the tile's name.
         base: Folder that a relative path starts from.
         folder: Where the container is written.
-        settings: Number of components.
+        settings: Number of components, and the levels that are guided.
         seed: Seed of the sample the components are fitted on.
         progress: Receives the tiles.
 
@@ -234,7 +236,10 @@ def adopt(
                 # where the other model has nothing, there is no guidance
                 array[(slice(None), *window.slices)] = projection.apply(values) * known
         progress.track("features", tile + 1, len(names))
-    levels = [list(range(projection.matrix.shape[1]))] * 3
+    levels = [
+        [] if name == "none" else list(range(projection.matrix.shape[1]))
+        for name in settings.levels
+    ]
     origin = {"source": template, "explained_variance": [round(projection.explained, 4)]}
     write_index(folder, levels, origin)
 
