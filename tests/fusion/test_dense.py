@@ -126,8 +126,10 @@ def test_swapped_attention_of_one_level_is_that_of_the_formula():
             (asked, cross_keys, cross_values, level.bias[2:]),
         ):
             parts = [slice(0, 4), slice(4, 8)]
-            weights = [torch.softmax(key[:, p] @ query[p] + b, 0) for p, b in zip(parts, bias)]
-            read.append(torch.cat([w @ value[:, p] for w, p in zip(weights, parts)]))
+            weights = [
+                torch.softmax(key[:, p] @ query[p] + b, 0) for p, b in zip(parts, bias, strict=True)
+            ]
+            read.append(torch.cat([w @ value[:, p] for w, p in zip(weights, parts, strict=True)]))
         hidden = x[0, 1, 1] + level.project((read[0] + level.gain * read[1])[None, None, None])
         expected = level.feed_forward(hidden)[0, 0, 0]
     assert torch.allclose(found, expected, atol=1e-12)

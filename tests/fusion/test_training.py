@@ -149,14 +149,7 @@ def test_label_smoothing_spares_no_head(
         training(prepared, config.replace(tiny_settings, {"training.label_smoothing": share}))
         for share in (0.0, 0.3)
     )
-    sums = []
-    for work in (plain, smooth):
-        _, parts = work.loss(work.model, 0)
-        sums.append(float(parts["supervised"]))
-    # with weights near zero all classes are alike, and smoothing changes next to nothing; so make
-    # the network sure of itself first
-    assert sums[0] != sums[1]
-    with torch.no_grad():
+    with torch.no_grad():  # every head is sure of the first class
         for work in (plain, smooth):
             for head in work.model.classifiers.values():
                 head.classify.weight.zero_()
