@@ -9,7 +9,6 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from bdgf.bench.cells import Cell, Result
 from bdgf.bench.published import Published
 from bdgf.bench.significance import mcnemar, signed_rank
 from bdgf.bench.tables import (
@@ -24,35 +23,15 @@ from bdgf.bench.tables import (
     to_csv,
 )
 from bdgf.bench.variants import EQUAL_TIME, OURS, variant
-from bdgf.evaluation.accuracy import compare
-from bdgf.scene.leak import leakage
-from bdgf.scene.scene import Scene
 
 SEEDS = range(5)
 PUBLISHED = Published("x", 0, 0, "Other_1", 50.0, None, 41.5, "a survey")
 
 
 @pytest.fixture(scope="module")
-def scene(tiny_scene):
-    return Scene.open(tiny_scene)
-
-
-@pytest.fixture(scope="module")
-def make(scene):
-    """Result of a method that is wrong at a share of the pixels, drawn by the seed."""
-    leak, reference = leakage(scene, 7), scene.labels_at("test")
-
-    def made(method, seed, wrong, of_class=None, **more):
-        rng = np.random.default_rng([seed, int(1000 * wrong)])
-        drawn = rng.random(len(reference)) < wrong
-        if of_class is not None:
-            drawn &= reference == of_class
-        predicted = np.where(drawn, (reference + 1) % 4, reference)
-        accuracy = compare(scene, leak, {"x": predicted})["x"]
-        cell = Cell("scene.yaml", scene.name, method, seed)
-        return Result(cell, accuracy, predicted, 12.0 + seed, 900.0 + seed, "", more)
-
-    return made
+def make(scene, made_up):
+    """Result of a method that is wrong at a share of the pixels of the scene."""
+    return lambda *a, **k: made_up(scene, *a, **k)
 
 
 @pytest.fixture(scope="module")

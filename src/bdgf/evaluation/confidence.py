@@ -109,7 +109,8 @@ def evaluate_confidence(
         Plain values, shares from 0 to 1: ``count``, ``ece`` (15 bins of equal width),
         ``adaptive_ece`` (15 bins of as many pixels), ``aurc``, ``mean_confidence`` and
         ``accuracy``; ``curve`` with the accuracy over 20 steps of coverage; ``bins`` of the
-        reliability; ``far`` with the same measures of the pixels far from training; and ``unmapped`` pixels.
+        reliability; ``far`` with the same measures of the pixels far from training; and the
+        number of ``unmapped`` pixels.
     """
     known = (predicted >= 0) & np.isfinite(confidence)
     right = predicted == reference
