@@ -111,12 +111,15 @@ class FeatureSettings:
         timesteps: Timesteps at which the denoiser is read; features of several are joined.
         noised: Add noise of the timestep to the input before reading it (False reads clean input).
         components: Principal components kept per level.
+        levels: Decoder level (coarse, middle, fine, or none) that guides each of the branches'
+            three levels, coarse to fine; one name three times guides all of them by that level.
     """
 
     source: str = "diffusion"
     timesteps: tuple[int, ...] = (50,)
     noised: bool = False
     components: int = 12
+    levels: tuple[str, ...] = ("coarse", "middle", "fine")
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,9 @@ class NetworkSettings:
         attention_heads: Heads of the transformer's attention and of the dense Mamba branch's scan.
         guidance_gain: Start value of the gates by which guidance enters.
         branches: Branches in use.
+        guided: Branches that the features guide; the others are as if there were none.
+        cross_query: What asks in the transformer's cross-attention: task (the scene's tokens ask,
+            the diffusion tokens are keys and values) or diffusion (the other way round).
         pixel_path: Add a head that sees only the pixel itself.
     """
 
@@ -144,6 +150,8 @@ class NetworkSettings:
     attention_heads: int = 4
     guidance_gain: float = 0.1
     branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    cross_query: Literal["task", "diffusion"] = "task"
     pixel_path: bool = True
 
 
@@ -184,6 +192,9 @@ class TrainingSettings:
             class's count) or balanced (inverse count).
         class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
             come, 1 every class equally often.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+        ema: Final decay of the moving average of the network's weights, which the map is then made
+            with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero.
@@ -205,6 +216,8 @@ class TrainingSettings:
     clip_norm: float = 1.0
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     class_sampling: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1

@@ -41,13 +41,18 @@ from bdgf.diffusion.transfer import (
     with_absolute_start,
 )
 from bdgf.errors import RunFolderError
-from bdgf.evaluation.accuracy import score_methods
+from bdgf.evaluation.accuracy import far_from_training, score_methods
+from bdgf.evaluation.confidence import (
+    compare_temperatures,
+    evaluate_confidence,
+    map_log_probabilities,
+)
 from bdgf.evaluation.missing import evaluate_without
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
-from bdgf.mapping.reading import classes_at
+from bdgf.mapping.reading import classes_at, confidence_at
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -411,6 +416,7 @@ class Pipeline:
             "leak": {"window": self.settings.network.window, "inside": self.leak.inside},
             "methods": methods,
             "missing": self._without_each() if len(positions) else {},
+            "calibration": self._calibration(origin) if len(positions) else {},
             "heads": origin["heads"],
             "fusion_weights": origin["fusion_weights"],
             "parameters": origin["parameters"],
@@ -448,6 +454,25 @@ class Pipeline:
             self.progress,
             note,
         )
+
+    def _calibration(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """Return how far the map's confidence can be believed, and what the temperature did."""
+        positions, reference = self.scene.positions("test"), self.scene.labels_at("test")
+        paths = [self._map_paths(tile)[1] for tile in range(len(self.scene.tiles))]
+        found = evaluate_confidence(
+            reference,
+            self.mapped_classes(positions),
+            confidence_at(paths, positions),
+            far_from_training(self.leak, positions),
+        )
+        store = self.store
+        network, weights = self.trained(store)
+        seen, values = map_log_probabilities(
+            network, weights, self.prepared, store, self.settings.mapping.tile, self.settings.seed
+        )
+        # a run of an earlier version has no temperature
+        temperature = float(origin.get("temperature", 1.0))
+        return {**found, **compare_temperatures(values, reference[seen], temperature)}
 
     def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""

@@ -72,9 +72,9 @@ def make_scene(folder, tiles=("only",), crs=UTM, placed=True):
     return path
 
 
-def taken(prepared, source, tmp_path, components=2):
+def taken(prepared, source, tmp_path, components=2, **others):
     told = Told()
-    settings = config.FeatureSettings(components=components)
+    settings = config.FeatureSettings(components=components, **others)
     folder = tmp_path / "features"
     adopt(prepared, source, prepared.scene.spec.folder, folder, settings, 0, told)
     names = [tile.name for tile in prepared.scene.tiles]
@@ -113,6 +113,11 @@ def test_an_array_takes_the_place_of_our_features(prepared, tmp_path, tiny_setti
     store = FeatureStore(folder, [prepared.scene.tiles[0].name], [shape])
     assert store.level_channels == (4, 4, 4)
     assert store.channels == 4
+    fine = config.replace(tiny_settings, {"features.levels": ("none", "none", "fine")}).features
+    adopt(prepared, "elsewhere.npy", tmp_path, tmp_path / "fine", fine, 0, Silent())
+    only = FeatureStore(tmp_path / "fine", [prepared.scene.tiles[0].name], [shape])
+    assert only.level_channels == (0, 0, 4)
+    np.testing.assert_array_equal(only.arrays[0], store.arrays[0])
     np.save(tmp_path / "wrong.npy", array[:, 1:])
     with pytest.raises(SceneError, match=r"wrong\.npy has shape .* on the scene's grid"):
         adopt(prepared, "wrong.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
@@ -235,6 +240,10 @@ def test_every_level_reads_its_own_file(tmp_path, prepare):
         np.save(tmp_path / level / "only.npy", rng.normal(size=(channels, *SIDES)))
     store, _ = taken(prepared, "{level}/{tile}.npy", tmp_path, components=3)
     assert store.levels == [[0, 1, 2], [3, 4], [5]]
+    guides = ("fine", "none", "coarse")
+    some, _ = taken(prepared, "{level}/{tile}.npy", tmp_path / "some", components=3, levels=guides)
+    assert some.levels == [[3], [], [0, 1, 2]]
+    np.testing.assert_array_equal(some.arrays[0][3], store.arrays[0][5])
     finest = np.load(tmp_path / "3" / "only.npy")[0]
     found = store.window(0, Window(0, 0, *SIDES))[5]
     assert abs(np.corrcoef(finest.ravel(), found.ravel())[0, 1]) > 0.999

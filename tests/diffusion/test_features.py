@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from bdgf import config
+from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
@@ -58,6 +60,30 @@ def test_container_holds_unwhitened_components(
     index = json.loads((tmp_path / "features.json").read_text())
     assert index["origin"]["seed"] == 0
     assert all(0 < share <= 1 for share in index["origin"]["explained_variance"])
+
+
+@pytest.mark.parametrize(
+    "guides", [("middle",) * 3, ("fine", "none", "none"), ("fine", "middle", "middle")], ids=str
+)
+def test_chosen_levels_are_those_of_the_whole_container(
+    prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path, guides: tuple[str, ...]
+) -> None:
+    names, shape = [prepared.scene.tiles[0].name], prepared.shape(0)
+    found = {}
+    for folder, levels in (("all", ("coarse", "middle", "fine")), ("some", guides)):
+        reader = extractor(prepared, tiny_settings, components=3, levels=levels)
+        extract(reader, tmp_path / folder, {}, Silent())
+        store = FeatureStore(tmp_path / folder, names, [shape])
+        values = store.window(0, Window(0, 0, *shape))
+        found[folder] = [values[level] for level in store.levels]
+        again = ComputedFeatures(reader, Reduction.load(tmp_path / folder / REDUCTION))
+        assert again.levels == store.levels
+        np.testing.assert_array_equal(again.window(0, Window(3, 4, 9, 8)), values[:, 3:12, 4:12])
+    assert store.channels == 3 * len(set(guides) - {"none"})
+    place = {"coarse": 0, "middle": 1, "fine": 2}
+    for name, level in zip(guides, found["some"], strict=True):
+        expected = found["all"][place[name]] if name in place else level[:0]
+        np.testing.assert_array_equal(level, expected)
 
 
 def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(

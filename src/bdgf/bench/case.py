@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,9 @@ from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 
+Costs = Callable[[str], Mapping[str, float] | None]
+"""Gives the costs of a finished method by its name."""
+
 
 class Case:
     """One task for a method: learn from the training pixels of a scene, predict its test pixels.
@@ -28,6 +32,8 @@ class Case:
             method with other labels.
         progress: Receives lines and steps.
         elsewhere: Denoisers and features of other models, by their names.
+        costs: Gives what another method's ``Outcome.cost`` was on the same pixels with the same
+            seed and settings, None where it is not finished.
     """
 
     def __init__(
@@ -37,9 +43,11 @@ class Case:
         folder: Path,
         progress: Progress,
         elsewhere: Elsewhere | None = None,
+        costs: Costs | None = None,
     ) -> None:
         self.scene, self.settings, self.folder, self.progress = scene, settings, folder, progress
         self.elsewhere = elsewhere or Elsewhere()
+        self.costs: Costs = costs if costs is not None else lambda method: None
 
     @property
     def seed(self) -> int:
@@ -63,11 +71,15 @@ class Outcome:
         seconds: Seconds of fitting and predicting; None takes what the call took. A method that
             uses what an earlier one left in the folder counts it as if it had done it.
         note: What it ran with, in a few words.
+        cost: Further figures of its cost by name, such as ``train_steps`` and ``train_seconds``.
+        memory_mb: Largest resident memory of an earlier method whose work it uses, 0 for none.
     """
 
     predicted: NDArray[np.int64]
     seconds: float | None = None
     note: str = ""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: float = 0.0
 
 
 class Method(Protocol):

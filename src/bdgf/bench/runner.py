@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bdgf import config
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
@@ -34,8 +36,9 @@ class Plan:
         seeds: Seeds.
         budgets: Numbers of training pixels per class, None for all.
         settings: Settings of all; the seed is replaced.
-        jobs: Cells at a time, each in a process of its own; 0 does them in this process, where
-            memory cannot be told apart.
+        jobs: Cells at a time, each in a process of its own, with its part of the cores where the
+            settings name no number of threads; 0 does them in this process, where memory cannot be
+            told apart.
         elsewhere: Denoisers and features of other models.
     """
 
@@ -136,6 +139,14 @@ class Bench:
             marks[cell] = fingerprint(cell, self.plan.settings, images, labels, elsewhere)
         return marks
 
+    def _settings(self) -> Settings:
+        """Return the settings of a cell: cells at a time share the cores unless told otherwise."""
+        settings = self.plan.settings
+        if self.plan.jobs < 2 or settings.compute.threads:
+            return settings
+        threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
+        return config.replace(settings, {"compute.threads": threads})
+
     def _group(self, cells: Sequence[Cell]) -> list[str]:
         """Do cells one after the other; return what went wrong."""
         failed = []
@@ -152,7 +163,7 @@ class Bench:
         values = {
             "folder": str(self.folder.resolve()),
             "cell": dataclasses.asdict(cell),
-            "settings": plain(self.plan.settings),
+            "settings": plain(self._settings()),
             "elsewhere": dataclasses.asdict(self.plan.elsewhere),
         }
         atomic_write_text(task, json.dumps(values, indent=2))

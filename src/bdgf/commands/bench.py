@@ -25,7 +25,7 @@ def command(words: list[str], console: Console) -> None:
     parser = make_parser(
         "bench", SUMMARY,
         "SCENE... [--out FOLDER] [--seeds N] [--methods NAME,...] [--labels N,...] [--jobs N]"
-        " [--preset ...] [--SETTING VALUE ...]",
+        " [--tsne] [--preset ...] [--SETTING VALUE ...]",
         "bdgf bench a/scene.yaml b/scene.yaml --seeds 5 --methods core --out bench",
     )  # fmt: skip
     parser.add_argument("scenes", nargs="+", help="Scene files or their folders")
@@ -55,10 +55,19 @@ def command(words: list[str], console: Console) -> None:
         help="Training pixels per class with commas between, such as 5,10,20,40,all",
     )
     parser.add_argument("--jobs", type=int, default=1, help="Cells at a time")
+    parser.add_argument(
+        "--tsne",
+        action="store_true",
+        help="Draw t-SNE of raw bands and of the features of seed 0 that are there: untrained,"
+        " without and with masking",
+    )
     add_settings(parser)
     values = parse(parser, words, {})
+    from bdgf import config
     from bdgf.bench import tables
     from bdgf.bench.elsewhere import Elsewhere, named_paths
+    from bdgf.bench.embedding import draw_embeddings
+    from bdgf.bench.figures import write_figures
     from bdgf.bench.methods import expand
     from bdgf.bench.published import published_for
     from bdgf.bench.runner import Bench, Plan
@@ -88,8 +97,15 @@ def command(words: list[str], console: Console) -> None:
     found = tables.blocks(results, list(bench.scenes.values()), published_for)
     for name, function in TABLES.items():
         atomic_write_text(out / name, getattr(tables, function)(found))
+    figures = write_figures(found, out / "figures")
     say(console, tables.markdown(found))
     say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
+    if values.tsne:
+        settings = config.replace(plan.settings, {"seed": plan.seeds[0]})
+        figures += draw_embeddings(
+            list(bench.scenes.values()), out, settings, lambda text: say(console, text)
+        )
+    say(console, f"figures: {', '.join(map(str, figures))}")
 
 
 def _scene_file(path: Path) -> Path:

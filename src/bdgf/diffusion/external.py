@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.config import FeatureSettings
 from bdgf.diffusion.features import WINDOW, sample_windows
-from bdgf.diffusion.reduction import REDUCTION, Projection
+from bdgf.diffusion.reduction import DECODER_LEVELS, REDUCTION, Projection, levels_in_use
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
 from bdgf.progress import Progress
@@ -28,8 +28,6 @@ from bdgf.scene.scene import Scene
 LEVEL = "{level}"
 """What stands for the guidance level in paths: 1 (coarse) to 3 (fine)."""
 
-_LEVELS = 3
-
 
 def adopt(
     prepared: PreparedScene,
@@ -42,8 +40,9 @@ def adopt(
 ) -> None:
     """Put an array or raster of another model in the features' place.
 
-    All three guidance levels read the same components of it, or each its own file where the path
-    has ``{level}``. A raster with coordinates is resampled onto the scene's grid.
+    All guidance levels that the settings do not leave out read the same components of it, or each
+    its own file where the path has ``{level}``. A raster with coordinates is resampled onto the
+    scene's grid.
 
     Args:
         prepared: The scene.
@@ -51,7 +50,7 @@ def adopt(
             ``{level}`` for the guidance level.
         base: Folder that a relative path starts from.
         folder: Where the container is written.
-        settings: Number of components, per level.
+        settings: Number of components, per level, and the levels that are guided.
         seed: Seed of the sample the components are fitted on.
         progress: Receives the tiles, and what was done to the rasters.
 
@@ -61,6 +60,9 @@ def adopt(
     names = [tile.name for tile in prepared.scene.tiles]
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
     levels = _open_all(prepared.scene, template, base)
+    used = levels_in_use(settings.levels)
+    if LEVEL in template:
+        levels = [levels[index] for index in used]
     notes = _notes(levels)
     for note in notes:
         progress.say(f"features: {note}")
@@ -91,13 +93,16 @@ def adopt(
         progress.say(f"features: {notes[-1]}")
     starts = np.cumsum([0, *sizes]).tolist()
     own = [list(range(starts[i], starts[i + 1])) for i in range(len(sizes))]
+    if LEVEL not in template:
+        own *= len(used)
+    by_name = {DECODER_LEVELS[index]: channels for index, channels in zip(used, own, strict=True)}
     origin = {
         "source": shown,
         "explained_variance": [round(projection.explained, 4) for projection in projections],
         "notes": notes,
         "pixels_without": unknown,
     }
-    write_index(folder, own if len(own) == _LEVELS else own * _LEVELS, origin)
+    write_index(folder, [by_name.get(name, []) for name in settings.levels], origin)
 
 
 def _fitted(
@@ -126,7 +131,7 @@ def _fitted(
 
 def _open_all(scene: Scene, template: str, base: Path) -> list[list[ExternalFeatures]]:
     """Open the files of every level and tile, and check that they fit together."""
-    each = range(1, _LEVELS + 1) if LEVEL in template else (1,)
+    each = range(1, len(DECODER_LEVELS) + 1) if LEVEL in template else (1,)
     levels = [
         [
             ExternalFeatures(path, scene, tile, shared=TILE not in template)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
-from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction
+from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
 from bdgf.diffusion.schedule import NoiseSchedule
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.progress import Progress
@@ -153,19 +153,21 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    samples: list[list[NDArray[np.float32]]] = [[], [], []]
+    guides = extractor.settings.levels
+    samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
     draws = numpy_generator(extractor.seed, "feature components")
     for tile, window in sample_windows(shapes, draws):
         valid = prepared.valid(tile)[window.slices]
         if not valid.any():
             continue
-        for sample, level in zip(samples, extractor.levels(tile, window), strict=True):
-            sample.append(level.cpu().numpy()[:, valid].T)
+        found_levels = extractor.levels(tile, window)
+        for index, sample in samples.items():
+            sample.append(found_levels[index].cpu().numpy()[:, valid].T)
+    components = extractor.settings.components
     reduction = Reduction(
-        [Projection.fit(np.concatenate(s), extractor.settings.components) for s in samples]
+        [Projection.fit(np.concatenate(s), components) for s in samples.values()], guides
     )
-    levels = reduction.levels
-    channels = sum(len(level) for level in levels)
+    levels, channels = reduction.levels, reduction.channels
     places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
     done = 0
     for tile, shape in enumerate(shapes):

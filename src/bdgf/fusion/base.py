@@ -48,6 +48,8 @@ class FusionNetwork(nn.Module):
     Attributes:
         heads: Names of the heads, "pixel" first if the settings ask for it.
         window: P, side of the patch that decides a pixel.
+        guidance_channels: Channels of the guidance that the network is given.
+        guides: Those of them that some branch reads, 0 for the rest.
     """
 
     modality_of_channel: Tensor
@@ -67,6 +69,9 @@ class FusionNetwork(nn.Module):
         self.window = settings.window
         self.channels, self.modalities = layout.channels, len(layout.modalities)
         self.guidance_channels = tuple(guidance_channels)
+        # features that guide no branch in use are left alone
+        guided = set(settings.guided) & set(settings.branches)
+        self.guides = self.guidance_channels if guided else (0,) * len(self.guidance_channels)
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
