@@ -62,6 +62,9 @@ class DiffusionSettings:
     Args:
         pretrain: False leaves the denoiser at its random weights: the control of every claim
             that pre-training helps.
+        from_run: Run folder, or its diffusion.safetensors, of another scene whose denoiser this
+            one starts from, layers of other channels excepted; empty for random weights.
+            Pre-training goes on from there; with pretrain False it stays as it was taken over.
         width: Channels of the finest level; the coarser levels have twice as many.
         steps: Optimiser steps of the pre-training.
         batch: Crops per step.
@@ -81,6 +84,7 @@ class DiffusionSettings:
     """
 
     pretrain: bool = True
+    from_run: str = ""
     width: int = 32
     steps: int = 1500
     batch: int = 16
@@ -102,17 +106,21 @@ class FeatureSettings:
     """The features that guide the branches.
 
     Args:
-        source: diffusion (ours), none (zero guidance), or a path of an array on the scene's grid
-            from any other model (.npy (C, H, W) or a raster; {tile} becomes the tile's name).
+        source: diffusion (ours), none (zero guidance), or a path of any other model's features: an
+            array (.npy (C, H, W)) on the scene's grid, or a raster, which is placed by its CRS and
+            transform; {tile} becomes the tile's name, {level} the guidance level, 1 to 3.
         timesteps: Timesteps at which the denoiser is read; features of several are joined.
         noised: Add noise of the timestep to the input before reading it (False reads clean input).
         components: Principal components kept per level.
+        levels: Decoder level (coarse, middle, fine, or none) that guides each of the branches'
+            three levels, coarse to fine; one name three times guides all of them by that level.
     """
 
     source: str = "diffusion"
     timesteps: tuple[int, ...] = (50,)
     noised: bool = False
     components: int = 12
+    levels: tuple[str, ...] = ("coarse", "middle", "fine")
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,9 @@ class NetworkSettings:
         attention_heads: Heads of the transformer's attention and of the dense Mamba branch's scan.
         guidance_gain: Start value of the gates by which guidance enters.
         branches: Branches in use.
+        guided: Branches that the features guide; the others are as if there were none.
+        cross_query: What asks in the transformer's cross-attention: task (the scene's tokens ask,
+            the diffusion tokens are keys and values) or diffusion (the other way round).
         pixel_path: Add a head that sees only the pixel itself.
         feature_path: Add a head that sees the pixel and its diffusion features, without a window.
     """
@@ -141,6 +152,8 @@ class NetworkSettings:
     attention_heads: int = 4
     guidance_gain: float = 0.1
     branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    cross_query: Literal["task", "diffusion"] = "task"
     pixel_path: bool = True
     feature_path: bool = True
 
@@ -183,6 +196,9 @@ class TrainingSettings:
             class's count) or balanced (inverse count).
         class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
             come, 1 every class equally often.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+        ema: Final decay of the moving average of the network's weights, which the map is then made
+            with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero.
@@ -204,6 +220,8 @@ class TrainingSettings:
     clip_norm: float = 1.0
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     class_sampling: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf.fusion.crossvalidation import fit_temperature, spatial_folds, trust_from
+from bdgf.fusion.crossvalidation import spatial_folds, trust_from
 from bdgf.fusion.training import Labelled
 
 
@@ -62,19 +62,3 @@ def test_weights_follow_held_out_accuracy() -> None:
     only_common = torch.tensor([[1.0, 0.0]]).repeat(4, 1)[:, None].log()
     found = trust_from(only_common.clamp(min=-9), classes, temperature=8.0)
     assert found.marks == pytest.approx([(75.0 + 50.0) / 2]), "OA and AA count alike"
-
-
-def test_the_temperature_undoes_a_known_one() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(20_000, 4, generator=generator)
-    classes = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0].numpy()
-    assert fit_temperature(logits, classes) == pytest.approx(1.0, abs=0.05)
-    assert fit_temperature(3 * logits, classes) == pytest.approx(3.0, abs=0.15)
-    assert fit_temperature(logits / 4, classes) == pytest.approx(0.25, abs=0.02)
-
-
-def test_no_temperature_leaves_its_limits() -> None:
-    sure = torch.eye(3)[torch.arange(3)].repeat(5, 1)
-    right, wrong = np.arange(3).repeat(5).reshape(3, 5).T.reshape(-1), np.zeros(15, dtype=np.int64)
-    assert 0.1 <= fit_temperature(sure, right) < 0.2
-    assert 5.0 < fit_temperature(9 * sure, wrong) <= 10.0

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from bdgf import config
+from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import build_network
 from bdgf.fusion.samples import PatchSource
@@ -15,6 +18,10 @@ from bdgf.fusion.training import (
     head_log_probabilities,
     steps_for,
 )
+from bdgf.history import History
+from bdgf.optimisation import optimise
+from bdgf.progress import Silent
+from bdgf.randomness import numpy_generator
 from bdgf.scene.prepared import PreparedScene
 
 
@@ -161,3 +168,63 @@ def test_unlabelled_pixels_are_valid_and_from_everywhere(prepared_tiles: Prepare
     drawn = UnlabelledPixels(prepared_tiles).draw(300, np.random.default_rng(0))
     assert set(drawn[:, 0]) == set(range(prepared_tiles.tiles))
     assert all(prepared_tiles.valid(int(t))[r, c] for t, r, c in drawn)
+
+
+def test_label_smoothing_spares_no_head(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    plain, smooth = (
+        training(prepared, config.replace(tiny_settings, {"training.label_smoothing": share}))
+        for share in (0.0, 0.3)
+    )
+    with torch.no_grad():  # every head is sure of the first class
+        for work in (plain, smooth):
+            for head in work.model.classifiers.values():
+                head.classify.weight.zero_()
+                head.classify.bias.copy_(torch.tensor([30.0, 0.0, 0.0, 0.0]))
+    values = [float(work.loss(work.model, 0)[1]["supervised"]) for work in (plain, smooth)]
+    draws = numpy_generator(plain.seed, plain.course.name, 0)
+    chosen = draws.choice(len(plain.labelled), size=plain.settings.training.batch)
+    first = torch.from_numpy(plain.labelled.classes[chosen] == 0)
+    weight = plain.class_weights[torch.from_numpy(plain.labelled.classes[chosen])]
+    share = float((weight * first).sum() / weight.sum())
+    # every one of five terms (four heads and their fusion): 0 where the label is the sure class,
+    # else 30; smoothed, a part of 30 in three of four classes for all
+    assert values[0] == pytest.approx(5 * 30 * (1 - share), rel=1e-4)
+    assert values[1] == pytest.approx(5 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
+
+
+@pytest.mark.parametrize("stop", [None, 6])
+def test_the_network_ends_with_its_averaged_weights(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    stop: int | None,
+) -> None:
+    settings = config.replace(tiny_settings, {"training.ema": 0.5})
+    fabric = make_fabric(settings.compute, "32-true")
+    path = tmp_path / "train.safetensors"
+    work = training(prepared, settings)
+    seen = [p.detach().clone() for p in work.model.parameters()]
+    update = work.average.update
+
+    def follow(step: int) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+        update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        for slow, fast in zip(seen, work.model.parameters(), strict=True):
+            slow.lerp_(fast.detach(), 1 - decay)
+
+    work.average.update = follow  # type: ignore[method-assign]
+    if stop is not None:
+        with pytest.raises(KeyboardInterrupt):
+            optimise(work, fabric, path, {}, History(None), Silent())
+        assert path.is_file()
+        whole = training(prepared, settings)
+        optimise(whole, fabric, tmp_path / "other.safetensors", {}, History(None), Silent())
+        seen = [p.detach().clone() for p in whole.model.parameters()]
+        work = training(prepared, settings)
+    optimise(work, fabric, path, {}, History(None), Silent())
+    for expected, found in zip(seen, work.model.parameters(), strict=True):
+        assert torch.allclose(expected, found, atol=1e-7)

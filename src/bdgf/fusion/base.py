@@ -49,6 +49,8 @@ class FusionNetwork(nn.Module):
         heads: Names of the heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its
             features) first if the settings ask for them, then the branches.
         window: P, side of the patch that decides a pixel.
+        guidance_channels: Channels of the guidance that the network is given.
+        guides: Those of them that some branch reads, 0 for the rest.
     """
 
     modality_of_channel: Tensor
@@ -62,20 +64,23 @@ class FusionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         width = settings.width
-        guided = settings.feature_path and any(guidance_channels)
+        by_features = settings.feature_path and any(guidance_channels)
         self.heads: tuple[str, ...] = (
             *(("pixel",) if settings.pixel_path else ()),
-            *(("diffusion",) if guided else ()),
+            *(("diffusion",) if by_features else ()),
             *settings.branches,
         )
         self.window = settings.window
         self.channels, self.modalities = layout.channels, len(layout.modalities)
         self.guidance_channels = tuple(guidance_channels)
+        # features that guide no branch in use are left alone
+        guided = set(settings.guided) & set(settings.branches)
+        self.guides = self.guidance_channels if guided else (0,) * len(self.guidance_channels)
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
         self.pixel = PixelEmbedding(self.channels + self.modalities, width)
-        self.features = FeatureEmbedding(sum(guidance_channels), width) if guided else None
+        self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {

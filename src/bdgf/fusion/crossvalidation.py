@@ -7,16 +7,16 @@ branch is exp(mean(OA, AA) / temperature), normalised [C].
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
+
+from bdgf.fusion.temperature import fit_temperature
 
 BLOCKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 ENOUGH_CLASSES = 0.8
@@ -103,24 +103,3 @@ def trust_from(log_probabilities: Tensor, classes: NDArray[np.int64], temperatur
     weights = torch.softmax(torch.tensor(marks, dtype=torch.float64) / temperature, 0)
     fused = (log_probabilities.double() * weights[:, None]).sum(1)  # (n, K)
     return Trust(weights.tolist(), marks, fit_temperature(fused, classes))
-
-
-def fit_temperature(logits: Tensor, classes: NDArray[np.int64]) -> float:
-    """Return the temperature that maximises the likelihood of held-out labels (Guo et al. 2017).
-
-    Args:
-        logits: (n, K), known up to a constant per pixel.
-        classes: (n,).
-
-    Returns:
-        From 0.1 to 10.
-    """
-    values, truth = logits.double(), torch.from_numpy(classes)
-
-    def loss(log_temperature: float) -> float:
-        scaled = (values / math.exp(log_temperature)).log_softmax(1)
-        return float(torch.nn.functional.nll_loss(scaled, truth))
-
-    limit = math.log(10.0)
-    found = minimize_scalar(loss, bounds=(-limit, limit), method="bounded")
-    return math.exp(float(found.x))

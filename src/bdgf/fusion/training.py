@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.config import Settings
+from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
@@ -105,6 +106,7 @@ class FusionTraining:
         trust: Sequence[float] | None = None,
     ) -> None:
         self.model: FusionNetwork = network
+        self.average = WeightAverage(network, settings.training.ema)
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
@@ -157,10 +159,13 @@ class FusionTraining:
         own = logits[: t.batch]  # (B, heads, K)
         heads = own.shape[1]
         fused = fused_log_probabilities(own[..., None, None], self.trust)[..., 0, 0]
-        supervised = F.nll_loss(fused, target, weight=self.class_weights)
+        supervised = smoothed_nll(fused, target, self.class_weights, t.label_smoothing)
         for head in range(heads):
             supervised = supervised + F.cross_entropy(
-                own[:, head], target, weight=self.class_weights
+                own[:, head],
+                target,
+                weight=self.class_weights,
+                label_smoothing=t.label_smoothing,
             )
         parts = {"supervised": supervised.detach()}
         if not self.mutual:
@@ -221,15 +226,20 @@ class FusionTraining:
         return Patches(values, missing, guidance)
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
-        """Nothing follows a step."""
+        """Move the averaged weights, and take them after the last step."""
+        if self.average.decay:
+            self.average.update(step)
+            if step + 1 == self.course.steps:
+                self.average.adopt()
         return {}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Nothing beside network and optimiser needs to survive a restart."""
-        return {}, {}
+        """Return the averaged weights, nothing without them."""
+        return dict(self.average.tensors), {}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Put back what ``state`` returned."""
+        self.average.restore(tensors)
 
 
 @torch.inference_mode()
