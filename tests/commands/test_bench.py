@@ -80,6 +80,10 @@ def test_the_embedding_is_drawn_when_it_is_asked_for(
         (["--seeds", "0"], "from 1 on"),
         (["--methods", "no cross attention"], "did you mean 'no cross-attention'"),
         (["--network.guided", "[cnn,rnn]"], "network.guided"),
+        (
+            ["--methods", "BDGF,t = 200", "--diffusion.timesteps", "100"],
+            "BDGF, t = 200: features.timesteps is [200]",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tiny_scene, tmp_path, capsys, words, message):

@@ -19,7 +19,7 @@ from bdgf.bench.methods import find
 from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
-from bdgf.errors import BdgfError, RunFolderError, SceneError, TrainingError
+from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
 from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.scene import Scene
@@ -67,7 +67,10 @@ class Bench:
         validate(plan.settings)
         for name in plan.methods:
             find(name)
-            validate(config.replace(plan.settings, dict(changes_of(name) or {})))
+            try:
+                validate(config.replace(plan.settings, dict(changes_of(name) or {})))
+            except SettingsError as error:
+                raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
         if len(set(names)) < len(names):
