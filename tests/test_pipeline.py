@@ -193,10 +193,21 @@ def test_many_tiles_have_a_map_each(
             SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
             {"diffusion.pretrain": False, "features.noised": True, "features.timesteps": (9, 99)},
         ),
+        (
+            SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
+            {
+                "features.levels": ("none", "fine", "fine"),
+                "network.guided": ("mamba", "transformer"),
+                "network.cross_query": "diffusion",
+                "training.ema": 0.9,
+                "training.label_smoothing": 0.1,
+            },
+        ),
     ],
     ids=[
         "one modality alone", "one band", "few labels, mean", "tile smaller than crop",
         "patch network", "no guidance", "untrained control",
+        "guided in parts",
     ],
 )  # fmt: skip
 def test_unusual_scenes_and_settings_run(

@@ -113,7 +113,8 @@ def main_methods(found: Sequence[Block], most: int) -> list[str]:
 def labels_figure(found: Sequence[Block], path: Path) -> None:
     """Draw OA and AA over the labels per class, mean ± deviation over seeds, a line per method.
 
-    Of more than eight methods eight stand out by colour and marker, the others are thin and grey.
+    Of more than eight methods eight stand out by colour and marker; the others are thin and grey,
+    without deviations.
 
     Args:
         found: Blocks of one scene, with several numbers of labels.
@@ -156,7 +157,7 @@ def labels_figure(found: Sequence[Block], path: Path) -> None:
                 }
             elif name == rest[0]:
                 style["label"] = f"{len(rest)} other methods"
-            axes.errorbar(at, means, yerr=spreads, **style)
+            axes.errorbar(at, means, yerr=spreads if name in main else None, **style)
         axes.set_xticks(range(len(ordered)), [block.labels.split()[0] for block in ordered])
         axes.set_xlabel("training pixels per class")
         axes.set_ylabel(f"{title}, %")
@@ -170,6 +171,8 @@ def labels_figure(found: Sequence[Block], path: Path) -> None:
         size=10,
     )
     handles, names = figure.axes[0].get_legend_handles_labels()
+    if rest:  # drawn first, so that they lie below, but told last
+        handles, names = [*handles[1:], handles[0]], [*names[1:], names[0]]
     figure.legend(handles, names, loc="center right", fontsize=8, frameon=False)
     figure.subplots_adjust(left=0.065, right=0.77, top=0.91, bottom=0.12, wspace=0.22)
     save(figure, path)
@@ -223,7 +226,7 @@ def recall_figure(block: Block, path: Path) -> None:
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     figure.legend(loc="lower center", ncols=3, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.06 + 0.05 * -(-len(main) // 3), 1, 1))
+    figure.tight_layout(rect=(0, 0.02 + 0.05 * -(-len(main) // 3), 1, 1))
     save(figure, path)
 
 
@@ -264,7 +267,7 @@ def maps_figure(block: Block, path: Path) -> None:
     across = min(pairs, 2 if width > 1.6 * height else 3 if width > 0.8 * height else 4)
     down = -(-pairs // across)
     panel = 2.3 if across > 2 else 3.2
-    tall = panel * height / width + 0.3
+    tall = 0.95 * panel * height / width + 0.26
     legend = 0.22 * -(-(len(scene.class_names) + 3) // max(1, int(2 * across * panel / 1.6)))
     size = (2 * across * panel, down * tall + legend + 0.75)
     figure = make_figure(size)
@@ -295,10 +298,10 @@ def maps_figure(block: Block, path: Path) -> None:
     figure.subplots_adjust(
         left=0.01,
         right=0.99,
-        top=1 - 0.5 / size[1],
-        bottom=(legend + 0.15) / size[1],
+        top=1 - 0.56 / size[1],
+        bottom=(legend + 0.12) / size[1],
         wspace=0.04,
-        hspace=0.3 / tall,
+        hspace=0.26 / (tall - 0.26),
     )
     save(figure, path)
 

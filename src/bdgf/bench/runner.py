@@ -17,13 +17,15 @@ from bdgf import config
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
+from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
-from bdgf.errors import BdgfError, RunFolderError, SceneError, TrainingError
+from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
 from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
+from bdgf.validation import validate
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,14 @@ class Bench:
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
+        validate(plan.settings)
         for name in plan.methods:
             find(name)
             plan.elsewhere.check(name)
+            try:
+                validate(config.replace(plan.settings, dict(changes_of(name) or {})))
+            except SettingsError as error:
+                raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
         if len(set(names)) < len(names):
