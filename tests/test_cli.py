@@ -321,3 +321,26 @@ def test_a_killed_process_goes_on_to_the_same_map(
     for name in ("network.safetensors", "map.tif", "history.jsonl"):
         killed = (tmp_path / "killed" / name).read_bytes()
         assert killed == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "denoiser of spain"], "add --denoisers NAME=PATH"),
+        (["--methods", "BDGF,features of it"], "add --embeddings NAME=PATH"),
+        (["--methods", "cross", "--denoisers", "spain"], "such as NAME=PATH,NAME=PATH"),
+        (["--methods", "cross", "--denoisers", "a=x.yaml"], "x.yaml"),
+        (["--methods", "features of it", "--embeddings", "it=absent.npy"], "absent.npy"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_take_from_elsewhere(
+    scene: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert main(["bench", str(scene), "--out", str(tmp_path / "bench"), *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said

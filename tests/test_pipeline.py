@@ -12,7 +12,7 @@ import yaml
 
 from bdgf import checkpoint, config
 from bdgf.errors import BdgfError, RunFolderError, SceneError
-from bdgf.pipeline import Pipeline
+from bdgf.pipeline import Pipeline, open_results
 from bdgf.progress import Silent
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 from bdgf.stages import STAGES
@@ -140,6 +140,18 @@ def test_finished_stages_are_kept_and_changed_ones_done_again(
     assert (whole / "network.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_is_opened_and_another_is_refused(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings
+) -> None:
+    carry_out(tiny_scene, whole, tiny_settings)
+    opened = open_results(whole, tiny_scene, tiny_settings)
+    assert opened.metrics["scene"] == opened.scene.name
+    for name, value, stage in (("training.steps", 9, "map"), ("evaluation.trees", 11, "evaluate")):
+        changed = config.replace(tiny_settings, {name: value})
+        with pytest.raises(RunFolderError, match=f"stage '{stage}' is not finished with the scene"):
+            open_results(whole, tiny_scene, changed)
+
+
 def test_a_stage_needs_those_before_it(
     tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
@@ -195,10 +207,21 @@ def test_many_tiles_have_a_map_each(
             SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
             {"diffusion.pretrain": False, "features.noised": True, "features.timesteps": (9, 99)},
         ),
+        (
+            SyntheticSpec(height=24, width=24, bands=6, classes=2, train_per_class=8),
+            {
+                "features.levels": ("none", "fine", "fine"),
+                "network.guided": ("mamba", "transformer"),
+                "network.cross_query": "diffusion",
+                "training.ema": 0.9,
+                "training.label_smoothing": 0.1,
+            },
+        ),
     ],
     ids=[
         "one modality alone", "one band", "few labels, mean", "tile smaller than crop",
         "patch network", "no guidance", "untrained control",
+        "guided in parts",
     ],
 )  # fmt: skip
 def test_unusual_scenes_and_settings_run(
@@ -226,12 +249,64 @@ def test_features_of_another_model_take_the_place_of_ours(
     assert (tmp_path / "run" / "map.tif").is_file()
 
 
+def test_a_denoiser_of_another_scene_is_the_start(
+    whole: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    spec = SyntheticSpec(height=24, width=24, bands=5, classes=2, train_per_class=8)
+    scene = make_scene(tmp_path / "scene", spec)
+    theirs, _ = checkpoint.load_tensors(whole / "diffusion.safetensors")
+    _, lines = carry_out(
+        scene, tmp_path / "as is", tiny_settings,
+        diffusion__from_run=str(whole), diffusion__pretrain=False, evaluation__baselines=False,
+    )  # fmt: skip
+    assert any(line.startswith("denoiser: starts from that of") for line in lines)
+    assert any("the denoiser keeps the weights taken over" in line for line in lines)
+    metrics = json.loads((tmp_path / "as is" / "metrics.json").read_text())
+    assert metrics["denoiser_from"]["random"] == ["stem", "out"]
+    assert metrics["denoiser_from"]["source"] == str(whole / "diffusion.safetensors")
+    kept, _ = checkpoint.load_tensors(tmp_path / "as is" / "diffusion.safetensors")
+    for name, value in kept.items():
+        if name.split(".")[0] not in ("stem", "out"):
+            assert torch.equal(value, theirs[name])
+    pipeline = Pipeline(
+        scene, tmp_path / "on", config.replace(tiny_settings, {"diffusion.from_run": str(whole)}),
+        Silent(),
+    )  # fmt: skip
+    pipeline.run(("pretrain",))
+    on, origin = checkpoint.load_tensors(tmp_path / "on" / "diffusion.safetensors")
+    assert origin["from_run"]["steps"] == tiny_settings.diffusion.steps
+    assert not torch.equal(on["up1.conv1.weight"], theirs["up1.conv1.weight"])
+    # six steps move the weights a little; random ones lie far from them
+    moved = (on["up1.conv1.weight"] - theirs["up1.conv1.weight"]).norm()
+    assert moved < 0.3 * theirs["up1.conv1.weight"].norm()
+
+
+def test_weights_that_were_taken_over_may_go_afterwards(
+    whole: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    scene = make_scene(tmp_path / "scene", SyntheticSpec(height=24, width=24, bands=5, classes=2))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((whole / "diffusion.safetensors").read_bytes())
+    settings = config.replace(tiny_settings, {"diffusion.from_run": str(start)})
+    Pipeline(scene, tmp_path / "run", settings, Silent()).run(("pretrain",))
+    start.unlink()
+    listener = Listener()
+    Pipeline(scene, tmp_path / "run", settings, listener).run(("pretrain", "features"))
+    assert "pretrain: finished before, nothing changed; kept" in listener.lines
+    index = (tmp_path / "run" / "stages.json").read_bytes()
+    longer = config.replace(settings, {"diffusion.steps": 7})
+    with pytest.raises(BdgfError, match="does not exist"):
+        Pipeline(scene, tmp_path / "run", longer, Silent()).run(("pretrain",))
+    assert (tmp_path / "run" / "stages.json").read_bytes() == index
+
+
 def test_bad_input_leaves_a_finished_run_as_it_was(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings
 ) -> None:
     before = {p.name: p.read_bytes() for p in whole.iterdir() if p.is_file()}
     for name, value in (
         ("features.source", "absent.npy"),
+        ("diffusion.from_run", "absent"),
         ("compute.accelerator", "cuda"),
         ("network.window", 8),
     ):

@@ -22,6 +22,7 @@ def test_a_setting_changes_its_stage_and_all_that_follow() -> None:
     assert changed("training.checkpoint_every", 2) == set()
     assert changed("features.components", 2) == set(STAGES[2:])
     assert changed("features.source", "none") == set(STAGES[1:])
+    assert changed("diffusion.from_run", "elsewhere") == set(), "its weights count, not its place"
 
 
 def test_files_of_another_model_count_as_inputs() -> None:
@@ -29,6 +30,13 @@ def test_files_of_another_model_count_as_inputs() -> None:
     before = fingerprints(settings, "images", "labels", "a.npy 10 1")
     after = fingerprints(settings, "images", "labels", "a.npy 10 2")
     assert [before[s] == after[s] for s in STAGES] == [True] * 2 + [False] * 5
+
+
+def test_weights_of_another_run_count_as_inputs_of_pretraining() -> None:
+    settings = config.Settings()
+    before = fingerprints(settings, "images", "labels", start="some weights")
+    after = fingerprints(settings, "images", "labels", start="other weights")
+    assert [before[s] == after[s] for s in STAGES] == [True] + [False] * 6
 
 
 def test_labels_change_only_what_depends_on_them() -> None:

@@ -17,6 +17,13 @@ from bdgf.validation import validate
         ("network.branches", ("cnn", "rnn"), "at least one of"),
         ("network.branches", (), "at least one of"),
         ("network.branches", ("cnn", "cnn"), "each once"),
+        ("network.guided", ("cnn", "rnn"), "guides none"),
+        ("network.guided", ("cnn", "cnn"), "each once"),
+        ("features.levels", ("fine",), "three of"),
+        ("features.levels", ("fine", "finest", "fine"), "three of"),
+        ("features.levels", ("none", "none", "none"), "features.source none"),
+        ("training.label_smoothing", 1.0, "less than 1"),
+        ("training.ema", -0.1, "at least 0"),
         ("training.fusion_temperature", 0.0, "greater than 0"),
         ("training.learning_rate", -1e-3, "greater than 0"),
         ("preparation.clip", 0.0, "greater than 0"),
@@ -34,3 +41,16 @@ def test_values_that_cannot_work_are_refused(name: str, value: object, words: st
         validate(settings)
     assert name in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("network.guided", ()),
+        ("features.levels", ("none", "none", "fine")),
+        ("training.label_smoothing", 0.2),
+        ("training.ema", 0.999),
+    ],
+)
+def test_values_at_their_limits_are_taken(name: str, value: object) -> None:
+    validate(config.replace(config.Settings(), {name: value}))

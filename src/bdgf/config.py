@@ -62,6 +62,9 @@ class DiffusionSettings:
     Args:
         pretrain: False leaves the denoiser at its random weights: the control of every claim
             that pre-training helps.
+        from_run: Run folder, or its diffusion.safetensors, of another scene whose denoiser this
+            one starts from, layers of other channels excepted; empty for random weights.
+            Pre-training goes on from there; with pretrain False it stays as it was taken over.
         width: Channels of the finest level; the coarser levels have twice as many.
         steps: Optimiser steps of the pre-training.
         batch: Crops per step.
@@ -74,12 +77,14 @@ class DiffusionSettings:
         clip_norm: Largest norm of the gradient.
         ema_decay: Final decay of the moving average of the weights.
         loss_weights: plain (mean over all channels), modality (each modality counts the same), or
-            controlled (adapted while training so that no modality dominates the features).
+            controlled (weights and strength of the masks follow the measured reliance, so that no
+            modality dominates the features).
         checkpoint_every: Steps between two resumable checkpoints.
         masking: Adaptive modality masking.
     """
 
     pretrain: bool = True
+    from_run: str = ""
     width: int = 32
     steps: int = 1500
     batch: int = 16
@@ -91,7 +96,7 @@ class DiffusionSettings:
     warmup: float = 0.05
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    loss_weights: Literal["plain", "modality", "controlled"] = "modality"
+    loss_weights: Literal["plain", "modality", "controlled"] = "controlled"
     checkpoint_every: int = 250
     masking: MaskingSettings = field(default_factory=MaskingSettings)
 
@@ -101,17 +106,21 @@ class FeatureSettings:
     """The features that guide the branches.
 
     Args:
-        source: diffusion (ours), none (zero guidance), or a path of an array on the scene's grid
-            from any other model (.npy (C, H, W) or a raster; {tile} becomes the tile's name).
+        source: diffusion (ours), none (zero guidance), or a path of any other model's features: an
+            array (.npy (C, H, W)) on the scene's grid, or a raster, which is placed by its CRS and
+            transform; {tile} becomes the tile's name, {level} the guidance level, 1 to 3.
         timesteps: Timesteps at which the denoiser is read; features of several are joined.
         noised: Add noise of the timestep to the input before reading it (False reads clean input).
         components: Principal components kept per level.
+        levels: Decoder level (coarse, middle, fine, or none) that guides each of the branches'
+            three levels, coarse to fine; one name three times guides all of them by that level.
     """
 
     source: str = "diffusion"
     timesteps: tuple[int, ...] = (50,)
     noised: bool = False
     components: int = 12
+    levels: tuple[str, ...] = ("coarse", "middle", "fine")
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,11 @@ class NetworkSettings:
         attention_heads: Heads of the transformer's attention and of the dense Mamba branch's scan.
         guidance_gain: Start value of the gates by which guidance enters.
         branches: Branches in use.
+        guided: Branches that the features guide; the others are as if there were none.
+        cross_query: What asks in the transformer's cross-attention: task (the scene's tokens ask,
+            the diffusion tokens are keys and values) or diffusion (the other way round).
         pixel_path: Add a head that sees only the pixel itself.
+        feature_path: Add a head that sees the pixel and its diffusion features, without a window.
     """
 
     kind: Literal["dense", "patch"] = "dense"
@@ -139,7 +152,10 @@ class NetworkSettings:
     attention_heads: int = 4
     guidance_gain: float = 0.1
     branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
+    cross_query: Literal["task", "diffusion"] = "task"
     pixel_path: bool = True
+    feature_path: bool = True
 
 
 @dataclass(frozen=True)
@@ -150,7 +166,8 @@ class MutualSettings:
         entropy_weight: Weight of the entropy alignment.
         similarity_weight: Weight of the feature-similarity alignment.
         divergence: Share of the Kullback-Leibler term inside the entropy alignment.
-        unlabelled: Apply it to unlabelled pixels of the scene as well.
+        unlabelled: Let the heads learn from their consensus on unlabelled pixels as well. It costs
+            as much as the labelled pixels do, and good heads lose by it where poor ones are near.
         unlabelled_weight: Weight of the unlabelled part.
         ramp: Share of the steps over which its weight rises from zero.
     """
@@ -158,7 +175,7 @@ class MutualSettings:
     entropy_weight: float = 0.1
     similarity_weight: float = 0.1
     divergence: float = 1.0
-    unlabelled: bool = True
+    unlabelled: bool = False
     unlabelled_weight: float = 0.5
     ramp: float = 0.2
 
@@ -169,7 +186,7 @@ class TrainingSettings:
 
     Args:
         steps: Optimiser steps for up to 1000 labelled pixels; more labels get more steps, with the
-            square root of their number, up to three times as many.
+            square root of their number, up to four times as many.
         batch: Labelled pixels per step.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
@@ -179,34 +196,39 @@ class TrainingSettings:
             class's count) or balanced (inverse count).
         class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
             come, 1 every class equally often.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+        ema: Final decay of the moving average of the network's weights, which the map is then made
+            with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
-        fusion: Fusion of the branches: mean of log-probabilities, or cv (weights from spatially
+        fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially
             grouped cross-validation on the training pixels).
         folds: Folds of the cross-validation.
         fold_steps: Share of the steps that each fold trains for.
-        fusion_temperature: Points of mean(OA, AA) that multiply a branch's weight by e.
+        fusion_temperature: Points of mean(OA, AA) that multiply a head's weight by e.
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
-    steps: int = 800
-    batch: int = 64
+    steps: int = 600
+    batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip_norm: float = 1.0
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     class_sampling: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
-    fold_steps: float = 0.25
-    fusion_temperature: float = 8.0
+    fold_steps: float = 0.5
+    fusion_temperature: float = 3.0
     checkpoint_every: int = 200
 
 
@@ -306,7 +328,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "diffusion.steps": 1500,
         "diffusion.width": 32,
-        "training.steps": 800,
+        "training.steps": 600,
         "evaluation.trees": 500,
     },
     "full": {

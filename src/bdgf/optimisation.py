@@ -134,8 +134,8 @@ def optimise(
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
-            # the history first: what it has beyond the checkpoint is forgotten on a restart, what
-            # it lacks would be lost
+            # the history first: what it has beyond the checkpoint is forgotten by a restart, what
+            # it lacks would never come back
             history.save()
             _save(work, optimizer, path, origin, done)
     history.save()

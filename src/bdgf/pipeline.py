@@ -27,24 +27,32 @@ from bdgf.compute import (
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
-from bdgf.diffusion.features import (
-    FeatureExtractor,
-    adopt,
-    external_signature,
-    extract,
-)
+from bdgf.diffusion.external import adopt, external_signature
+from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
+from bdgf.diffusion.transfer import (
+    WEIGHTS,
+    described,
+    start_signature,
+    take_over,
+    with_absolute_start,
+)
 from bdgf.errors import RunFolderError
-from bdgf.evaluation.accuracy import score_methods
+from bdgf.evaluation.accuracy import far_from_training, score_methods
+from bdgf.evaluation.confidence import (
+    compare_temperatures,
+    evaluate_confidence,
+    map_log_probabilities,
+)
 from bdgf.evaluation.missing import evaluate_without
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
-from bdgf.mapping.reading import classes_at
+from bdgf.mapping.reading import classes_at, confidence_at
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
@@ -82,15 +90,10 @@ class Pipeline:
     ) -> None:
         validate(settings)
         check_device(settings.compute)
-        self.settings, self.progress = settings, progress
+        self.settings, self.progress = with_absolute_start(settings), progress
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = self.scene.spec.path.resolve()
-        self.fingerprints = fingerprints(
-            settings,
-            self.scene.signature("images"),
-            self.scene.signature("labels"),
-            external_signature(settings.features.source, self.scene_path.parent, self.scene.tiles),
-        )
+        self.fingerprints = _fingerprints(self.scene, out, settings)
         self.folder = RunFolder(out)
         set_threads(settings.compute)
         keep_freed_memory()
@@ -105,6 +108,8 @@ class Pipeline:
         if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
             self.scene.positions("train")  # refuses a scene without labels before the long stages
         self._check_scene()
+        if "pretrain" in stages and not self._finished("pretrain"):
+            start_signature(self.settings)  # refuses weights that are gone before anything changes
         first = STAGES.index(stages[0])
         for stage in STAGES[:first]:
             if stage == "prepare":  # it takes seconds and belongs to whatever follows
@@ -224,11 +229,12 @@ class Pipeline:
         }
 
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
-        """Return the trained network and its fusion weights."""
+        """Return the trained network and the weights of its heads, over the temperature."""
         tensors, origin = checkpoint.load_tensors(self.folder.network)
         network = new_network(self.settings, self.prepared, store, self.settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)
-        return network.eval(), [float(w) for w in origin["fusion_weights"]]
+        temperature = float(origin["temperature"])
+        return network.eval(), [float(w) / temperature for w in origin["fusion_weights"]]
 
     @cached_property
     def leak(self) -> Leak:
@@ -253,6 +259,16 @@ class Pipeline:
             return
         work = Pretraining(self.prepared, s.diffusion, s.compute, s.seed)
         origin = self._origin("pretrain")
+        recorded = {
+            **origin,
+            "settings": plain(s),
+            "modalities": described(self.prepared.layout),
+        }
+        if s.diffusion.from_run:
+            layout = self.prepared.layout
+            transfer = take_over([work.model, work.average], layout, s.diffusion.from_run)
+            self.progress.say(transfer.describe())
+            recorded["from_run"] = transfer.to_json()
         history = History(self.folder.history)
         resumable = self.folder.path / "pretrain.checkpoint.safetensors"
         if s.diffusion.pretrain:
@@ -261,11 +277,11 @@ class Pipeline:
             fabric = make_fabric(s.compute, precision)
             optimise(work, fabric, resumable, origin, history, self.progress)
         else:
-            self.progress.say("pre-training: off, the denoiser keeps its random weights (control)")
+            weights = "the weights taken over" if s.diffusion.from_run else "its random weights"
+            self.progress.say(f"pre-training: off, the denoiser keeps {weights} (control)")
             history.restart("pretrain", 0)
             history.save()
         denoiser = work.average
-        recorded = {**origin, "settings": plain(s)}
         checkpoint.save_tensors(self.folder.diffusion, denoiser.state_dict(), recorded)
         self._measure_balance(work)
         resumable.unlink(missing_ok=True)
@@ -339,6 +355,7 @@ class Pipeline:
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
+            "temperature": fitted.temperature,
             "parameters": fitted.parameters,
         }
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
@@ -408,6 +425,7 @@ class Pipeline:
             "leak": {"window": self.settings.network.window, "inside": self.leak.inside},
             "methods": methods,
             "missing": self._without_each() if len(positions) else {},
+            "calibration": self._calibration(origin) if len(positions) else {},
             "heads": origin["heads"],
             "fusion_weights": origin["fusion_weights"],
             "parameters": origin["parameters"],
@@ -417,6 +435,9 @@ class Pipeline:
         if self.folder.balance.is_file() and self.guided:
             balance = json.loads(self.folder.balance.read_text(encoding="utf-8"))
             metrics["balance"] = balance
+            _, denoiser = checkpoint.load_tensors(self.folder.diffusion)
+            if "from_run" in denoiser:
+                metrics["denoiser_from"] = denoiser["from_run"]
         self.folder.write_json(self.folder.metrics, metrics)
 
     def _without_each(self) -> dict[str, Any]:
@@ -443,6 +464,29 @@ class Pipeline:
             note,
         )
 
+    def _calibration(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """Return how far the map's confidence can be believed, and what the temperature did."""
+        positions, reference = self.scene.positions("test"), self.scene.labels_at("test")
+        paths = [self._map_paths(tile)[1] for tile in range(len(self.scene.tiles))]
+        found = evaluate_confidence(
+            reference,
+            self.mapped_classes(positions),
+            confidence_at(paths, positions),
+            far_from_training(self.leak, positions),
+        )
+        store = self.store
+        network, _ = self.trained(store)
+        plain_weights = [float(w) for w in origin["fusion_weights"]]  # at temperature 1
+        seen, values = map_log_probabilities(
+            network,
+            plain_weights,
+            self.prepared,
+            store,
+            self.settings.mapping.tile,
+            self.settings.seed,
+        )
+        return {**found, **compare_temperatures(values, reference[seen], origin["temperature"])}
+
     def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class index of the written map at some pixels, −1 where it has none."""
         paths = [self._map_paths(tile)[0] for tile in range(len(self.scene.tiles))]
@@ -458,3 +502,38 @@ class Pipeline:
             "fingerprint": self.fingerprints[stage],
             "scene": self.scene.name,
         }
+
+
+def open_results(out: Path, scene: Path, settings: Settings) -> Results:
+    """Open a run that was finished; nothing is computed, on whatever device it was made.
+
+    Args:
+        out: The run folder.
+        scene: The scene file of the run.
+        settings: The settings of the run.
+
+    Raises:
+        RunFolderError: Map or evaluation are not finished with this scene and these settings.
+        SceneError: The scene cannot be opened.
+    """
+    opened, folder = Scene.open(scene), RunFolder(out)
+    known = _fingerprints(opened, out, settings)
+    for stage in ("map", "evaluate"):
+        if not folder.finished(stage, known[stage]):
+            raise RunFolderError(
+                f"{out}: stage '{stage}' is not finished with the scene as it is now; run 'bdgf"
+                f" run {scene} --out {out}' first."
+            )
+    return Results(opened, folder, settings)
+
+
+def _fingerprints(scene: Scene, out: Path, settings: Settings) -> dict[str, str]:
+    """Return what the outputs of every stage of a run depend on."""
+    folder = scene.spec.path.resolve().parent
+    return fingerprints(
+        settings,
+        scene.signature("images"),
+        scene.signature("labels"),
+        external_signature(settings.features.source, folder, scene),
+        start_signature(with_absolute_start(settings), out / WEIGHTS),
+    )

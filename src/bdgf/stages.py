@@ -31,7 +31,7 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def fingerprints(
-    settings: Settings, images: str, labels: str, features: str = ""
+    settings: Settings, images: str, labels: str, features: str = "", start: str = ""
 ) -> dict[str, str]:
     """Return what every stage's outputs depend on, as a hash per stage.
 
@@ -40,12 +40,15 @@ def fingerprints(
         images: Signature of the scene's rasters.
         labels: Signature of the scene's labels; only stages from training on depend on it.
         features: Signature of the feature files of another model, where they are used.
+        start: Signature of the denoiser that pre-training starts from, where there is one.
     """
     values = plain(settings)
     values["compute"].pop("threads")
     for part in ("diffusion", "training"):
         # how often it is saved does not change what comes out
         values[part].pop("checkpoint_every")
+    # the weights count, not where they lie
+    values["diffusion"]["from_run"] = start
     found: dict[str, str] = {}
     before = f"{__version__}/{images}"
     for stage in STAGES:

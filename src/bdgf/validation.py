@@ -41,6 +41,23 @@ def validate(settings: Settings) -> None:
             f"network.branches is {list(branches)}; it must name at least one of cnn, mamba,"
             " transformer, each once."
         )
+    guided = settings.network.guided
+    if set(guided) - {"cnn", "mamba", "transformer"} or len(set(guided)) < len(guided):
+        raise SettingsError(
+            f"network.guided is {list(guided)}; it may name cnn, mamba and transformer, each once:"
+            " [] guides none of them."
+        )
+    levels = settings.features.levels
+    if len(levels) != 3 or set(levels) - {"coarse", "middle", "fine", "none"}:
+        raise SettingsError(
+            f"features.levels is {list(levels)}; it must name three of coarse, middle, fine or"
+            " none, one for each level of the branches, such as [middle,middle,middle]."
+        )
+    if set(levels) == {"none"}:
+        raise SettingsError(
+            f"features.levels is {list(levels)}, which leaves no guidance; use features.source none"
+            " for that, so that nothing is pre-trained in vain."
+        )
     last = settings.diffusion.timesteps - 1
     bad_steps = [t for t in settings.features.timesteps if not 0 <= t <= last]
     if bad_steps or not settings.features.timesteps:
@@ -57,6 +74,15 @@ def validate(settings: Settings) -> None:
     for name, value in _shares(settings):
         if not 0 <= value <= 1:
             raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
+    for name, value in (
+        ("training.label_smoothing", settings.training.label_smoothing),
+        ("training.ema", settings.training.ema),
+    ):
+        if not 0 <= value < 1:
+            raise SettingsError(
+                f"{name} is {value}; it must be at least 0 and less than 1: at 1 nothing is learned"
+                " from the labels."
+            )
 
 
 def _least(s: Settings) -> list[tuple[str, float, float]]:

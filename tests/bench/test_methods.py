@@ -6,7 +6,15 @@ import pytest
 
 from bdgf import config
 from bdgf.bench.methods import GROUPS, expand, find
-from bdgf.bench.variants import ABLATIONS, OURS, changes_of, variant
+from bdgf.bench.variants import (
+    ABLATIONS,
+    ALL_ABLATIONS,
+    EQUAL_STEPS,
+    EQUAL_TIME,
+    OURS,
+    changes_of,
+    variant,
+)
 from bdgf.errors import SettingsError
 from bdgf.validation import validate
 
@@ -24,7 +32,30 @@ def test_every_ablation_is_a_valid_change_of_the_default(name):
     changed = config.replace(config.Settings(), dict(changes_of(variant(name))))
     assert changed != config.Settings()
     validate(changed)
-    assert expand([name]) == (variant(name),)
+    before = (OURS, variant(EQUAL_STEPS)) if name == EQUAL_TIME else ()
+    assert expand([name]) == (*before, variant(name))
+
+
+def test_ablations_that_are_the_default_already_are_known_but_in_no_group():
+    same = [
+        name
+        for name, changes in ALL_ABLATIONS.items()
+        if config.replace(config.Settings(), dict(changes)) == config.Settings()
+    ]
+    assert set(ALL_ABLATIONS) - set(ABLATIONS) == set(same)
+    for name in same:
+        assert expand([name]) == (variant(name),)
+        assert variant(name) not in GROUPS["ablations"]
+
+
+def test_every_name_can_be_given_in_a_list_with_commas():
+    for name in (*ALL_ABLATIONS, *(n for n in GROUPS["simple"])):
+        assert "," not in name
+
+
+def test_the_time_of_the_patch_network_is_measured_before_it_is_used():
+    names = expand([EQUAL_TIME, "RF raw", OURS])
+    assert names == (OURS, variant(EQUAL_STEPS), variant(EQUAL_TIME), "RF raw")
 
 
 def test_our_default_changes_nothing():
@@ -40,6 +71,7 @@ def test_our_default_changes_nothing():
         ("nothing_like:it", "cannot be imported"),
         ("bdgf.bench.variants:OURS", "no function"),
         ("no maskings", "did you mean 'no masking'"),
+        ("MLP diffusion", "is no method"),
     ],
 )
 def test_what_is_no_method_is_refused(name, message):

@@ -12,9 +12,11 @@ import pytest
 from bdgf import config
 from bdgf.bench import runner
 from bdgf.bench.cells import Cell, read_result
+from bdgf.bench.methods import expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
 from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
+from bdgf.bench.variants import EQUAL_TIME
 from bdgf.errors import SceneError, SettingsError, TrainingError
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -91,11 +93,12 @@ def test_tables_say_what_was_measured(finished, tiny_scene):
     assert expected in line
     assert "| Other (published) | 50.00 | – | – |" in text
     assert text.count("(published)") == 1, "only beside the protocol with all labels"
-    assert "OA against the best other" in text
-    assert "BDGF, no guidance" not in text.split("best other, ")[1].split(":")[0]
+    assert "BDGF against the best other" in text
+    assert text.count("BDGF against the control 'no guidance': OA ") == 2, "once per block"
     assert latex(found).count(r"\toprule") == 2
+    assert latex(found).count("Other (published) & 50.00 & -- & --") == 1
     rows = list(csv.reader(io.StringIO(to_csv(found))))
-    assert len(rows) == 1 + len(results) * len(scene.class_codes)
+    assert len(rows) == 2 + len(results) * len(scene.class_codes)
     assert {len(row) for row in rows} == {len(rows[0])}
     for name in scene.class_names:
         assert name in per_class(found)
@@ -112,6 +115,47 @@ def test_a_method_that_fails_leaves_the_others(plan, tmp_path):
         Bench(bad, tmp_path, Silent()).run()
     forest = Cell(str(plan.scenes[0].resolve()), "x", "RF raw", 0)
     assert list(tmp_path.glob("cells/*/RF-raw.all.0.json")), forest
+
+
+def test_equal_time_is_measured_on_the_same_pixels(plan, tmp_path):
+    settings = config.replace(plan.settings, {"training.fusion": "mean", "training.steps": 12})
+    methods = expand([EQUAL_TIME])
+    timed = Plan(plan.scenes, methods, (0,), (None,), settings, jobs=0)
+    results = Bench(timed, tmp_path, Silent()).run()
+    default, patch, equal = results
+    assert [r.cost["train_steps"] for r in (default, patch)] == [12, 12]
+    steps = max(1, round(12 * default.cost["train_seconds"] / patch.cost["train_seconds"]))
+    assert equal.cost["train_steps"] == steps
+    assert f"training.steps {steps} in place of 12" in equal.note
+    assert f"{patch.cost['train_seconds']:.1f} s" in equal.note
+    assert equal.note in markdown(blocks(results, [Scene.open(plan.scenes[0])], lambda _: ()))
+    # kept as any other cell
+    kept = Plan(plan.scenes, methods[2:], (0,), (None,), settings, jobs=0)
+    (again,) = Bench(kept, tmp_path, Silent()).run()
+    assert again.note == equal.note
+    # other labels: their times are not there
+    alone = Plan(plan.scenes, methods[2:], (0,), (3,), settings, jobs=0)
+    with pytest.raises(TrainingError, match="run these first"):
+        Bench(alone, tmp_path, Silent()).run()
+
+
+def test_memory_of_shared_features_counts_for_all_that_use_them(plan, finished):
+    folder, results = finished
+    (note, *others) = folder.glob("work/*/0/*/memory.json")
+    assert others, "with features and without"
+    assert json.loads(note.read_text())["features_mb"] > 50
+    for result in results:
+        assert ("train_seconds" in result.cost) == result.cell.method.startswith("BDGF")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "expected"), [(1, 0, 0), (2, 0, 4), (3, 0, 2), (20, 0, 1), (2, 3, 3)]
+)
+def test_cells_at_a_time_share_the_cores(plan, tmp_path, monkeypatch, jobs, threads, expected):
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)
+    settings = config.replace(plan.settings, {"compute.threads": threads})
+    bench = Bench(Plan(plan.scenes, ("RF raw",), (0,), (None,), settings, jobs), tmp_path, Silent())
+    assert bench._settings().compute.threads == expected
 
 
 def test_own_function_joins(plan, tmp_path, monkeypatch):
@@ -160,4 +204,5 @@ def test_results_are_plain_json(finished):
     folder, _ = finished
     for path in folder.glob("cells/*/*.json"):
         values = json.loads(path.read_text())
-        assert set(values) == {"cell", "fingerprint", "accuracy", "seconds", "memory_mb", "note"}
+        known = {"cell", "fingerprint", "accuracy", "seconds", "memory_mb", "note", "cost"}
+        assert set(values) == known

@@ -51,16 +51,32 @@ def test_the_side_that_dominates_loses_weight(reliance, rises, monkeypatch) -> N
     assert float(many.sum()) == pytest.approx(1.0)
 
 
+def test_masks_follow_the_side_that_dominates(monkeypatch) -> None:
+    assert steered((2.0, 0.5, 0.5), 3 * balance.MEASURE_EVERY, monkeypatch).gain > 1.1
+    weak = steered((0.3, 1.0, 1.0), 5 * balance.MEASURE_EVERY, monkeypatch)
+    assert weak.gain < 0.5
+    assert weak.values()["mask_gain"] == weak.gain
+    each = BalanceController(DiffusionSettings(loss_weights="modality"), LAYOUT)
+    assert each.gain == 1.0
+    for way in (1e6, 1e-6):
+        extreme = steered((way, 1.0, 1.0), 100 * balance.MEASURE_EVERY, monkeypatch)
+        low, high = balance.LEAST_LOG_GAIN, balance.LARGEST_LOG_GAIN
+        assert low <= extreme.state.log_gain <= high
+
+
 def test_balanced_features_move_nothing_and_limits_hold(monkeypatch) -> None:
-    still = steered((0.8, 0.8, 0.8), 10 * balance.MEASURE_EVERY, monkeypatch)
-    assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+    for spectral in (0.8, 0.8 * 1.5, 0.8 / 1.5):
+        still = steered((spectral, 0.8, 0.8), 10 * balance.MEASURE_EVERY, monkeypatch)
+        assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+        assert still.gain == 1.0
     extreme = steered((1e6, 1e-6, 1e-6), 100 * balance.MEASURE_EVERY, monkeypatch)
     assert np.abs(extreme.state.log_weights).max() <= balance.LARGEST_LOG_WEIGHT
     assert extreme.weights.min() > 0
 
 
 def test_masks_grow_while_the_spectral_loss_is_the_smaller() -> None:
-    settings = DiffusionSettings(masking=MaskingSettings(ramp="adaptive"))
+    masks = MaskingSettings(ramp="adaptive")
+    settings = DiffusionSettings(loss_weights="modality", masking=masks)
     controller = BalanceController(settings, LAYOUT)
     assert controller.gain == 1.0
     for step in range(100):

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from bdgf import config
-from bdgf.diffusion.features import FeatureExtractor, adopt, extract
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
-from bdgf.errors import SceneError
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
@@ -61,26 +62,28 @@ def test_container_holds_unwhitened_components(
     assert all(0 < share <= 1 for share in index["origin"]["explained_variance"])
 
 
-def test_features_from_elsewhere(
-    prepared: PreparedScene, tmp_path: Path, tiny_settings: config.Settings
+@pytest.mark.parametrize(
+    "guides", [("middle",) * 3, ("fine", "none", "none"), ("fine", "middle", "middle")], ids=str
+)
+def test_chosen_levels_are_those_of_the_whole_container(
+    prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path, guides: tuple[str, ...]
 ) -> None:
-    shape = prepared.shape(0)
-    array = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
-    np.save(tmp_path / "elsewhere.npy", array)
-    folder = tmp_path / "features"
-    adopt(prepared, "elsewhere.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    store = FeatureStore(folder, [prepared.scene.tiles[0].name], [shape])
-    assert store.level_channels == (4, 4, 4)
-    assert store.channels == 4
-    np.save(tmp_path / "wrong.npy", array[:, 1:])
-    with pytest.raises(SceneError, match=r"wrong\.npy has shape .* on the scene's grid"):
-        adopt(prepared, "wrong.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    array[0, 0, 0] = np.nan
-    np.save(tmp_path / "nan.npy", array)
-    with pytest.raises(SceneError, match="not finite"):
-        adopt(prepared, "nan.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
-    with pytest.raises(SceneError, match="cannot be read"):
-        adopt(prepared, "absent.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+    names, shape = [prepared.scene.tiles[0].name], prepared.shape(0)
+    found = {}
+    for folder, levels in (("all", ("coarse", "middle", "fine")), ("some", guides)):
+        reader = extractor(prepared, tiny_settings, components=3, levels=levels)
+        extract(reader, tmp_path / folder, {}, Silent())
+        store = FeatureStore(tmp_path / folder, names, [shape])
+        values = store.window(0, Window(0, 0, *shape))
+        found[folder] = [values[level] for level in store.levels]
+        again = ComputedFeatures(reader, Reduction.load(tmp_path / folder / REDUCTION))
+        assert again.levels == store.levels
+        np.testing.assert_array_equal(again.window(0, Window(3, 4, 9, 8)), values[:, 3:12, 4:12])
+    assert store.channels == 3 * len(set(guides) - {"none"})
+    place = {"coarse": 0, "middle": 1, "fine": 2}
+    for name, level in zip(guides, found["some"], strict=True):
+        expected = found["all"][place[name]] if name in place else level[:0]
+        np.testing.assert_array_equal(level, expected)
 
 
 def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(

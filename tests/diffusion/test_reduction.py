@@ -36,6 +36,36 @@ def test_what_is_stored_reduces_to_the_same_bits(tmp_path: Path) -> None:
         assert one.explained == other.explained
 
 
+@pytest.mark.parametrize(
+    ("guides", "levels"),
+    [
+        (("coarse", "coarse", "coarse"), [[0, 1, 2, 3]] * 3),
+        (("none", "middle", "none"), [[], [0, 1], []]),
+        (("fine", "middle", "fine"), [[2, 3, 4, 5], [0, 1], [2, 3, 4, 5]]),
+    ],
+)
+def test_levels_that_guide(tmp_path: Path, guides: tuple[str, ...], levels: list) -> None:
+    generator = np.random.default_rng(1)
+    names = ("coarse", "middle", "fine")
+    fits = {
+        name: Projection.fit(generator.normal(size=(300, g)).astype(np.float32), 4)
+        for name, g in zip(names, (9, 2, 5), strict=True)
+    }
+    used = [fits[name] for name in names if name in guides]
+    fitted = Reduction(used, guides)
+    fitted.save(tmp_path / "reduction.safetensors")
+    loaded = Reduction.load(tmp_path / "reduction.safetensors")
+    features = [torch.randn(g, 3, 7) for g in (9, 2, 5)]
+    for reduction in (fitted, loaded):
+        assert reduction.levels == levels
+        found = reduction.apply(features)
+        assert len(found) == reduction.channels == len({c for level in levels for c in level})
+        for name, channels in zip(guides, levels, strict=True):
+            if channels:
+                expected = fits[name].apply(features[names.index(name)].numpy())
+                np.testing.assert_array_equal(found[channels], expected)
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "reduction.safetensors"
     with pytest.raises(RunFolderError, match="is missing"):

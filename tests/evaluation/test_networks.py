@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.evaluation import networks
 from bdgf.evaluation.networks import PatchNetwork, PixelPerceptron, train_and_predict
+from bdgf.fusion.samples import PatchSource
 
 
 @pytest.mark.parametrize("kind", [PixelPerceptron, PatchNetwork])
@@ -31,3 +33,28 @@ def test_every_weight_has_a_gradient(kind):
     assert logits.shape == (5, 4)
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_a_plain_network_uses_the_features_it_is_given(prepared, monkeypatch, tmp_path):
+    """Channels that are shared by all levels enter once; features that tell the class are used."""
+    monkeypatch.setattr(networks, "STEPS", 60)
+    scene = prepared.scene
+    names, shape = [scene.tiles[0].name], prepared.shape(0)
+    rng = np.random.default_rng(0)
+    told = rng.normal(0, 0.01, size=(len(scene.class_codes), *shape)).astype(np.float32)
+    for which in ("train", "test"):
+        _, rows, cols = scene.positions(which).T
+        told[scene.labels_at(which), rows, cols] += 3.0
+    with open_tile(tmp_path, names[0], told.shape) as array:
+        array[:] = told
+    write_index(tmp_path, [list(range(len(told)))] * 3, {})
+    store = FeatureStore(tmp_path, names, [shape])
+    source = PatchSource(prepared, store, 3)
+    inputs = networks._inputs(source, scene.positions("test")[:5])
+    layout = prepared.layout
+    assert inputs.shape[1] == layout.channels + len(layout.modalities) + len(told)
+    _, rows, cols = scene.positions("test")[:5].T
+    seen = inputs[:, -len(told) :, 1, 1].numpy()
+    np.testing.assert_allclose(seen, told[:, rows, cols].T, atol=1e-2)
+    found = train_and_predict(PixelPerceptron, prepared, 3, store)
+    assert (found == scene.labels_at("test")).mean() > 0.97

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf.fusion.crossvalidation import spatial_folds, weights_from
+from bdgf.fusion.crossvalidation import spatial_folds, trust_from
 from bdgf.fusion.training import Labelled
 
 
@@ -53,11 +53,12 @@ def test_weights_follow_held_out_accuracy() -> None:
     right = torch.eye(2)[torch.tensor(classes)]
     wrong = 1 - right
     log_probabilities = torch.stack([right, wrong, right], 1).log()
-    weights, marks = weights_from(log_probabilities, classes, temperature=8.0)
+    trust = trust_from(log_probabilities.clamp(min=-9), classes, temperature=8.0)
+    weights, marks = trust.weights, trust.marks
     assert marks == pytest.approx([100.0, 0.0, 100.0])
     assert weights[0] == pytest.approx(weights[2])
     assert weights[1] == pytest.approx(weights[0] * np.exp(-100 / 8))
     assert sum(weights) == pytest.approx(1.0)
     only_common = torch.tensor([[1.0, 0.0]]).repeat(4, 1)[:, None].log()
-    _, marks = weights_from(only_common, classes, temperature=8.0)
-    assert marks == pytest.approx([(75.0 + 50.0) / 2]), "OA and AA count alike"
+    found = trust_from(only_common.clamp(min=-9), classes, temperature=8.0)
+    assert found.marks == pytest.approx([(75.0 + 50.0) / 2]), "OA and AA count alike"

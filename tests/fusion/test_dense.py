@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.dense import split_radius
+from bdgf.fusion.dense import TransformerLevel, split_radius
 from bdgf.fusion.network import build_network
 
 
@@ -28,9 +28,20 @@ def test_radii_fill_the_window(window, radii):
     ("window", "shape"),
     [(3, (2, 9, 12)), (5, (1, 13, 8)), (7, (1, 16, 15)), (11, (2, 17, 14)), (11, (1, 30, 13))],
 )
-def test_the_map_equals_the_patches(layout_of, images, patches_of, window, shape):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"guided": ("mamba", "transformer")},
+        {"guided": ("cnn", "transformer")},
+        {"guided": ("cnn", "mamba")},
+        {"cross_query": "diffusion"},
+    ],
+    ids=str,
+)
+def test_the_map_equals_the_patches(layout_of, images, patches_of, window, shape, changes):
     layout = layout_of(6, 2, 1)
-    settings = NetworkSettings(window=window, width=24, groups=4, guidance_gain=0.5)
+    settings = NetworkSettings(window=window, width=24, groups=4, guidance_gain=0.5, **changes)
     network = build_network(settings, layout, (4, 5, 6), 5, seed=2)
     inputs = images(layout, shape, seed=window)
     with torch.inference_mode():
@@ -94,3 +105,31 @@ def test_bfloat16_autocast_trains(layout_of, images):
     rounded.float().square().sum().backward()
     assert (rounded.float() - exact).abs().max() < 0.1
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_swapped_attention_of_one_level_is_that_of_the_formula():
+    generator = torch.Generator().manual_seed(0)
+    level = TransformerLevel(8, 1, 0.6, True, 2, swapped=True).double()
+    x = torch.randn(1, 3, 3, 8, generator=generator, dtype=torch.float64)
+    guidance = torch.randn(1, 3, 3, 8, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        level.bias.copy_(torch.randn(4, 9, generator=generator))
+        found = level(x, guidance)[0, 0, 0]
+        tokens = level.norm(x).view(9, 8)
+        own_query = level.query(tokens[4]) / 2
+        asked = level.guide_query(guidance.view(9, 8)[4]) / 2
+        keys, values = level.key(tokens), level.value(tokens)
+        cross_keys, cross_values = level.guide_key(tokens), level.guide_value(tokens)
+        read = []
+        for query, key, value, bias in (
+            (own_query, keys, values, level.bias[:2]),
+            (asked, cross_keys, cross_values, level.bias[2:]),
+        ):
+            parts = [slice(0, 4), slice(4, 8)]
+            weights = [
+                torch.softmax(key[:, p] @ query[p] + b, 0) for p, b in zip(parts, bias, strict=True)
+            ]
+            read.append(torch.cat([w @ value[:, p] for w, p in zip(weights, parts, strict=True)]))
+        hidden = x[0, 1, 1] + level.project((read[0] + level.gain * read[1])[None, None, None])
+        expected = level.feed_forward(hidden)[0, 0, 0]
+    assert torch.allclose(found, expected, atol=1e-12)

@@ -15,7 +15,7 @@ def test_identical_heads_have_no_loss():
     losses = mutual_losses(logits, embedding, 1.0)
     assert abs(float(losses.entropy)) < 1e-6
     assert abs(float(losses.similarity)) < 1e-6
-    assert abs(float(unlabelled_agreement(logits))) < 1e-6
+    assert abs(float(unlabelled_agreement(logits, torch.full((3,), 1 / 3)))) < 1e-6
 
 
 def test_a_single_head_has_nothing_to_align():
@@ -72,12 +72,13 @@ def test_divergence_gives_no_gradient_to_the_teacher():
     assert torch.allclose(logits.grad[0, 1], (p[1] - p[0]) / 2, atol=1e-6)
 
 
-def test_agreement_in_closed_form_with_the_mean_as_a_constant():
+@pytest.mark.parametrize("trust", [(0.5, 0.5), (0.9, 0.1), (1.0, 0.0)])
+def test_agreement_in_closed_form_with_the_consensus_as_a_constant(trust):
     logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]], requires_grad=True)
-    loss = unlabelled_agreement(logits)
+    loss = unlabelled_agreement(logits, torch.tensor(trust))
     loss.backward()
     p = torch.softmax(logits.detach(), 2)[0].double()
-    m = p.mean(0)
+    m = trust[0] * p[0] + trust[1] * p[1]
     expected = sum(float((m * (m / q).log()).sum()) for q in p) / 2
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-6)
     assert torch.allclose(logits.grad[0].double(), (p - m) / 2, atol=1e-6)
@@ -87,7 +88,8 @@ def test_extreme_logits_stay_finite():
     logits = torch.tensor([[[200.0, -200.0], [-200.0, 200.0]]], requires_grad=True)
     embedding = torch.zeros(1, 2, 3, requires_grad=True)
     losses = mutual_losses(logits, embedding, 1.0)
-    total = losses.entropy + losses.similarity + unlabelled_agreement(logits)
+    total = losses.entropy + losses.similarity
+    total = total + unlabelled_agreement(logits, torch.tensor([0.5, 0.5]))
     total.backward()
     assert torch.isfinite(total)
     assert torch.isfinite(logits.grad).all()

@@ -21,6 +21,15 @@ from bdgf.fusion.network import (
 
 SMALL = NetworkSettings(window=5, width=16, groups=4, state=3, attention_heads=2)
 KINDS = ["dense", "patch"]
+VARIANTS = [
+    {},
+    {"guided": ("mamba", "transformer")},
+    {"guided": ("cnn", "transformer")},
+    {"guided": ("cnn", "mamba")},
+    {"guided": ()},
+    {"cross_query": "diffusion"},
+]
+"""Ways in which the branches are guided."""
 MODALITIES = [(3,), (4, 2, 1), (200,)]
 
 
@@ -57,8 +66,8 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
     layout = layout_of(*sizes)
     network = build_network(settings_of(kind, window=window), layout, guidance, 2, seed=0)
     output = train_once(network, images(layout, (6, window, window), guidance))
-    assert output.logits.shape == (6, 4, 2, 1, 1)
-    assert output.embedding.shape == (6, 4, 16, 1, 1)
+    assert output.logits.shape == (6, 4 + any(guidance), 2, 1, 1)
+    assert output.embedding.shape == (6, 4 + any(guidance), 16, 1, 1)
     assert torch.isfinite(output.logits).all()
     assert without_gradient(network) == []
 
@@ -71,8 +80,12 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
         {"groups": 16},
         {"attention_heads": 1},
         {"state": 1},
+        {"branches": ("mamba",), "pixel_path": False, "feature_path": False},
         {"branches": ("mamba",), "pixel_path": False},
         {"branches": ("transformer", "cnn")},
+        {"branches": ("cnn",), "guided": ("mamba", "transformer")},
+        {"branches": ("transformer",), "cross_query": "diffusion", "window": 9},
+        *VARIANTS[1:],
     ],
     ids=str,
 )
@@ -80,19 +93,31 @@ def test_settings_at_their_limits(layout_of, images, kind, changes):
     layout = layout_of(3, 1)
     settings = settings_of(kind, **changes)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
-    output = train_once(network, images(layout, (6, 5, 5)))
-    expected = (("pixel",) if settings.pixel_path else ()) + settings.branches
+    output = train_once(network, images(layout, (6, settings.window, settings.window)))
+    expected = (
+        *(("pixel",) if settings.pixel_path else ()),
+        *(("diffusion",) if settings.feature_path else ()),
+        *settings.branches,
+    )
     assert network.heads == expected
-    assert network.window == 5
+    assert network.window == settings.window
     assert output.logits.shape == (6, len(expected), 3, 1, 1)
     assert without_gradient(network) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(2, 5, 5), (1, 8, 6), (2, 5, 11)], ids=str)
-def test_an_image_gives_what_its_patches_give(layout_of, images, patches_of, kind, shape):
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        ((2, 5, 5), {}),
+        ((2, 5, 11), {}),
+        *(((1, 8, 6), {**changes, "guidance_gain": 0.5}) for changes in VARIANTS),
+    ],
+    ids=str,
+)
+def test_an_image_gives_what_its_patches_give(layout_of, images, patches_of, kind, shape, changes):
     layout = layout_of(4, 1)
-    network = build_network(settings_of(kind), layout, (4, 5, 6), 3, seed=0)
+    network = build_network(settings_of(kind, **changes), layout, (4, 5, 6), 3, seed=0)
     inputs = images(layout, shape)
     with torch.no_grad():
         image = network(*inputs)
@@ -105,14 +130,15 @@ def test_an_image_gives_what_its_patches_give(layout_of, images, patches_of, kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[5]], ids=str)
 def test_training_on_an_image_gives_the_gradients_of_its_patches(
-    layout_of, images, patches_of, kind
+    layout_of, images, patches_of, kind, changes
 ):
     layout = layout_of(3, 1)
     inputs = images(layout, (1, 7, 6))
     gradients = []
     for prepare in (lambda x: x, lambda x: patches_of(x, 5)):
-        network = build_network(settings_of(kind), layout, (4, 5, 6), 3, seed=0)
+        network = build_network(settings_of(kind, **changes), layout, (4, 5, 6), 3, seed=0)
         network(*prepare(inputs)).logits.square().sum().backward()
         gradients.append({name: p.grad for name, p in network.named_parameters()})
     for name, expected in gradients[1].items():
@@ -139,7 +165,8 @@ def test_what_stands_at_missing_pixels_does_not_matter(layout_of, images, kind):
 def test_without_gain_guidance_is_as_if_it_were_not_there(layout_of, images, kind):
     layout = layout_of(3, 1)
     values, missing, guidance = images(layout, (4, 5, 5))
-    guided = build_network(settings_of(kind, guidance_gain=0.0), layout, (4, 5, 6), 3, seed=0)
+    settings = settings_of(kind, guidance_gain=0.0, feature_path=False)
+    guided = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     zeros = [torch.zeros_like(level) for level in guidance]
     with torch.no_grad():
         by_gain = guided(values, missing, guidance).logits
@@ -158,6 +185,85 @@ def test_without_gain_guidance_is_as_if_it_were_not_there(layout_of, images, kin
     with torch.no_grad():
         unguided = bare(values, missing, [level[:, :0] for level in guidance]).logits
     assert torch.allclose(unguided, by_gain, atol=1e-6)
+
+
+def test_the_diffusion_head_sees_the_features_of_its_pixel_only(layout_of, images):
+    layout = layout_of(3, 1)
+    network = build_network(SMALL, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (1, 5, 5))
+    guidance = [level.requires_grad_() for level in guidance]
+    head = network.heads.index("diffusion")
+    network(values, missing, guidance).logits[0, head].square().sum().backward()
+    for level in guidance:
+        reached = level.grad[0].abs().amax(0) > 0
+        assert reached[2, 2]
+        assert reached.sum() == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("left_out", ["cnn", "mamba", "transformer"])
+def test_only_the_branches_that_are_named_are_guided(layout_of, images, kind, left_out):
+    layout = layout_of(3, 1)
+    guided = tuple(name for name in SMALL.branches if name != left_out)
+    settings = settings_of(kind, guided=guided, guidance_gain=0.7, window=9, feature_path=False)
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (4, 9, 9))
+    with torch.no_grad():
+        first = network(values, missing, guidance).logits
+        other = network(values, missing, [2 - level for level in guidance]).logits
+    moved = (first - other).abs().flatten(2).amax((0, 2)) > 1e-4  # (heads,)
+    expected = [name in guided for name in network.heads]
+    assert moved.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("branches", [("cnn",), SMALL.branches], ids=str)
+def test_a_network_that_nothing_guides_is_one_without_features(layout_of, images, kind, branches):
+    layout = layout_of(3, 1)
+    values, missing, guidance = images(layout, (4, 5, 5))
+    guided = () if len(branches) > 1 else ("mamba", "transformer")
+    settings = settings_of(kind, branches=branches, guided=guided, feature_path=False)
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
+    bare = build_network(settings, layout, (0, 0, 0), 3, seed=0)
+    with torch.no_grad():
+        expected = bare(values, missing, [level[:, :0] for level in guidance]).logits
+        assert torch.equal(network(values, missing, guidance).logits, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("query", ["task", "diffusion"])
+def test_which_features_the_cross_attention_sees(layout_of, images, kind, query):
+    layout = layout_of(3, 1)
+    settings = settings_of(
+        kind,
+        branches=("transformer",),
+        pixel_path=False,
+        feature_path=False,
+        cross_query=query,
+        guidance_gain=0.8,
+    )
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (4, 5, 5))
+    around, centre = [level.clone() for level in guidance], [level.clone() for level in guidance]
+    for moved, other, level in zip(around, centre, guidance, strict=True):
+        moved[:] = -level
+        moved[:, :, 2, 2] = level[:, :, 2, 2]
+        other[:, :, 2, 2] = -level[:, :, 2, 2]
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "guide_query" in name or "guide_key" in name:
+                parameter.mul_(8)  # so that the attention is not almost even
+        plain, by_centre, by_others = (
+            network(values, missing, g).logits for g in (guidance, centre, around)
+        )
+        for name, parameter in network.named_parameters():
+            if name.endswith(".gain"):
+                parameter.zero_()
+        assert torch.equal(*(network(values, missing, g).logits for g in (guidance, around)))
+    assert (by_centre - plain).abs().max() > 1e-4
+    # with a window of 5 the dense branch has one level of more than a pixel: only its centre asks
+    only_the_centre = kind == "dense" and query == "diffusion"
+    assert torch.equal(by_others, plain) == only_the_centre
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,12 +333,13 @@ def test_fusion_is_the_normalised_geometric_mean():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 5, 6, generator=generator)
     p = torch.softmax(logits, 2).double()
-    weights = torch.tensor([2.0, 1.0, 1.0])
+    weights = torch.tensor([0.5, 0.25, 0.25])
     expected = p[:, 0].pow(0.5) * p[:, 1].pow(0.25) * p[:, 2].pow(0.25)
     expected = expected / expected.sum(1, keepdim=True)
     found = fused_log_probabilities(logits, weights)
     assert torch.allclose(found.exp().double(), expected, atol=1e-6)
-    assert torch.allclose(found, fused_log_probabilities(logits, weights * 9), atol=1e-6)
+    warm = fused_log_probabilities(logits, weights / 4)
+    assert torch.allclose(warm, torch.log_softmax(found / 4, 1), atol=1e-6), "the sum is 1 / T"
 
 
 def test_a_weight_of_one_head_alone_gives_that_head():

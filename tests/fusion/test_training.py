@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from bdgf import config
+from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import build_network
 from bdgf.fusion.samples import PatchSource
@@ -15,11 +18,18 @@ from bdgf.fusion.training import (
     head_log_probabilities,
     steps_for,
 )
+from bdgf.history import History
+from bdgf.optimisation import optimise
+from bdgf.progress import Silent
+from bdgf.randomness import numpy_generator
 from bdgf.scene.prepared import PreparedScene
 
 
 def training(
-    prepared: PreparedScene, settings: config.Settings, left_out: int = 0
+    prepared: PreparedScene,
+    settings: config.Settings,
+    left_out: int = 0,
+    trust: tuple[float, ...] | None = (0.25, 0.25, 0.25, 0.25),
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
@@ -32,20 +42,27 @@ def training(
     )
     source = PatchSource(prepared, store, settings.network.window)
     return FusionTraining(
-        network, source, labels, UnlabelledPixels(prepared), settings, prepared.layout, classes
+        network,
+        source,
+        labels,
+        UnlabelledPixels(prepared),
+        settings,
+        prepared.layout,
+        classes,
+        trust=trust,
     )
 
 
 def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
     settings = config.replace(tiny_settings, {"training.steps": 100})
     steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
-    assert steps == [100, 100, 200, 300, 300]
+    assert steps == [100, 100, 200, 300, 400]
 
 
 def test_the_loss_of_a_step_depends_on_the_step_alone(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, tiny_settings)
+    work = training(prepared, config.replace(tiny_settings, {"mutual.unlabelled": True}))
     first, parts = work.loss(work.model, 3)
     torch.manual_seed(123)
     again, _ = work.loss(work.model, 3)
@@ -53,6 +70,23 @@ def test_the_loss_of_a_step_depends_on_the_step_alone(
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert parts.keys() == {"supervised", "agreement", "entropy", "similarity"}
+
+
+def test_heads_learn_from_each_other_only_once_their_worth_is_known(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    alone = training(prepared, tiny_settings, trust=None)
+    _, parts = alone.loss(alone.model, 3)
+    assert parts.keys() == {"supervised"}
+    together = training(prepared, tiny_settings)
+    _, parts = together.loss(together.model, 3)
+    assert parts.keys() == {"supervised", "entropy", "similarity"}
+    # the fusion's own loss follows the trust
+    losses = []
+    for trust in ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
+        work = training(prepared, tiny_settings, trust=trust)
+        losses.append(float(work.loss(work.model, 3)[1]["supervised"]))
+    assert losses[0] != losses[1]
 
 
 def test_it_learns_the_training_pixels(
@@ -75,7 +109,8 @@ def test_what_is_hidden_from_a_sample_is_zero(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.replace(
-        tiny_settings, {"training.modality_dropout": 0.7, "training.noise": 1.0}
+        tiny_settings,
+        {"training.modality_dropout": 0.7, "training.noise": 1.0, "mutual.unlabelled": True},
     )
     work = training(prepared, settings)
     seen, drawn = [], []
@@ -133,3 +168,63 @@ def test_unlabelled_pixels_are_valid_and_from_everywhere(prepared_tiles: Prepare
     drawn = UnlabelledPixels(prepared_tiles).draw(300, np.random.default_rng(0))
     assert set(drawn[:, 0]) == set(range(prepared_tiles.tiles))
     assert all(prepared_tiles.valid(int(t))[r, c] for t, r, c in drawn)
+
+
+def test_label_smoothing_spares_no_head(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    plain, smooth = (
+        training(prepared, config.replace(tiny_settings, {"training.label_smoothing": share}))
+        for share in (0.0, 0.3)
+    )
+    with torch.no_grad():  # every head is sure of the first class
+        for work in (plain, smooth):
+            for head in work.model.classifiers.values():
+                head.classify.weight.zero_()
+                head.classify.bias.copy_(torch.tensor([30.0, 0.0, 0.0, 0.0]))
+    values = [float(work.loss(work.model, 0)[1]["supervised"]) for work in (plain, smooth)]
+    draws = numpy_generator(plain.seed, plain.course.name, 0)
+    chosen = draws.choice(len(plain.labelled), size=plain.settings.training.batch)
+    first = torch.from_numpy(plain.labelled.classes[chosen] == 0)
+    weight = plain.class_weights[torch.from_numpy(plain.labelled.classes[chosen])]
+    share = float((weight * first).sum() / weight.sum())
+    # every one of five terms (four heads and their fusion): 0 where the label is the sure class,
+    # else 30; smoothed, a part of 30 in three of four classes for all
+    assert values[0] == pytest.approx(5 * 30 * (1 - share), rel=1e-4)
+    assert values[1] == pytest.approx(5 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
+
+
+@pytest.mark.parametrize("stop", [None, 6])
+def test_the_network_ends_with_its_averaged_weights(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    stop: int | None,
+) -> None:
+    settings = config.replace(tiny_settings, {"training.ema": 0.5})
+    fabric = make_fabric(settings.compute, "32-true")
+    path = tmp_path / "train.safetensors"
+    work = training(prepared, settings)
+    seen = [p.detach().clone() for p in work.model.parameters()]
+    update = work.average.update
+
+    def follow(step: int) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+        update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        for slow, fast in zip(seen, work.model.parameters(), strict=True):
+            slow.lerp_(fast.detach(), 1 - decay)
+
+    work.average.update = follow  # type: ignore[method-assign]
+    if stop is not None:
+        with pytest.raises(KeyboardInterrupt):
+            optimise(work, fabric, path, {}, History(None), Silent())
+        assert path.is_file()
+        whole = training(prepared, settings)
+        optimise(whole, fabric, tmp_path / "other.safetensors", {}, History(None), Silent())
+        seen = [p.detach().clone() for p in whole.model.parameters()]
+        work = training(prepared, settings)
+    optimise(work, fabric, path, {}, History(None), Silent())
+    for expected, found in zip(seen, work.model.parameters(), strict=True):
+        assert torch.allclose(expected, found, atol=1e-7)

@@ -14,7 +14,7 @@ from bdgf.mapping.inference import map_tile, window_log_probabilities, window_lo
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
-WEIGHTS = [0.1, 0.2, 0.3, 0.4]
+WEIGHTS = [0.1, 0.2, 0.1, 0.4, 0.2]
 
 
 def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf.report.curves import coverage_chart, pretraining_charts, training_charts
-from bdgf.report.overview import tile_overview
+from bdgf.report.curves import confidence_charts, pretraining_charts, training_charts
 from bdgf.report.results import Results
 
 ROWS = [
@@ -40,11 +39,15 @@ def test_every_training_is_a_line_the_one_of_the_map_first() -> None:
     assert not pretraining_charts(ROWS[2:], ["hsi"])
 
 
-def test_coverage_ends_at_the_accuracy_of_the_run(
+def test_confidence_ends_at_the_accuracy_of_the_run(
     results: Results, single_results: Results
 ) -> None:
-    chart = coverage_chart([tile_overview(results, 0)])
-    assert chart is not None
+    coverage, confidence = confidence_charts(results.metrics["calibration"])
     accuracy = results.metrics["methods"]["BDGF"]["all"]["oa"]
-    assert chart.lines[0].y[-1] == pytest.approx(accuracy)
-    assert coverage_chart([tile_overview(single_results, 0)]) is None
+    assert coverage.lines[0].x[-1] == 100
+    assert coverage.lines[0].y[-1] == pytest.approx(accuracy)
+    line, even = confidence.lines
+    assert np.isfinite(line.y).all(), "empty bins are left out"
+    assert (np.diff(line.x) > 0).all()
+    np.testing.assert_array_equal(even.x, even.y)
+    assert confidence_charts(single_results.metrics["calibration"]) == []

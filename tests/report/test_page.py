@@ -92,11 +92,14 @@ def test_all_numbers_of_the_run_are_there(results: Results) -> None:
         for key in ("oa", "aa", "kappa"):
             assert f"{found['all'][key]:.2f}" in text
     for title in (
-        "Accuracy against coverage", "Confusion matrix", "Without each sensor",
+        "Accuracy against coverage", "Accuracy against confidence", "Confusion matrix",
+        "Without each sensor",
         "Pre-training of the diffusion model", "Training of the branches", "Leak of the split",
         "t-SNE of the diffusion features at 40 labelled pixels", "All settings",
     ):  # fmt: skip
         assert title in text, title
+    error = 100 * results.metrics["calibration"]["ece"]
+    assert f"calibration error is {error:.1f} percentage points" in text
     assert f"torch {results.environment['packages']['torch']}" in text
 
 

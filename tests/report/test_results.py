@@ -7,21 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdgf import config
 from bdgf.errors import RunFolderError
-from bdgf.report.results import Results, open_results
-
-
-def test_a_finished_run_is_opened_and_another_is_refused(results: Results) -> None:
-    path, scene = results.folder.path, results.scene.spec.path
-    opened = open_results(path, scene, results.settings)
-    assert opened.metrics == results.metrics
-    changed = config.replace(results.settings, {"training.steps": 9})
-    with pytest.raises(RunFolderError, match="stage 'map' is not finished with the scene"):
-        open_results(path, scene, changed)
-    changed = config.replace(results.settings, {"evaluation.trees": 11})
-    with pytest.raises(RunFolderError, match="stage 'evaluate'"):
-        open_results(path, scene, changed)
+from bdgf.report.results import Results
 
 
 def test_what_a_run_left_is_read(results: Results, single_results: Results) -> None:

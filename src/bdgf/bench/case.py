@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -10,11 +11,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.config import Settings
 from bdgf.progress import Progress
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+
+Costs = Callable[[str], Mapping[str, float] | None]
+"""Gives the costs of a finished method by its name."""
 
 
 class Case:
@@ -26,10 +31,23 @@ class Case:
         folder: A folder that the method may write into; what lies there may be from the same
             method with other labels.
         progress: Receives lines and steps.
+        elsewhere: Denoisers and features of other models, by their names.
+        costs: Gives what another method's ``Outcome.cost`` was on the same pixels with the same
+            seed and settings, None where it is not finished.
     """
 
-    def __init__(self, scene: Scene, settings: Settings, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        settings: Settings,
+        folder: Path,
+        progress: Progress,
+        elsewhere: Elsewhere | None = None,
+        costs: Costs | None = None,
+    ) -> None:
         self.scene, self.settings, self.folder, self.progress = scene, settings, folder, progress
+        self.elsewhere = elsewhere or Elsewhere()
+        self.costs: Costs = costs if costs is not None else lambda method: None
 
     @property
     def seed(self) -> int:
@@ -53,11 +71,15 @@ class Outcome:
         seconds: Seconds of fitting and predicting; None takes what the call took. A method that
             uses what an earlier one left in the folder counts it as if it had done it.
         note: What it ran with, in a few words.
+        cost: Further figures of its cost by name, such as ``train_steps`` and ``train_seconds``.
+        memory_mb: Largest resident memory of an earlier method whose work it uses, 0 for none.
     """
 
     predicted: NDArray[np.int64]
     seconds: float | None = None
     note: str = ""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: float = 0.0
 
 
 class Method(Protocol):

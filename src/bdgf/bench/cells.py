@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Result:
         seconds: Seconds of the method.
         memory_mb: Largest resident memory of its process.
         note: What it ran with.
+        cost: Further figures of its cost by name.
     """
 
     cell: Cell
@@ -85,16 +86,28 @@ class Result:
     seconds: float
     memory_mb: float
     note: str
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
-def fingerprint(cell: Cell, settings: Settings, images: str, labels: str) -> str:
-    """Return what a cell's result depends on, as a hash."""
+def fingerprint(
+    cell: Cell, settings: Settings, images: str, labels: str, elsewhere: str = ""
+) -> str:
+    """Return what a cell's result depends on, as a hash.
+
+    Args:
+        cell: The cell.
+        settings: Settings of the comparison.
+        images: Signature of the scene's rasters.
+        labels: Signature of its labels.
+        elsewhere: Signature of what the method takes from elsewhere.
+    """
     own = config.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
     values = plain(own)
     values["compute"].pop("threads")
     values["evaluation"].pop("baselines")
     values.pop("report")
-    text = json.dumps([__version__, images, labels, cell.method, cell.budget, values])
+    parts = [__version__, images, labels, cell.method, cell.budget, values]
+    text = json.dumps([*parts, elsewhere] if elsewhere else parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -111,6 +124,7 @@ def write_result(folder: Path, result: Result, mark: str) -> None:
         "seconds": round(result.seconds, 2),
         "memory_mb": round(result.memory_mb),
         "note": result.note,
+        "cost": {name: round(value, 2) for name, value in result.cost.items()},
     }
     atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
@@ -136,6 +150,8 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
             float(values["seconds"]),
             float(values["memory_mb"]),
             str(values["note"]),
+            # results of earlier versions have none
+            {str(name): float(value) for name, value in values.get("cost", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(

@@ -8,15 +8,30 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bdgf import config
+from bdgf.bench.borrowing import borrow
 from bdgf.bench.case import Case, Method, Outcome
-from bdgf.bench.variants import ABLATIONS, CONTROLS, OURS, changes_of, variant
+from bdgf.bench.elsewhere import UNET, Elsewhere, is_elsewhere
+from bdgf.bench.variants import (
+    ABLATIONS,
+    ALL_ABLATIONS,
+    CONTROLS,
+    EQUAL_STEPS,
+    EQUAL_TIME,
+    OURS,
+    changes_of,
+    variant,
+)
+from bdgf.compute import peak_memory
+from bdgf.config import Settings
 from bdgf.errors import SettingsError
 from bdgf.evaluation.baselines import predict
 from bdgf.evaluation.classifiers import Fit, fit_boosting, fit_forest, fit_probe, fit_svm
@@ -29,10 +44,14 @@ from bdgf.evaluation.pixels import (
     means,
     stored_features,
 )
+from bdgf.history import History
 from bdgf.pipeline import Pipeline
 from bdgf.stages import STAGES
 
 MAPPED = STAGES[: STAGES.index("map") + 1]
+FEATURED = STAGES[: STAGES.index("features") + 1]
+MEMORY = "memory.json"
+"""Largest memory of the process that made the features of a shared run folder."""
 
 _FEATURES: dict[str, Callable[[Case], PixelFeatures]] = {
     "raw": lambda case: band_features(case.scene, "raw"),
@@ -48,6 +67,7 @@ NETWORKS: dict[str, type[PixelPerceptron] | type[PatchNetwork]] = {
     "CNN": PatchNetwork,
 }
 ON_FEATURES = tuple(f"{fit} diffusion" for fit in _ON_FEATURES)
+CNN_ON_FEATURES = "CNN diffusion"
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": (
@@ -60,12 +80,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "simple": (*CLASSICAL, *NETWORKS),
     "ablations": (OURS, *(variant(name) for name in ABLATIONS)),
     "controls": (OURS, *(variant(name) for name in CONTROLS)),
+    "cross": (OURS, UNET, "RF diffusion", "SVM diffusion", CNN_ON_FEATURES, "CNN"),
 }
 """Groups of methods that can be named together."""
 
 
-def expand(names: list[str]) -> tuple[str, ...]:
+def expand(names: list[str], elsewhere: Elsewhere | None = None) -> tuple[str, ...]:
     """Return the names of methods that a list of names and groups stands for, each once.
+
+    Args:
+        names: Names of methods, without "BDGF, " as well, and of groups.
+        elsewhere: Denoisers and features of other models; the group cross has them all.
 
     Raises:
         SettingsError: A name that is neither a method nor a group.
@@ -74,11 +99,15 @@ def expand(names: list[str]) -> tuple[str, ...]:
     for name in names:
         if name in GROUPS:
             found += GROUPS[name]
-        elif name in ABLATIONS:
+            if name == "cross" and elsewhere is not None:
+                found += elsewhere.methods()
+        elif name in ALL_ABLATIONS or is_elsewhere(variant(name)):
             found.append(variant(name))
         else:
             find(name)
             found.append(name)
+    if variant(EQUAL_TIME) in found:  # what it is measured by comes before it
+        found = [OURS, variant(EQUAL_STEPS), *found]
     return tuple(dict.fromkeys(found))
 
 
@@ -88,18 +117,22 @@ def find(name: str) -> Method:
     Raises:
         SettingsError: There is no such method.
     """
-    if changes_of(name) is not None:
+    if name == variant(EQUAL_TIME):
+        return _equal_time
+    if changes_of(name) is not None or is_elsewhere(name):
         return lambda case: _ours(name, case)
     if name in NETWORKS:
         return lambda case: Outcome(train_and_predict(NETWORKS[name], case.prepared, case.seed))
     kind, _, features = name.partition(" ")
     if kind in _FITS and features in _FEATURES:
         return lambda case: _classify(_FITS[kind], _FEATURES[features](case), case)
+    if name == CNN_ON_FEATURES:
+        return _network_on_features
     if kind in _ON_FEATURES and features == "diffusion":
         return lambda case: _on_features(_ON_FEATURES[kind], case)
     if ":" in name:
         return _own(name)
-    known = [*GROUPS, *GROUPS["core"], *ABLATIONS]
+    known = [*GROUPS, *GROUPS["core"], *GROUPS["cross"], *ALL_ABLATIONS]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(known)}"
     raise SettingsError(f"{name!r} is no method; {hint}, or module:function of your own.")
@@ -120,31 +153,106 @@ def _own(name: str) -> Method:
     return found
 
 
-def _run(name: str, case: Case) -> Pipeline:
-    """Run our method as far as the map, in the folder of all variants with these features."""
-    settings = config.replace(case.settings, dict(changes_of(name) or {}))
+def shared_folder(settings: Settings, folder: Path) -> Path:
+    """Return the run folder, inside of a case's, of all variants with these features."""
     parts = (settings.preparation, settings.diffusion, settings.features)
     text = json.dumps([dataclasses.asdict(part) for part in parts], sort_keys=True)
-    folder = case.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _run(
+    changes: Mapping[str, Any], case: Case, stages: tuple[str, ...] = MAPPED
+) -> tuple[Pipeline, float]:
+    """Run our method, as far as the map, in the folder of all variants with these features.
+
+    Args:
+        changes: Settings that differ from the case's.
+        case: The case.
+        stages: Stages that are run, the features among them.
+
+    Returns:
+        The run, and the largest memory in MB of the process that made its features.
+    """
+    settings = config.replace(case.settings, dict(changes))
+    folder = shared_folder(settings, case.folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline(case.scene, folder, settings, case.progress)
-    pipeline.run(MAPPED)
-    return pipeline
+    note = folder / MEMORY
+    before = [pipeline.folder.finished(stage, pipeline.fingerprints[stage]) for stage in FEATURED]
+    pipeline.run(FEATURED)
+    if not all(before) or not note.is_file():
+        pipeline.folder.write_json(note, {"features_mb": round(peak_memory() / 2**20)})
+    pipeline.run(stages)
+    return pipeline, float(json.loads(note.read_text(encoding="utf-8"))["features_mb"])
 
 
-def _ours(name: str, case: Case) -> Outcome:
-    pipeline = _run(name, case)
+def _ours(name: str, case: Case, steps: int | None = None, note: str = "") -> Outcome:
+    borrowed = borrow(name, case)
+    changes = dict(borrowed.changes if borrowed else changes_of(name) or {})
+    if steps is not None:
+        changes["training.steps"] = steps
+    pipeline, memory = _run(changes, case)
     predicted = pipeline.mapped_classes(case.scene.positions("test"))
-    return Outcome(predicted, sum(pipeline.folder.seconds().values()))
+    seconds = pipeline.folder.seconds()
+    cost = {f"{stage}_seconds": seconds[stage] for stage in MAPPED}
+    cost["train_steps"] = _training_steps(pipeline)
+    spent = sum(seconds[stage] for stage in MAPPED)
+    if borrowed is not None:
+        spent, note = spent + borrowed.seconds, borrowed.note(pipeline)
+    return Outcome(predicted, spent, note, cost, memory)
+
+
+def _training_steps(pipeline: Pipeline) -> int:
+    """Return the optimiser steps of a training, those of its cross-validation among them."""
+    network, training = pipeline.settings.network, pipeline.settings.training
+    # the folder may still hold the curves of another variant's folds
+    folds = training.fusion == "cv" and len(network.branches) + network.pixel_path > 1
+    last: dict[str, int] = {}
+    for row in History(pipeline.folder.history).rows:
+        if row["stage"] == "train" or (folds and row["stage"].startswith("train fold")):
+            last[row["stage"]] = max(int(row["step"]), last.get(row["stage"], 0))
+    return sum(last.values())
+
+
+def _equal_time(case: Case) -> Outcome:
+    """Train the patch network for as many steps as take the time that the default trained."""
+    costs = [case.costs(name) for name in (OURS, variant(EQUAL_STEPS))]
+    if any(cost is None or "train_seconds" not in cost for cost in costs):
+        raise SettingsError(
+            f"'{EQUAL_TIME}' takes its steps from the measured time of {OURS} and"
+            f" '{EQUAL_STEPS}' on the same pixels, which are not there: run these first."
+        )
+    default, patch = (float(cost["train_seconds"]) for cost in costs if cost is not None)
+    planned = case.settings.training.steps
+    steps = max(1, round(planned * default / patch))
+    note = (
+        f"training.steps {steps} in place of {planned}: {planned} took {patch:.1f} s, those of"
+        f" {OURS} {default:.1f} s"
+    )
+    return _ours(variant(EQUAL_TIME), case, steps, note)
+
+
+def _featured(case: Case) -> tuple[Pipeline, float, float]:
+    """Run our method as far as its features; return the seconds and memory of that as well."""
+    pipeline, memory = _run({}, case, FEATURED)
+    seconds = pipeline.folder.seconds()
+    return pipeline, sum(seconds[stage] for stage in FEATURED), memory
 
 
 def _on_features(fit: Fit, case: Case) -> Outcome:
-    pipeline = _run(OURS, case)
-    before = pipeline.folder.seconds()
-    spent = sum(before[stage] for stage in ("prepare", "pretrain", "features"))
+    pipeline, spent, memory = _featured(case)
     start = time.perf_counter()
     found = _classify(fit, stored_features(pipeline.prepared, pipeline.store), case)
-    return Outcome(found.predicted, spent + time.perf_counter() - start, found.note)
+    spent += time.perf_counter() - start
+    return Outcome(found.predicted, spent, found.note, memory_mb=memory)
+
+
+def _network_on_features(case: Case) -> Outcome:
+    pipeline, spent, memory = _featured(case)
+    start = time.perf_counter()
+    predicted = train_and_predict(PatchNetwork, pipeline.prepared, case.seed, pipeline.store)
+    spent += time.perf_counter() - start
+    return Outcome(predicted, spent, memory_mb=memory)
 
 
 def _classify(fit: Fit, features: PixelFeatures, case: Case) -> Outcome:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bdgf import config
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
+from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
-from bdgf.errors import BdgfError, RunFolderError, SceneError, TrainingError
+from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
 from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
+from bdgf.validation import validate
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class Plan:
         seeds: Seeds.
         budgets: Numbers of training pixels per class, None for all.
         settings: Settings of all; the seed is replaced.
-        jobs: Cells at a time, each in a process of its own; 0 does them in this process, where
-            memory cannot be told apart.
+        jobs: Cells at a time, each in a process of its own, with its part of the cores where the
+            settings name no number of threads; 0 does them in this process, where memory cannot be
+            told apart.
+        elsewhere: Denoisers and features of other models.
     """
 
     scenes: tuple[Path, ...]
@@ -43,6 +50,7 @@ class Plan:
     budgets: tuple[int | None, ...]
     settings: Settings
     jobs: int = 1
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 class Bench:
@@ -59,8 +67,14 @@ class Bench:
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
+        validate(plan.settings)
         for name in plan.methods:
             find(name)
+            plan.elsewhere.check(name)
+            try:
+                validate(config.replace(plan.settings, dict(changes_of(name) or {})))
+            except SettingsError as error:
+                raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
         if len(set(names)) < len(names):
@@ -86,6 +100,8 @@ class Bench:
             for path, seed, budget, method in itertools.product(
                 plan.scenes, plan.seeds, plan.budgets, plan.methods
             )
+            # a scene's own denoiser is none from elsewhere
+            if not plan.elsewhere.left_out(method, self.scenes[path], seed)
         ]
 
     def run(self) -> list[Result]:
@@ -126,8 +142,17 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            marks[cell] = fingerprint(cell, self.plan.settings, images, labels)
+            elsewhere = self.plan.elsewhere.signature(cell.method, scene, cell.seed)
+            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, elsewhere)
         return marks
+
+    def _settings(self) -> Settings:
+        """Return the settings of a cell: cells at a time share the cores unless told otherwise."""
+        settings = self.plan.settings
+        if self.plan.jobs < 2 or settings.compute.threads:
+            return settings
+        threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
+        return config.replace(settings, {"compute.threads": threads})
 
     def _group(self, cells: Sequence[Cell]) -> list[str]:
         """Do cells one after the other; return what went wrong."""
@@ -145,7 +170,8 @@ class Bench:
         values = {
             "folder": str(self.folder.resolve()),
             "cell": dataclasses.asdict(cell),
-            "settings": plain(self.plan.settings),
+            "settings": plain(self._settings()),
+            "elsewhere": dataclasses.asdict(self.plan.elsewhere),
         }
         atomic_write_text(task, json.dumps(values, indent=2))
         if self.plan.jobs == 0:

@@ -15,7 +15,7 @@ import numpy as np
 from bdgf.bench.cells import Result
 from bdgf.bench.published import Published
 from bdgf.bench.significance import mcnemar, signed_rank
-from bdgf.bench.variants import OURS, variant
+from bdgf.bench.variants import CONTROLS, EQUAL_TIME, OURS, changes_of, variant
 from bdgf.scene.scene import Scene
 
 MEASURES = (
@@ -24,6 +24,7 @@ MEASURES = (
     ("all", "kappa", "kappa"),
     ("far", "oa", "OA far"),
     ("far", "aa", "AA far"),
+    ("far", "kappa", "kappa far"),
 )
 
 
@@ -115,10 +116,12 @@ def markdown(found: Sequence[Block]) -> str:
         for row, cells in zip(block.rows, _cells(block, "**{}**"), strict=True):
             lines.append("| " + " | ".join([row.method, *cells]) + " |")
         for one in block.published:
-            cells = [_plain(one.oa), _plain(one.aa), _plain(one.kappa), "", "", "", ""]
-            lines.append("| " + " | ".join([f"{one.method} (published)", *cells]) + " |")
-        lines += ["", *paired(block)]
-        lines += [f"{one.method}, published: {one.source}." for one in block.published]
+            lines.append("| " + " | ".join([_published(one), *_figures(one)]) + " |")
+        # a paragraph each
+        told = [*paired(block), *speeds(block)]
+        told += [f"{one.method}, published: {one.source}." for one in block.published]
+        for sentence in told:
+            lines += ["", sentence]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -140,19 +143,27 @@ def latex(found: Sequence[Block]) -> str:
         for row, cells in zip(block.rows, _cells(block, r"\textbf{{{}}}"), strict=True):
             shown = [cell.replace("±", r"$\pm$").replace("–", "--") for cell in cells]
             lines.append(" & ".join([_escaped(row.method), *shown]) + r" \\")
+        if block.published:
+            lines.append(r"\midrule")
+        for one in block.published:
+            shown = [cell.replace("–", "--") for cell in _figures(one)]
+            lines.append(" & ".join([_escaped(_published(one)), *shown]) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def to_csv(found: Sequence[Block]) -> str:
-    """Return every cell as a row: all accuracies, recall per class, seconds and memory."""
+    """Return a row per cell and class: all accuracies, seconds, memory, and the class's recall.
+
+    Published figures are rows without a seed and without classes.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     measures = [f"{part}_{measure}" for part, measure, _ in MEASURES]
     cost = ["seconds", "memory_mb"]
     head = ["scene", "labels", "method", "seed", *measures, *cost]
-    writer.writerow([*head, "class_code", "class_name", "recall"])
+    writer.writerow([*head, "class_code", "class_name", "recall", "recall_far"])
     for block in found:
         classes = list(zip(block.scene.class_codes, block.scene.class_names, strict=True))
         for row in block.rows:
@@ -161,58 +172,118 @@ def to_csv(found: Sequence[Block]) -> str:
                 start = [block.scene.name, block.labels, row.method, result.cell.seed, *own]
                 recalls = result.accuracy["all"]["per_class"]
                 start += [result.seconds, result.memory_mb]
-                for (code, name), recall in zip(classes, recalls, strict=True):
-                    writer.writerow([*start, code, name, recall])
+                away = result.accuracy["far"]["per_class"]
+                for (code, name), *recall in zip(classes, recalls, away, strict=True):
+                    writer.writerow([*start, code, name, *recall])
+        for one in block.published:
+            figures = [one.oa, one.aa, one.kappa, *[None] * (len(MEASURES) - 3)]
+            start = [block.scene.name, block.labels, _published(one), None, *figures]
+            writer.writerow([*start, *[None] * 6])
     return text.getvalue()
 
 
 def per_class(found: Sequence[Block]) -> str:
-    """Return recall per class of every method as Markdown, mean ± deviation over seeds."""
+    """Return recall per class of every method as Markdown, mean ± deviation over seeds.
+
+    Each block has two tables: of all test pixels, and of those far from training.
+    """
     parts = []
     for block in found:
         names = [_column(name) for name in block.scene.class_names]
-        lines = [
-            f"**{block.scene.name}**, labels: {block.labels}, recall per class",
-            "",
-            "| " + " | ".join(["method", *names]) + " |",
-            "|---|" + "---:|" * len(names),
-        ]
-        for row in block.rows:
-            recalls = [result.accuracy["all"]["per_class"] for result in row.results]
-            cells = [
-                spread([r for r in one if r is not None], 1) for one in zip(*recalls, strict=True)
+        for part, where in (("all", ""), ("far", ", test pixels far from training")):
+            lines = [
+                f"**{block.scene.name}**, labels: {block.labels}, recall per class{where}",
+                "",
+                "| " + " | ".join(["method", *names]) + " |",
+                "|---|" + "---:|" * len(names),
             ]
-            lines.append("| " + " | ".join([row.method, *cells]) + " |")
-        parts.append("\n".join(lines))
+            for row in block.rows:
+                recalls = [result.accuracy[part]["per_class"] for result in row.results]
+                cells = [
+                    spread([r for r in one if r is not None], 1)
+                    for one in zip(*recalls, strict=True)
+                ]
+                lines.append("| " + " | ".join([row.method, *cells]) + " |")
+            parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
+def rivals(block: Block) -> list[tuple[str, Row]]:
+    """Return what our method is compared with: the best others, and its controls.
+
+    Returns:
+        What each is, in words, and its row. Others are all methods that are no variant of ours;
+        the best in OA and the best in AA may be two.
+    """
+    others = [row for row in block.rows if row.method != OURS and changes_of(row.method) is None]
+    found = []
+    if others:
+        best = [max(others, key=lambda row: fmean(row.values("all", m))) for m in ("oa", "aa")]
+        if best[0] is best[1]:
+            found.append((f"the best other, {best[0].method}", best[0]))
+        else:
+            found.append((f"the best other in OA, {best[0].method}", best[0]))
+            found.append((f"the best other in AA, {best[1].method}", best[1]))
+    controls = {variant(name): name for name in CONTROLS}
+    found += [
+        (f"the control '{controls[row.method]}'", row)
+        for row in block.rows
+        if row.method in controls
+    ]
+    return found
+
+
 def paired(block: Block) -> list[str]:
-    """Compare our method with the best other one on the same pixels and seeds, in sentences."""
+    """Compare our method with others on the same pixels and seeds, in sentences.
+
+    With each of `rivals`: the differences of OA and AA with Wilcoxon's test over the seeds, and
+    McNemar's test for every seed.
+    """
     ours = next((row for row in block.rows if row.method == OURS), None)
-    others = [row for row in block.rows if not row.method.startswith(variant(""))]
-    others = [row for row in others if row is not ours]
-    if ours is None or not others:
+    if ours is None:
         return []
+    reference = block.scene.labels_at("test")
     lines = []
-    for measure, title in (("oa", "OA"), ("aa", "AA")):
-        best = max(others, key=lambda row: fmean(row.values("all", measure)))
-        a, b = ours.values("all", measure), best.values("all", measure)
-        text = f"{title} against the best other, {best.method}: {fmean(a) - fmean(b):+.2f}"
-        seeds = [r.cell.seed for r in ours.results] == [r.cell.seed for r in best.results]
-        if seeds:
-            p = signed_rank(np.array(a), np.array(b))
-            wilcoxon = "too few seeds for Wilcoxon" if p is None else f"Wilcoxon p {p:.3f}"
-            text += f" ({wilcoxon})"
-        lines.append(text + ".")
-        if measure == "oa" and seeds:
-            reference = block.scene.labels_at("test")
+    for words, other in rivals(block):
+        same = [r.cell.seed for r in ours.results] == [r.cell.seed for r in other.results]
+        parts = []
+        for measure, title in (("oa", "OA"), ("aa", "AA")):
+            a, b = ours.values("all", measure), other.values("all", measure)
+            text = f"{title} {fmean(a) - fmean(b):+.2f}"
+            if same:
+                p = signed_rank(np.array(a), np.array(b))
+                text += " (too few seeds for Wilcoxon)" if p is None else f" (Wilcoxon p {p:.3f})"
+            parts.append(text)
+        line = f"{OURS} against {words}: {', '.join(parts)}."
+        if same:
             tests = [
                 mcnemar(reference, x.predicted, y.predicted)
-                for x, y in zip(ours.results, best.results, strict=True)
+                for x, y in zip(ours.results, other.results, strict=True)
             ]
             told = ", ".join(f"{won}:{lost} (p {p:.1g})" for won, lost, p in tests)
-            lines.append(f"McNemar per seed, pixels only one of them has right: {told}.")
+            line += f" McNemar per seed, pixels only one of the two has right: {told}."
+        lines.append(line)
+    return lines
+
+
+def speeds(block: Block) -> list[str]:
+    """Tell the steps per second of the trainings, in one sentence, and what cells have to note."""
+    found = []
+    for row in block.rows:
+        costs = [r.cost for r in row.results if r.cost.get("train_seconds")]
+        values = [cost["train_steps"] / cost["train_seconds"] for cost in costs]
+        if values:
+            steps = fmean([cost["train_steps"] for cost in costs])
+            found.append(f"{row.method} {spread(values, 1)} ({steps:.0f} steps)")
+    lines = []
+    if found:
+        lines.append(
+            f"Steps per second of the training, cross-validation included: {'; '.join(found)}."
+        )
+    for row in block.rows:
+        if row.method == variant(EQUAL_TIME):
+            told = "; ".join(f"seed {r.cell.seed}: {r.note}" for r in row.results)
+            lines.append(f"{row.method}, {told}.")
     return lines
 
 
@@ -241,6 +312,16 @@ def spread(values: Sequence[float], digits: int) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def _published(one: Published) -> str:
+    return f"{one.method} (published)"
+
+
+def _figures(one: Published) -> list[str]:
+    """Cells of a published row: OA, AA and kappa, nothing in the other columns."""
+    shown = [_plain(one.oa), _plain(one.aa), _plain(one.kappa)]
+    return [*shown, *[""] * (len(MEASURES) - 3 + 2)]
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401

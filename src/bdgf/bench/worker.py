@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from bdgf import config
 from bdgf.bench.case import Case
-from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, write_result
+from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result, write_result
+from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
@@ -38,17 +41,28 @@ def work(task: Path) -> None:
     scene = cell.open()
     own = folder / "work" / plain_name(cell.name) / str(cell.seed)
     own.mkdir(parents=True, exist_ok=True)
+    signatures = scene.signature("images"), scene.signature("labels")
+
+    elsewhere = Elsewhere(**values.get("elsewhere", {}))
+
+    def mark(one: Cell) -> str:
+        taken = elsewhere.signature(one.method, scene, one.seed)
+        return fingerprint(one, settings, *signatures, taken)
+
+    def costs(method: str) -> Mapping[str, float] | None:
+        other = dataclasses.replace(cell, method=method)
+        found = read_result(folder, other, mark(other))
+        return None if found is None else found.cost
+
     start = time.perf_counter()
-    outcome = find(cell.method)(Case(scene, settings, own, Silent()))
+    outcome = find(cell.method)(Case(scene, settings, own, Silent(), elsewhere, costs))
     spent = time.perf_counter() - start
     leak = leakage(scene, settings.network.window)
     accuracy = compare(scene, leak, {cell.method: outcome.predicted})[cell.method]
-    mark = fingerprint(cell, settings, scene.signature("images"), scene.signature("labels"))
     seconds = spent if outcome.seconds is None else outcome.seconds
-    memory = peak_memory() / 2**20
-    write_result(
-        folder, Result(cell, accuracy, outcome.predicted, seconds, memory, outcome.note), mark
-    )
+    memory = max(peak_memory() / 2**20, outcome.memory_mb)
+    result = Result(cell, accuracy, outcome.predicted, seconds, memory, outcome.note, outcome.cost)
+    write_result(folder, result, mark(cell))
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ def command(words: list[str], console: Console) -> None:
     parser = make_parser(
         "bench", SUMMARY,
         "SCENE... [--out FOLDER] [--seeds N] [--methods NAME,...] [--labels N,...] [--jobs N]"
-        " [--preset ...] [--SETTING VALUE ...]",
+        " [--tsne] [--preset ...] [--SETTING VALUE ...]",
         "bdgf bench a/scene.yaml b/scene.yaml --seeds 5 --methods core --out bench",
     )  # fmt: skip
     parser.add_argument("scenes", nargs="+", help="Scene files or their folders")
@@ -34,8 +34,20 @@ def command(words: list[str], console: Console) -> None:
     parser.add_argument(
         "--methods",
         default="core",
-        help="Names or groups with commas between: core, simple, controls, ablations, RF raw, ...,"
-        " or module:function of your own",
+        help="Names or groups with commas between: core, simple, controls, ablations, cross, RF"
+        " raw, ..., or module:function of your own",
+    )
+    parser.add_argument(
+        "--denoisers",
+        default="",
+        help="NAME=PATH with commas between: other scenes, or runs ({seed} becomes the seed), whose"
+        " denoisers the methods 'denoiser of NAME' start from",
+    )
+    parser.add_argument(
+        "--embeddings",
+        default="",
+        help="NAME=PATH with commas between: arrays or rasters of other models for the methods"
+        " 'features of NAME', as features.source takes them",
     )
     parser.add_argument(
         "--labels",
@@ -43,9 +55,19 @@ def command(words: list[str], console: Console) -> None:
         help="Training pixels per class with commas between, such as 5,10,20,40,all",
     )
     parser.add_argument("--jobs", type=int, default=1, help="Cells at a time")
+    parser.add_argument(
+        "--tsne",
+        action="store_true",
+        help="Draw t-SNE of raw bands and of the features of seed 0 that are there: untrained,"
+        " without and with masking",
+    )
     add_settings(parser)
     values = parse(parser, words, {})
+    from bdgf import config
     from bdgf.bench import tables
+    from bdgf.bench.elsewhere import Elsewhere, named_paths
+    from bdgf.bench.embedding import draw_embeddings
+    from bdgf.bench.figures import write_figures
     from bdgf.bench.methods import expand
     from bdgf.bench.published import published_for
     from bdgf.bench.runner import Bench, Plan
@@ -53,13 +75,20 @@ def command(words: list[str], console: Console) -> None:
 
     if values.seeds < 1 or values.jobs < 1:
         raise SettingsError("--seeds and --jobs are whole numbers from 1 on.")
+    denoisers = named_paths(values.denoisers, "--denoisers")
+    elsewhere = Elsewhere(
+        {name: str(Path(path).resolve()) for name, path in denoisers.items()},
+        named_paths(values.embeddings, "--embeddings"),
+    )
+    names = [name.strip() for name in values.methods.split(",") if name.strip()]
     plan = Plan(
         scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
-        methods=expand([name.strip() for name in values.methods.split(",") if name.strip()]),
+        methods=expand(names, elsewhere),
         seeds=tuple(range(values.seeds)),
         budgets=tuple(_budget(text.strip()) for text in values.labels.split(",")),
         settings=as_settings(values),
         jobs=values.jobs,
+        elsewhere=elsewhere,
     )
     out = Path(values.out)
     with ConsoleProgress(console) as progress:
@@ -68,8 +97,15 @@ def command(words: list[str], console: Console) -> None:
     found = tables.blocks(results, list(bench.scenes.values()), published_for)
     for name, function in TABLES.items():
         atomic_write_text(out / name, getattr(tables, function)(found))
+    figures = write_figures(found, out / "figures")
     say(console, tables.markdown(found))
     say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
+    if values.tsne:
+        settings = config.replace(plan.settings, {"seed": plan.seeds[0]})
+        figures += draw_embeddings(
+            list(bench.scenes.values()), out, settings, lambda text: say(console, text)
+        )
+    say(console, f"figures: {', '.join(map(str, figures))}")
 
 
 def _scene_file(path: Path) -> Path:

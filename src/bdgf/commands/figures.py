@@ -32,9 +32,9 @@ def command(words: list[str], console: Console) -> None:
         help="Colours of the classes: the scene's, or those for colour-blind readers",
     )  # fmt: skip
     values = parser.parse_args(words)
+    from bdgf.pipeline import open_results
     from bdgf.report.figures.style import check_formats
     from bdgf.report.figures.writing import write_figures
-    from bdgf.report.results import open_results
 
     formats = [part.strip() for part in str(values.format).split(",") if part.strip()]
     check_formats(formats)

@@ -39,7 +39,7 @@ class ComputedFeatures(FeatureStore):
         shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
         super().__init__(None, [tile.name for tile in prepared.scene.tiles], shapes)
         self.levels = reduction.levels
-        self.channels = sum(len(level) for level in self.levels)
+        self.channels = reduction.channels
         self._extractor, self._reduction = extractor, reduction
         self._cache: OrderedDict[_Key, NDArray[np.float16]] = OrderedDict()
         self._cache_bytes, self._cached = cache_bytes, 0

@@ -1,4 +1,4 @@
-"""Dense diffusion features of a whole scene, and arrays from other models in their place."""
+"""Dense diffusion features of a whole scene."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from torch import Tensor
 
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
-from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction
+from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
 from bdgf.diffusion.schedule import NoiseSchedule
 from bdgf.diffusion.store import open_tile, write_index
-from bdgf.errors import SceneError
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
-from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
-from bdgf.scene.scene import Tile
 
 WINDOW = 128
 PCA_PIXELS = 40_000
@@ -122,7 +119,7 @@ class FeatureExtractor:
         return np.ascontiguousarray(field[:, row : row + window.height, col : col + window.width])
 
 
-def _sample_windows(
+def sample_windows(
     shapes: Sequence[tuple[int, int]], generator: np.random.Generator
 ) -> Iterator[tuple[int, Window]]:
     """Yield windows from all over the scene until they hold about ``PCA_PIXELS`` pixels."""
@@ -156,19 +153,21 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    samples: list[list[NDArray[np.float32]]] = [[], [], []]
+    guides = extractor.settings.levels
+    samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
     draws = numpy_generator(extractor.seed, "feature components")
-    for tile, window in _sample_windows(shapes, draws):
+    for tile, window in sample_windows(shapes, draws):
         valid = prepared.valid(tile)[window.slices]
         if not valid.any():
             continue
-        for sample, level in zip(samples, extractor.levels(tile, window), strict=True):
-            sample.append(level.cpu().numpy()[:, valid].T)
+        found_levels = extractor.levels(tile, window)
+        for index, sample in samples.items():
+            sample.append(found_levels[index].cpu().numpy()[:, valid].T)
+    components = extractor.settings.components
     reduction = Reduction(
-        [Projection.fit(np.concatenate(s), extractor.settings.components) for s in samples]
+        [Projection.fit(np.concatenate(s), components) for s in samples.values()], guides
     )
-    levels = reduction.levels
-    channels = sum(len(level) for level in levels)
+    levels, channels = reduction.levels, reduction.channels
     places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
     done = 0
     for tile, shape in enumerate(shapes):
@@ -182,136 +181,3 @@ def extract(
     reduction.save(folder / REDUCTION)
     explained = [round(projection.explained, 4) for projection in reduction.projections]
     write_index(folder, levels, {**origin, "explained_variance": explained})
-
-
-def adopt(
-    prepared: PreparedScene,
-    template: str,
-    base: Path,
-    folder: Path,
-    settings: FeatureSettings,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Put an array of another model on the scene's grid in the features' place.
-
-    All three guidance levels read the same components of it.
-
-    Args:
-        prepared: The scene.
-        template: Path of a ``.npy`` (C, H, W) or raster, ``{tile}`` standing for the tile's name.
-        base: Folder that a relative path starts from.
-        folder: Where the container is written.
-        settings: Number of components.
-        seed: Seed of the sample the components are fitted on.
-        progress: Receives the tiles.
-
-    Raises:
-        SceneError: A file that is missing, unreadable, not finite or on another grid.
-    """
-    names = [tile.name for tile in prepared.scene.tiles]
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    sources = [
-        ExternalFeatures(path, shape)
-        for path, shape in zip(external_paths(template, base, names), shapes, strict=True)
-    ]
-    if len({source.channels for source in sources}) > 1:
-        raise SceneError(
-            f"{template}: the tiles have different numbers of channels; every tile needs the same."
-        )
-    sample, draws = [], numpy_generator(seed, "feature components")
-    for tile, window in _sample_windows(shapes, draws):
-        values, known = sources[tile].read(window)
-        known &= prepared.valid(tile)[window.slices]
-        sample.append(values[:, known].T)
-    projection = Projection.fit(np.concatenate(sample), settings.components)
-    (folder / REDUCTION).unlink(missing_ok=True)
-    for tile, name in enumerate(names):
-        shape = (projection.matrix.shape[1], *shapes[tile])
-        with open_tile(folder, name, shape) as array:
-            for window in windows_of(*shapes[tile], WINDOW):
-                values, known = sources[tile].read(window)
-                # where the other model has nothing, there is no guidance
-                array[(slice(None), *window.slices)] = projection.apply(values) * known
-        progress.track("features", tile + 1, len(names))
-    levels = [list(range(projection.matrix.shape[1]))] * 3
-    origin = {"source": template, "explained_variance": [round(projection.explained, 4)]}
-    write_index(folder, levels, origin)
-
-
-def external_paths(template: str, base: Path, names: Sequence[str]) -> list[Path]:
-    """Return the file of every tile, relative paths starting from ``base``."""
-    return [base / template.replace("{tile}", name) for name in names]
-
-
-class ExternalFeatures:
-    """An array of another model on a tile's grid, read by windows.
-
-    Args:
-        path: ``.npy`` (C, H, W), memory-mapped, or a raster.
-        shape: (H, W) of the tile.
-
-    Raises:
-        SceneError: The file is missing, unreadable or on another grid.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.path = path
-        self._array: NDArray[Any] | None = None
-        if path.suffix == ".npy":
-            try:
-                self._array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise SceneError(
-                    f"{path} cannot be read as features ({error}); features.source must name a .npy"
-                    " array or a raster."
-                ) from None
-            found = self._array.shape
-        else:
-            self._source = open_source(path, None, None)
-            found = (self._source.bands, self._source.height, self._source.width)
-        if len(found) != 3 or found[1:] != shape or not found[0]:
-            raise SceneError(
-                f"{path} has shape {found}, the scene's tile is {shape[0]} × {shape[1]} pixels;"
-                " features must be (channels, rows, columns) on the scene's grid."
-            )
-        self.channels = int(found[0])
-
-    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return features (C, h, w) and where they are known (h, w).
-
-        Raises:
-            SceneError: A value that is not finite.
-        """
-        if self._array is None:
-            values, valid = self._source.read(window)
-            known = np.asarray(valid.all(axis=0))
-            return np.where(known, values, np.float32(0)), known
-        values = self._array[(slice(None), *window.slices)].astype(np.float32)
-        if not np.isfinite(values).all():
-            raise SceneError(
-                f"{self.path} holds values that are not finite; replace them, for example by 0."
-            )
-        return values, np.ones(values.shape[1:], dtype=bool)
-
-
-def external_signature(source: str, folder: Path, tiles: Sequence[Tile]) -> str:
-    """Check the feature files of another model; return what changes when they do.
-
-    Args:
-        source: What ``features.source`` names; empty text where it is no file.
-        folder: Folder of the scene file.
-        tiles: Tiles of the scene.
-
-    Raises:
-        SceneError: A file that is missing, unreadable or on another grid.
-    """
-    if source in ("diffusion", "none"):
-        return ""
-    parts = []
-    paths = external_paths(source, folder, [tile.name for tile in tiles])
-    for path, tile in zip(paths, tiles, strict=True):
-        ExternalFeatures(path, (tile.height, tile.width))
-        status = path.stat()
-        parts.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
-    return "\n".join(parts)

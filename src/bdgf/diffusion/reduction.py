@@ -17,6 +17,9 @@ from bdgf.errors import RunFolderError
 REDUCTION = "reduction.safetensors"
 """The components' file in the folder of the features."""
 
+DECODER_LEVELS = ("coarse", "middle", "fine")
+"""Names of the denoiser's levels, at strides 4, 2 and 1; "none" stands for no level."""
+
 
 class Projection:
     """Principal components of one level, not whitened, the first with standard deviation 1.
@@ -60,25 +63,38 @@ class Projection:
 
 
 class Reduction:
-    """The components of all three levels: what turns a denoiser's features into guidance.
+    """The components of the levels in use: what turns a denoiser's features into guidance.
 
     Args:
-        projections: Of every level, coarse to fine.
+        projections: Of every decoder level in use, coarse to fine.
+        guides: Name of the decoder level that guides each of the branches' levels, or "none".
     """
 
-    def __init__(self, projections: Sequence[Projection]) -> None:
-        self.projections = tuple(projections)
+    def __init__(
+        self, projections: Sequence[Projection], guides: Sequence[str] = DECODER_LEVELS
+    ) -> None:
+        self.projections, self.guides = tuple(projections), tuple(guides)
 
     @property
     def levels(self) -> list[list[int]]:
-        """Channels of every level, coarse to fine."""
+        """Channels of every guidance level, coarse to fine; one decoder level may guide several."""
         starts = np.cumsum([0, *(p.matrix.shape[1] for p in self.projections)]).tolist()
-        return [list(range(a, b)) for a, b in pairwise(starts)]
+        channels = [list(range(a, b)) for a, b in pairwise(starts)]
+        of = dict(zip(levels_in_use(self.guides), channels, strict=True))
+        return [
+            list(of[DECODER_LEVELS.index(name)]) if name in DECODER_LEVELS else []
+            for name in self.guides
+        ]
+
+    @property
+    def channels(self) -> int:
+        """Components of all decoder levels in use."""
+        return sum(p.matrix.shape[1] for p in self.projections)
 
     def apply(self, levels: Sequence[Tensor]) -> NDArray[np.float32]:
-        """Project and join the levels, three of (g_l, h, w) -> (k_1 + k_2 + k_3, h, w)."""
-        pairs = zip(self.projections, levels, strict=True)
-        return np.concatenate([p.apply(level.cpu().numpy()) for p, level in pairs])
+        """Project and join the levels in use, of three (g_l, h, w) -> (k_1 + ..., h, w)."""
+        pairs = zip(self.projections, levels_in_use(self.guides), strict=True)
+        return np.concatenate([p.apply(levels[index].cpu().numpy()) for p, index in pairs])
 
     def save(self, path: Path) -> None:
         """Write the components as plain tensors."""
@@ -87,7 +103,8 @@ class Reduction:
             tensors[f"{index}.mean"] = torch.from_numpy(one.mean)
             tensors[f"{index}.matrix"] = torch.from_numpy(one.matrix)
         explained = [projection.explained for projection in self.projections]
-        checkpoint.save_tensors(path, tensors, {"explained": explained})
+        origin = {"explained": explained, "guides": list(self.guides)}
+        checkpoint.save_tensors(path, tensors, origin)
 
     @classmethod
     def load(cls, path: Path) -> Reduction:
@@ -104,9 +121,14 @@ class Reduction:
                 )
                 for index, share in enumerate(origin["explained"])
             ]
+            return cls(found, origin.get("guides", DECODER_LEVELS))
         except (KeyError, TypeError) as error:
             raise RunFolderError(
                 f"{path} does not hold the components of features ({error}); run 'bdgf features'"
                 " again."
             ) from None
-        return cls(found)
+
+
+def levels_in_use(guides: Sequence[str]) -> list[int]:
+    """Return the indices of the decoder levels that guide some level, coarse to fine."""
+    return [index for index, name in enumerate(DECODER_LEVELS) if name in guides]

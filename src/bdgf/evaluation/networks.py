@@ -1,6 +1,7 @@
 """Plain networks to compare with: a perceptron of single pixels and a two-layer patch CNN.
 
-No guidance, no mutual learning, no fusion: cross-entropy on the labelled pixels to the last step.
+They see the prepared channels, or these and the diffusion features joined. No guidance, no mutual
+learning, no fusion: cross-entropy on the labelled pixels to the last step.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ Plain = PixelPerceptron | PatchNetwork
 
 
 def train_and_predict(
-    kind: type[PixelPerceptron] | type[PatchNetwork], prepared: PreparedScene, seed: int
+    kind: type[PixelPerceptron] | type[PatchNetwork],
+    prepared: PreparedScene,
+    seed: int,
+    store: FeatureStore | None = None,
 ) -> NDArray[np.int64]:
     """Train on the training pixels of a scene and predict its test pixels, (n_test,).
 
@@ -98,14 +102,16 @@ def train_and_predict(
         kind: The network.
         prepared: The scene.
         seed: Seed of weights and batches.
+        store: Features that are joined to the prepared channels; None for these alone.
     """
     scene = prepared.scene
     positions, labels = scene.positions("train"), torch.from_numpy(scene.labels_at("train"))
-    names = [tile.name for tile in scene.tiles]
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    store = FeatureStore(None, names, shapes)
+    if store is None:
+        names = [tile.name for tile in scene.tiles]
+        shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+        store = FeatureStore(None, names, shapes)
     source = PatchSource(prepared, store, kind.window)
-    channels = prepared.layout.channels + len(prepared.layout.modalities)
+    channels = prepared.layout.channels + len(prepared.layout.modalities) + store.channels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(numpy_generator(seed, kind.__name__).integers(2**31)))
         network = kind(channels, len(scene.class_codes))
@@ -139,7 +145,13 @@ def _inputs(
     source: PatchSource, positions: NDArray[np.int64], turned: Tensor | None = None
 ) -> Tensor:
     patches = source.gather(positions, turned)
-    return torch.cat([patches.values, patches.missing], dim=1)
+    inputs = [patches.values, patches.missing]
+    if source.store.channels:
+        # levels may share channels; each enters once
+        flat = [channel for level in source.store.levels for channel in level]
+        once = [flat.index(channel) for channel in range(source.store.channels)]
+        inputs.append(torch.cat(patches.guidance, dim=1)[:, once])
+    return torch.cat(inputs, dim=1)
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.layers import Head, PixelEmbedding
+from bdgf.fusion.layers import FeatureEmbedding, Head, PixelEmbedding
 from bdgf.fusion.windows import crop
 from bdgf.scene.layout import ChannelLayout
 
@@ -46,8 +46,11 @@ class FusionNetwork(nn.Module):
         classes: K.
 
     Attributes:
-        heads: Names of the heads, "pixel" first if the settings ask for it.
+        heads: Names of the heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its
+            features) first if the settings ask for them, then the branches.
         window: P, side of the patch that decides a pixel.
+        guidance_channels: Channels of the guidance that the network is given.
+        guides: Those of them that some branch reads, 0 for the rest.
     """
 
     modality_of_channel: Tensor
@@ -61,16 +64,23 @@ class FusionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         width = settings.width
-        self.heads: tuple[str, ...] = (("pixel",) if settings.pixel_path else ()) + tuple(
-            settings.branches
+        by_features = settings.feature_path and any(guidance_channels)
+        self.heads: tuple[str, ...] = (
+            *(("pixel",) if settings.pixel_path else ()),
+            *(("diffusion",) if by_features else ()),
+            *settings.branches,
         )
         self.window = settings.window
         self.channels, self.modalities = layout.channels, len(layout.modalities)
         self.guidance_channels = tuple(guidance_channels)
+        # features that guide no branch in use are left alone
+        guided = set(settings.guided) & set(settings.branches)
+        self.guides = self.guidance_channels if guided else (0,) * len(self.guidance_channels)
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
         self.pixel = PixelEmbedding(self.channels + self.modalities, width)
+        self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {
@@ -121,6 +131,9 @@ class FusionNetwork(nn.Module):
         # 3. branches
         branches = self.branch_outputs(pixels, unknown, guidance)
         inputs = [pixel] if "pixel" in self.heads else []
+        if self.features is not None:
+            seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
+            inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
         inputs += [
             torch.cat([norm(branch), pixel], 3)
             for norm, branch in zip(self.norms.values(), branches, strict=True)

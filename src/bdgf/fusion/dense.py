@@ -113,11 +113,22 @@ class TransformerLevel(nn.Module):
         gain: Start value of the guidance gain.
         guided: Whether the level has guidance.
         heads: Heads of each attention.
+        swapped: The diffusion token of the centre asks, the task's own tokens answer. A window of
+            one token has nothing to choose, so guidance has no say there.
     """
 
-    def __init__(self, width: int, radius: int, gain: float, guided: bool, heads: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        radius: int,
+        gain: float,
+        guided: bool,
+        heads: int,
+        swapped: bool = False,
+    ) -> None:
         super().__init__()
-        self.radius, self.width = radius, width
+        guided = guided and (radius > 0 or not swapped)
+        self.radius, self.width, self.swapped = radius, width, swapped
         kinds = 2 if guided else 1  # self, and cross
         self.norm = nn.LayerNorm(width)
         self.value = Pointwise(width, width)
@@ -130,23 +141,31 @@ class TransformerLevel(nn.Module):
         # a window of one token leaves nothing to choose: its weight is one
         if radius:
             self.scale = (width // heads) ** -0.5
-            self.query = Pointwise(width, kinds * width)
+            self.query = Pointwise(width, width if swapped else kinds * width)
             self.key = Pointwise(width, width, bias=False)
             self.bias = nn.Parameter(torch.zeros(kinds * heads, (2 * radius + 1) ** 2))
             if guided:
                 self.guide_key = Pointwise(width, width, bias=False)
+                if swapped:
+                    self.guide_query = Pointwise(width, width, bias=False)
 
     def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
         """(B, H, W, D) and guidance like it to (B, H - 2 radius, W - 2 radius, D)."""
         tokens = self.norm(x)
+        # what answers in the cross-attention, as keys and values
+        answers = tokens if self.swapped else guidance
         value = self.value(tokens)
         if self.guided:
-            value = torch.cat([value, self.guide_value(guidance)], 3)
+            value = torch.cat([value, self.guide_value(answers)], 3)
         if self.radius:
             key = self.key(tokens)
             if self.guided:
-                key = torch.cat([key, self.guide_key(guidance)], 3)
-            query = self.query(crop(tokens, self.radius)) * self.scale
+                key = torch.cat([key, self.guide_key(answers)], 3)
+            query = self.query(crop(tokens, self.radius))
+            if self.guided and self.swapped:
+                asked = self.guide_query(crop(cast(Tensor, guidance), self.radius))
+                query = torch.cat([query, asked], 3)
+            query = query * self.scale
             value = window_attention(query, key, value, self.bias, self.radius)
         if self.guided:
             own, cross = value.chunk(2, 3)
@@ -177,12 +196,12 @@ class DenseNetwork(FusionNetwork):
         width, gain = settings.width, settings.guidance_gain
         self.radii = split_radius(settings.window)
         self.stem = Stem([(m.start, m.stop) for m in layout.modalities], width, padding=0)
-        self.guidance = GuidanceProjection(guidance_channels, width)
+        self.guidance = GuidanceProjection(self.guides, width)
         self.branches = nn.ModuleDict()
         for name in settings.branches:
             levels = nn.ModuleList()
-            for radius, channels in zip(self.radii, guidance_channels, strict=True):
-                guided = channels > 0
+            for radius, channels in zip(self.radii, self.guides, strict=True):
+                guided = channels > 0 and name in settings.guided
                 if name == "cnn":
                     levels.append(CnnLevel(width, radius, gain, guided))
                 elif name == "mamba":
@@ -199,7 +218,14 @@ class DenseNetwork(FusionNetwork):
                     )
                 else:
                     levels.append(
-                        TransformerLevel(width, radius, gain, guided, settings.attention_heads)
+                        TransformerLevel(
+                            width,
+                            radius,
+                            gain,
+                            guided,
+                            settings.attention_heads,
+                            settings.cross_query == "diffusion",
+                        )
                     )
             self.branches[name] = levels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bdgf.compute import device_of, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
-from bdgf.fusion.crossvalidation import spatial_folds, weights_from
+from bdgf.fusion.crossvalidation import Trust, spatial_folds, trust_from
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import (
@@ -24,6 +25,7 @@ from bdgf.fusion.training import (
     Labelled,
     UnlabelledPixels,
     head_log_probabilities,
+    steps_for,
 )
 from bdgf.history import History
 from bdgf.optimisation import optimise
@@ -39,11 +41,14 @@ class Fitted:
         network: With its final weights.
         fusion_weights: Weight of every head, summing to 1.
         held_out: Mean of OA and AA of every head in cross-validation, empty without it.
+        temperature: By which the fused log-probabilities are divided to be calibrated; of the
+            held-out predictions, 1 without cross-validation.
     """
 
     network: FusionNetwork
     fusion_weights: list[float]
     held_out: list[float]
+    temperature: float
 
     @property
     def parameters(self) -> int:
@@ -106,23 +111,22 @@ class Fitting:
         """Train to the last step, resuming what was killed."""
         s = self.settings
         network = new_network(s, self.prepared, self.store, s.seed)
-        work = self._training(network, self.labelled, "train", 1.0)
         heads = len(network.heads)
-        fitted = Fitted(network, [1.0 / heads] * heads, [])
-        counts = np.bincount(self.labelled.classes, minlength=len(work.class_weights))
+        trust = Trust([1.0 / heads] * heads, [], 1.0)
+        counts = np.bincount(self.labelled.classes, minlength=len(self.prepared.scene.class_codes))
         self.progress.say(
-            f"training: {fitted.parameters / 1e6:.2f} M parameters, {work.course.steps} steps of"
-            f" {s.training.batch} of {len(self.labelled)} labelled pixels"
-            f" ({counts.min()} to {counts.max()} per class)"
+            f"training: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters,"
+            f" {steps_for(s, len(self.labelled))} steps of {s.training.batch} of"
+            f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
         if s.training.fusion == "cv" and heads > 1:
-            weights, marks = self._cross_validate()
-            fitted = Fitted(network, weights, marks)
-            pairs = zip(network.heads, weights, marks, strict=True)
+            trust = self._cross_validate(heads)
+            pairs = zip(network.heads, trust.weights, trust.marks, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
             self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
+        work = self._training(network, self.labelled, "train", 1.0, trust.weights)
         self._optimise(work, "train")
-        return fitted
+        return Fitted(network, trust.weights, trust.marks, trust.temperature)
 
     def clean_up(self) -> None:
         """Remove what was kept for a restart; call it once the result is stored."""
@@ -131,7 +135,12 @@ class Fitting:
             path.unlink()
 
     def _training(
-        self, network: FusionNetwork, labelled: Labelled, name: str, share: float
+        self,
+        network: FusionNetwork,
+        labelled: Labelled,
+        name: str,
+        share: float,
+        trust: Sequence[float] | None,
     ) -> FusionTraining:
         return FusionTraining(
             network,
@@ -143,6 +152,7 @@ class Fitting:
             len(self.prepared.scene.class_codes),
             name,
             share,
+            trust,
         )
 
     def _optimise(self, work: FusionTraining, file: str) -> None:
@@ -156,7 +166,7 @@ class Fitting:
     def _fold_path(self, fold: int) -> Path:
         return self.folder / f"fold{fold + 1}.safetensors"
 
-    def _cross_validate(self) -> tuple[list[float], list[float]]:
+    def _cross_validate(self, heads: int) -> Trust:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
         s, labelled = self.settings, self.labelled
         folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
@@ -170,7 +180,8 @@ class Fitting:
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold)
                 name = f"train fold {fold + 1}"
-                work = self._training(network, inside, name, s.training.fold_steps)
+                # each head on its own: the marks are to say what each is worth
+                work = self._training(network, inside, name, s.training.fold_steps, None)
                 self._optimise(work, f"fold{fold + 1}")
                 known = head_log_probabilities(network, self.source, outside.positions)
                 path = self._fold_path(fold)
@@ -179,9 +190,8 @@ class Fitting:
             held_out.append(known)
             classes.append(outside.classes)
         if not held_out:
-            heads = 1 + len(s.network.branches) if s.network.pixel_path else len(s.network.branches)
-            return [1.0 / heads] * heads, [float("nan")] * heads
-        return weights_from(
+            return Trust([1.0 / heads] * heads, [float("nan")] * heads, 1.0)
+        return trust_from(
             torch.cat(held_out), np.concatenate(classes), s.training.fusion_temperature
         )
 

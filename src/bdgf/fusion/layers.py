@@ -107,6 +107,27 @@ class PixelEmbedding(nn.Module):
         return F.gelu(cast(Tensor, self.second(F.gelu(self.first(x)))))
 
 
+class FeatureEmbedding(nn.Module):
+    """Pointwise network of the diffusion features of the pixel, all levels together.
+
+    The normalisation in between makes it blind to the features' scale, which their origin decides.
+
+    Args:
+        channels: g, channels of all levels.
+        width: D.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = Pointwise(channels, 2 * width)
+        self.norm = nn.LayerNorm(2 * width)
+        self.second = Pointwise(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, g) to (B, h, w, D)."""
+        return F.gelu(cast(Tensor, self.second(F.gelu(self.norm(self.first(x))))))
+
+
 class Head(nn.Module):
     """Classifier of one branch, which may decide by its branch, by the pixel, or by both.
 

@@ -64,15 +64,19 @@ def mutual_losses(logits: Tensor, embedding: Tensor, divergence: float) -> Mutua
     )
 
 
-def unlabelled_agreement(logits: Tensor) -> Tensor:
-    """Divergence of the heads from their mean, which itself gets no gradient.
+def unlabelled_agreement(logits: Tensor, trust: Tensor) -> Tensor:
+    """Divergence of the heads from their consensus, which itself gets no gradient.
+
+    The consensus is the mean of the heads' probabilities, each with the trust that it has earned on
+    held-out labels: a mean of all alike draws the good heads down to the poor ones.
 
     Args:
         logits: (B, heads, K).
+        trust: (heads,), summing to 1.
 
     Returns:
-        Scalar, mean over samples and heads of ``KL(sg(mean p) ‖ p_b)``.
+        Scalar, mean over samples and heads of ``KL(sg(Σ_j trust_j p_j) ‖ p_b)``.
     """
     log_p = torch.log_softmax(logits.float(), 2)  # (B, heads, K)
-    mean = log_p.exp().mean(1, keepdim=True).detach()  # (B, 1, K)
-    return (torch.xlogy(mean, mean) - mean * log_p).sum(2).mean()
+    consensus = (log_p.exp() * trust[:, None]).sum(1, keepdim=True).detach()  # (B, 1, K)
+    return (torch.xlogy(consensus, consensus) - consensus * log_p).sum(2).mean()

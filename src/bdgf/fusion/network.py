@@ -63,11 +63,12 @@ def fused_log_probabilities(logits: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         logits: (B, heads, K, h, w).
-        weights: (heads,), not negative; only their ratios count.
+        weights: (heads,), not negative. They sum to 1, or to the inverse of a temperature: less
+            than 1 makes the fusion less certain, and changes no class.
 
     Returns:
         (B, K, h, w) log-probabilities, normalised over the classes.
     """
-    shares = (weights / weights.sum()).to(logits).view(1, -1, 1, 1, 1)
+    shares = weights.to(logits).view(1, -1, 1, 1, 1)
     mean = (torch.log_softmax(logits, 2) * shares).sum(1)
     return torch.log_softmax(mean, 1)

@@ -126,14 +126,17 @@ class PatchTransformerLevel(nn.Module):
         gain: Start value of the guidance gain.
         guided: Whether the level has guidance.
         heads: Heads of each attention.
+        swapped: The diffusion tokens ask, the task's own tokens answer.
     """
 
-    def __init__(self, width: int, gain: float, guided: bool, heads: int) -> None:
+    def __init__(
+        self, width: int, gain: float, guided: bool, heads: int, swapped: bool = False
+    ) -> None:
         super().__init__()
-        self.attention_heads, self.guided = heads, guided
+        self.attention_heads, self.guided, self.swapped = heads, guided, swapped
         self.norm = nn.LayerNorm(width)
         # no bias of the keys: the softmax is blind to it
-        self.query = nn.Linear(width, 2 * width if guided else width)
+        self.query = nn.Linear(width, 2 * width if guided and not swapped else width)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width)
         self.project = nn.Linear(width, width)
@@ -142,16 +145,22 @@ class PatchTransformerLevel(nn.Module):
             self.guide_key = nn.Linear(width, width, bias=False)
             self.guide_value = nn.Linear(width, width, bias=False)
             self.gain = gate(width, gain)
+            if swapped:
+                self.guide_query = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
         """(B, P, P, D) and guidance like it to the same."""
         tokens = self.norm(x).flatten(1, 2)  # (B, L, D)
         query = self.query(tokens)
         if self.guided and guidance is not None:
-            own, cross = query.chunk(2, 2)
             diffusion = guidance.flatten(1, 2)  # (B, L, D)
+            if self.swapped:
+                own, cross, answers = query, self.guide_query(diffusion), tokens
+            else:
+                own, cross = query.chunk(2, 2)
+                answers = diffusion
             read = self._attend(own, self.key(tokens), self.value(tokens)) + self.gain * (
-                self._attend(cross, self.guide_key(diffusion), self.guide_value(diffusion))
+                self._attend(cross, self.guide_key(answers), self.guide_value(answers))
             )
         else:
             read = self._attend(query, self.key(tokens), self.value(tokens))
@@ -184,11 +193,11 @@ class PatchNetwork(FusionNetwork):
         super().__init__(settings, layout, guidance_channels, classes)
         width, window, gain = settings.width, settings.window, settings.guidance_gain
         self.stem = Stem([(m.start, m.stop) for m in layout.modalities], width, padding=1)
-        self.guidance = GuidanceProjection(guidance_channels, width)
+        self.guidance = GuidanceProjection(self.guides, width)
         self.branches = nn.ModuleDict()
         for name in settings.branches:
             levels = nn.ModuleList()
-            for guided in (channels > 0 for channels in guidance_channels):
+            for guided in (channels > 0 and name in settings.guided for channels in self.guides):
                 if name == "cnn":
                     levels.append(PaddedCnnLevel(width, gain, guided))
                 elif name == "mamba":
@@ -199,7 +208,13 @@ class PatchNetwork(FusionNetwork):
                     )
                 else:
                     levels.append(
-                        PatchTransformerLevel(width, gain, guided, settings.attention_heads)
+                        PatchTransformerLevel(
+                            width,
+                            gain,
+                            guided,
+                            settings.attention_heads,
+                            settings.cross_query == "diffusion",
+                        )
                     )
             self.branches[name] = levels
         if "transformer" in self.branches:

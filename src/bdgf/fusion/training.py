@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.config import Settings
+from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
@@ -22,7 +24,7 @@ from bdgf.scene.layout import ChannelLayout
 from bdgf.scene.prepared import PreparedScene
 
 LABELS_OF_STEPS = 1000
-MOST_STEPS = 3.0
+MOST_STEPS = 4.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ class FusionTraining:
         classes: K.
         name: Stage in the history; also keeps the draws of different trainings apart.
         share: Share of the usual steps.
+        trust: How far each head is trusted, summing to 1: its share in the fusion, and in the
+            consensus that the heads learn from. None while that is not known: all heads alike, and
+            no head learns from another.
     """
 
     def __init__(
@@ -98,11 +103,16 @@ class FusionTraining:
         classes: int,
         name: str = "train",
         share: float = 1.0,
+        trust: Sequence[float] | None = None,
     ) -> None:
         self.model: FusionNetwork = network
+        self.average = WeightAverage(network, settings.training.ema)
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
+        heads = len(network.heads)
+        self.mutual = trust is not None and heads > 1
+        self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
         t = settings.training
         deviation = torch.from_numpy(source.prepared.preparation.deviation)
         self.noise = t.noise * deviation.to(self.device)  # (C,)
@@ -134,7 +144,7 @@ class FusionTraining:
         # 1. labelled and unlabelled patches, turned, with noise and dropouts, in one batch
         chosen = draws.choice(len(self.labelled), size=t.batch, p=self.pixel_share)
         positions = self.labelled.positions[chosen]
-        use_unlabelled = mutual.unlabelled and len(self.model.heads) > 1
+        use_unlabelled = mutual.unlabelled and self.mutual
         if use_unlabelled:
             positions = np.concatenate([positions, self.unlabelled.draw(t.batch, draws)])
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
@@ -148,15 +158,17 @@ class FusionTraining:
         target = torch.from_numpy(self.labelled.classes[chosen]).to(self.device)
         own = logits[: t.batch]  # (B, heads, K)
         heads = own.shape[1]
-        uniform = torch.ones(heads, device=self.device)
-        fused = fused_log_probabilities(own[..., None, None], uniform)[..., 0, 0]
-        supervised = F.nll_loss(fused, target, weight=self.class_weights)
+        fused = fused_log_probabilities(own[..., None, None], self.trust)[..., 0, 0]
+        supervised = smoothed_nll(fused, target, self.class_weights, t.label_smoothing)
         for head in range(heads):
             supervised = supervised + F.cross_entropy(
-                own[:, head], target, weight=self.class_weights
+                own[:, head],
+                target,
+                weight=self.class_weights,
+                label_smoothing=t.label_smoothing,
             )
         parts = {"supervised": supervised.detach()}
-        if heads == 1:
+        if not self.mutual:
             return supervised, parts
         # 3. mutual learning, ramped
         ramp = min(1.0, (step + 1) / max(1.0, mutual.ramp * self.course.steps))
@@ -166,7 +178,7 @@ class FusionTraining:
         )
         if use_unlabelled:
             free = mutual_losses(logits[t.batch :], embedding[t.batch :], 0.0)
-            agreement = unlabelled_agreement(logits[t.batch :])
+            agreement = unlabelled_agreement(logits[t.batch :], self.trust)
             total = total + mutual.unlabelled_weight * (
                 agreement
                 + mutual.entropy_weight * free.entropy
@@ -214,15 +226,20 @@ class FusionTraining:
         return Patches(values, missing, guidance)
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
-        """Nothing follows a step."""
+        """Move the averaged weights, and take them after the last step."""
+        if self.average.decay:
+            self.average.update(step)
+            if step + 1 == self.course.steps:
+                self.average.adopt()
         return {}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Nothing beside network and optimiser needs to survive a restart."""
-        return {}, {}
+        """Return the averaged weights, nothing without them."""
+        return dict(self.average.tensors), {}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Put back what ``state`` returned."""
+        self.average.restore(tensors)
 
 
 @torch.inference_mode()

@@ -87,6 +87,24 @@ def read_confidence(path: Path) -> NDArray[np.float32]:
     return _read(path).astype(np.float32)
 
 
+def confidence_at(paths: Sequence[Path], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Read the confidence of some pixels, (n,), NaN where there is no class.
+
+    Args:
+        paths: The confidence raster of every tile.
+        positions: (n, 3) tile, row and column.
+
+    Raises:
+        RunFolderError: A raster is missing or damaged.
+    """
+    found = np.empty(len(positions), dtype=np.float32)
+    for tile, path in enumerate(paths):
+        here = positions[:, 0] == tile
+        if here.any():
+            found[here] = read_confidence(path)[positions[here, 1], positions[here, 2]]
+    return found
+
+
 def read_strips(path: Path, rows: int) -> Iterator[NDArray[np.generic]]:
     """Yield a raster of the run from top to bottom, so that a large one is never whole in memory.
 

@@ -1,4 +1,4 @@
-"""The curves of a run's history, and accuracy against coverage, as charts."""
+"""The curves of a run's history, and what its confidence is worth, as charts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bdgf.evaluation.coverage import accuracy_at_coverage
 from bdgf.report.charts import Chart, Line
-from bdgf.report.overview import TileOverview
 
 PRETRAINING = "pretrain"
 """Stage of the pre-training in the history; all others are trainings of the branches."""
@@ -82,16 +81,32 @@ def training_charts(history: Rows) -> list[Chart]:
     ]
 
 
-def coverage_chart(overviews: Sequence[TileOverview]) -> Chart | None:
-    """Return accuracy against coverage on all test pixels, None without any."""
-    confidence = np.concatenate([one.test_confidence for one in overviews])
-    right = np.concatenate([one.test_right for one in overviews])
-    if not len(right):
-        return None
-    coverage, accuracy = accuracy_at_coverage(confidence, right)
-    lines = (Line("all test pixels", coverage, accuracy),)
-    labels = ("share of the test pixels, most confident first (%)", "accuracy (%)")
-    return Chart("Accuracy against coverage", *labels, lines)
+def confidence_charts(calibration: dict[str, Any]) -> list[Chart]:
+    """Return accuracy against coverage and against confidence on the mapped test pixels.
+
+    Args:
+        calibration: What the evaluation found out about the confidence; nothing for no test pixels.
+    """
+    charts = []
+    if calibration.get("curve"):
+        curve = calibration["curve"]
+        line = Line("test pixels", *(_percent(curve[key]) for key in ("coverage", "accuracy")))
+        x_label = "share of the test pixels, most confident first (%)"
+        charts.append(Chart("Accuracy against coverage", x_label, "accuracy (%)", (line,)))
+    if calibration.get("bins"):
+        bins = calibration["bins"]
+        line = Line("test pixels", *(_percent(bins[key]) for key in ("confidence", "accuracy")))
+        filled = line.x[np.isfinite(line.x)]
+        ends = np.array([filled.min(), filled.max()])
+        even = Line("confidence = accuracy", ends, ends)
+        lines = (Line(line.name, filled, line.y[np.isfinite(line.x)]), even)
+        labels = ("confidence (%)", "accuracy (%)")
+        charts.append(Chart("Accuracy against confidence", *labels, lines))
+    return charts
+
+
+def _percent(shares: Sequence[float | None]) -> NDArray[np.float64]:
+    return 100.0 * np.array([np.nan if share is None else share for share in shares])
 
 
 def _keys(rows: Rows) -> list[str]:

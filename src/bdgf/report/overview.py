@@ -40,8 +40,7 @@ class TileOverview:
         test: (h, w) class index of a test label in the cell, −1 for none.
         verdict: (h, w) ``NONE``, ``RIGHT`` or ``WRONG``, by all test pixels of the cell.
         counts: (K,) pixels of every class on the whole tile.
-        test_confidence: (n,) confidence at the tile's test pixels, NaN for no data.
-        test_right: (n,) whether the map has the class of the label there.
+        test_right: (n,) whether the map has the class of the label at the tile's test pixels.
     """
 
     tile: int
@@ -53,7 +52,6 @@ class TileOverview:
     test: Indices
     verdict: NDArray[np.uint8]
     counts: NDArray[np.int64]
-    test_confidence: NDArray[np.float32]
     test_right: NDArray[np.bool_]
 
 
@@ -106,7 +104,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
     outcomes = np.zeros((2, *size), dtype=np.int64)
     counts = np.zeros(len(codes), dtype=np.int64)
     parts: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("classes", "confidence", "votes", "sure", "right")
+        name: [] for name in ("classes", "confidence", "votes", "right")
     }
     rasters = zip(
         read_strips(map_path, strip),
@@ -132,7 +130,6 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
                 right = classes[row, col] == here[row, col]
                 np.add.at(outcomes, (right.astype(np.int64), *cell), 1)
                 parts["right"].append(right)
-                parts["sure"].append(confidence[0][row, col])
     wrong_count, right_count = outcomes
     verdict = np.where(right_count > wrong_count, RIGHT, np.where(wrong_count > 0, WRONG, NONE))
     return TileOverview(
@@ -145,7 +142,6 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
         marks["test"],
         verdict.astype(np.uint8),
         counts,
-        np.concatenate(parts["sure"]).astype(np.float32),
         np.concatenate(parts["right"]).astype(np.bool_),
     )
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bdgf.files import atomic_write_text
 from bdgf.report.charts import HEIGHT, WIDTH, Chart, draw
 from bdgf.report.content import class_rows, confusion_rows, method_rows, modality_rows
-from bdgf.report.curves import coverage_chart, pretraining_charts, training_charts
+from bdgf.report.curves import confidence_charts, pretraining_charts, training_charts
 from bdgf.report.overview import TileOverview, shown_tiles, tile_overview
 from bdgf.report.projection import Projection, project
 from bdgf.report.results import Results
@@ -67,7 +67,6 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
     )
     environment.filters["number"] = _number
     names = [modality.name for modality in results.scene.modalities]
-    coverage = coverage_chart(overviews)
     script = "\n".join(_source(name) for name in SCRIPTS)
     return environment.get_template("report.html.j2").render(
         metrics=results.metrics,
@@ -84,7 +83,7 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
         modalities=modality_rows(results),
         colors=palette(len(results.scene.class_codes)),
         split=results.scene.spec.split.kind,
-        coverage=_drawings([coverage] if coverage is not None else []),
+        confidence=_drawings(confidence_charts(results.metrics["calibration"])),
         pretraining=_drawings(pretraining_charts(results.history, names)),
         training=_drawings(training_charts(results.history)),
         chart_size=(WIDTH, HEIGHT),

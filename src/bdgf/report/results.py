@@ -10,14 +10,12 @@ from typing import Any
 
 from bdgf import checkpoint
 from bdgf.config import Settings
-from bdgf.diffusion.features import external_signature
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
 from bdgf.history import History
 from bdgf.runfolder import RunFolder
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
-from bdgf.stages import fingerprints
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Results:
             RunFolderError: It is missing or damaged.
         """
         found: dict[str, Any] = self._json(self.folder.metrics, "evaluate")
-        return {"balance": None, "missing": {}, **found}
+        return {"balance": None, "missing": {}, "calibration": {}, **found}
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -100,30 +98,3 @@ class Results:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); run 'bdgf {command}' again."
             ) from None
-
-
-def open_results(path: Path, scene: Path, settings: Settings) -> Results:
-    """Open a run that was finished, with its scene.
-
-    Args:
-        path: The run folder.
-        scene: The scene file of the run.
-        settings: The settings of the run.
-
-    Raises:
-        RunFolderError: The evaluation is not finished with this scene and these settings.
-        SceneError: The scene cannot be opened.
-    """
-    opened, folder = Scene.open(scene), RunFolder(path)
-    outside = external_signature(
-        settings.features.source, opened.spec.path.resolve().parent, opened.tiles
-    )
-    signatures = (opened.signature("images"), opened.signature("labels"), outside)
-    known = fingerprints(settings, *signatures)
-    for stage in ("map", "evaluate"):
-        if not folder.finished(stage, known[stage]):
-            raise RunFolderError(
-                f"{path}: stage '{stage}' is not finished with the scene as it is now; run 'bdgf"
-                f" run {scene} --out {path}' first."
-            )
-    return Results(opened, folder, settings)

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bdgf.report.figures.panels import RIGHT_COLOR, WRONG_COLOR, panels_of
+from bdgf.report.figures.panels import panels_of
+from bdgf.report.figures.pixels import RIGHT_COLOR, WRONG_COLOR, rgb
 from bdgf.report.overview import RIGHT, WRONG, tile_overview
 from bdgf.report.results import Results
-
-
-def rgb(color: str) -> list[int]:
-    return [int(color[at : at + 2], 16) for at in (1, 3, 5)]
 
 
 def test_panels_show_what_they_say(results: Results) -> None:

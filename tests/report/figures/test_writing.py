@@ -10,7 +10,7 @@ from bdgf.report.figures.writing import write_figures
 from bdgf.report.results import Results
 
 PICTURES = {"modality_hsi", "modality_sar", "modality_dsm", "map", "confidence", "errors"}
-PLOTS = {"overview", "pretraining", "training", "coverage", "confusion", "tsne"}
+PLOTS = {"overview", "pretraining", "training", "confidence_curves", "confusion", "tsne"}
 
 
 def test_a_run_gives_all_figures_in_both_formats(results: Results, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bdgf.report.figures.ground import add_north, add_scale
-from bdgf.report.figures.panels import OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR, Key, Panel
+from bdgf.report.figures.panels import Key, Panel
+from bdgf.report.figures.pixels import OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR
 from bdgf.report.figures.style import new_figure
 from bdgf.report.viewer import HEAT
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.report.figures.ground import Ground
+from bdgf.report.figures.pixels import OTHER_COLOR, RIGHT_COLOR, WHITE, WRONG_COLOR, rgb
 from bdgf.report.overview import TileOverview
 from bdgf.report.pictures import modality_picture
 from bdgf.report.results import Results
@@ -19,9 +20,6 @@ from bdgf.report.viewer import HEAT
 from bdgf.scene.inspection.pictures import Image
 
 Key = Literal["none", "classes", "confidence", "errors"]
-
-RIGHT_COLOR, WRONG_COLOR, OTHER_COLOR = "#56B4E9", "#D55E00", "#E4E7EA"
-_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,11 @@ def panels_of(results: Results, overview: TileOverview, colors: Sequence[str]) -
     for index in range(len(results.scene.modalities)):
         drawn = modality_picture(results, overview.tile, index)
         found.append(panel(f"modality_{_plain(drawn.name)}", drawn.name, drawn.image, "none"))
-    table = np.array([_WHITE, *map(_rgb, colors)], dtype=np.uint8)
+    table = np.array([WHITE, *map(rgb, colors)], dtype=np.uint8)
     found.append(panel("map", "Map", table[overview.classes + 1], "classes"))
     heat = matplotlib.colormaps[HEAT](np.nan_to_num(overview.confidence), bytes=True)
     confidence: Image = np.array(heat[..., :3], dtype=np.uint8)
-    confidence[overview.classes < 0] = _WHITE
+    confidence[overview.classes < 0] = WHITE
     found.append(panel("confidence", "Confidence", confidence, "confidence"))
     if results.metrics["test_pixels"]:
         found.append(panel("errors", _error_title(overview), _errors(overview.verdict), "errors"))
@@ -82,7 +80,7 @@ def panels_of(results: Results, overview: TileOverview, colors: Sequence[str]) -
 
 def _errors(verdict: NDArray[np.uint8]) -> Image:
     colors = (OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR)
-    return np.array([_rgb(color) for color in colors], dtype=np.uint8)[verdict]
+    return np.array([rgb(color) for color in colors], dtype=np.uint8)[verdict]
 
 
 def _error_title(overview: TileOverview) -> str:
@@ -96,7 +94,3 @@ def _error_title(overview: TileOverview) -> str:
 def _plain(name: str) -> str:
     """Return a name that a file can have."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

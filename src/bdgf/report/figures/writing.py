@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from bdgf.errors import SettingsError
 from bdgf.progress import Progress
-from bdgf.report.curves import coverage_chart, pretraining_charts, training_charts
+from bdgf.report.curves import confidence_charts, pretraining_charts, training_charts
 from bdgf.report.figures.maps import Classes, panel_figure
 from bdgf.report.figures.panels import Panel, panels_of
 from bdgf.report.figures.plots import chart_figure, confusion_figure, projection_figure
 from bdgf.report.figures.style import COLUMN, PAGE, check_formats, save, styled
-from bdgf.report.overview import TileOverview, tile_overview
+from bdgf.report.overview import tile_overview
 from bdgf.report.projection import project
 from bdgf.report.results import Results
 from bdgf.scene.scene import palette
@@ -133,10 +133,8 @@ def _plots(results: Results, classes: Classes) -> dict[str, Figure]:
     charts = {
         "pretraining": pretraining_charts(results.history, modalities),
         "training": training_charts(results.history),
+        "confidence_curves": confidence_charts(results.metrics["calibration"]),
     }
-    coverage = coverage_chart(_measured(results))
-    if coverage is not None:
-        charts["coverage"] = [coverage]
     for name, drawn in charts.items():
         if drawn:
             found[name] = chart_figure(drawn)
@@ -148,8 +146,3 @@ def _plots(results: Results, classes: Classes) -> dict[str, Figure]:
         title = "t-SNE of the diffusion features"
         found["tsne"] = projection_figure(projection, classes, title)
     return found
-
-
-def _measured(results: Results) -> list[TileOverview]:
-    """Return overviews of all tiles for their numbers only."""
-    return [tile_overview(results, t, 64) for t in range(len(results.scene.tiles))]

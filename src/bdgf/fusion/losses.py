@@ -1,0 +1,63 @@
+"""The classification loss, and the moving average of the weights that it trains."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def smoothed_nll(
+    log_probabilities: Tensor, target: Tensor, weight: Tensor, smoothing: float
+) -> Tensor:
+    """Return the negative log-likelihood of smoothed labels, as a weighted mean over the batch.
+
+    Args:
+        log_probabilities: (B, K), normalised over the classes.
+        target: Class indices (B,).
+        weight: Of the classes (K,).
+        smoothing: ε: the label counts 1 − ε, and ε / K falls to every class, each with its own
+            weight. Source: C. Szegedy et al., Rethinking the Inception Architecture, CVPR 2016,
+            section 7; weights as in ``torch.nn.functional.cross_entropy``.
+    """
+    plain = F.nll_loss(log_probabilities, target, weight=weight)
+    if not smoothing:
+        return plain
+    classes = log_probabilities.shape[1]
+    even = -(log_probabilities * weight).sum() / weight[target].sum()
+    return (1.0 - smoothing) * plain + smoothing / classes * even
+
+
+class WeightAverage:
+    """Moving average of a network's weights, whose decay rises to its final value with the steps.
+
+    Args:
+        network: With its initial weights, from which the average starts.
+        decay: Final decay, 0 for no average: nothing is kept then.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.tensors: dict[str, Tensor] = {}
+        if decay:
+            self.tensors = {n: p.detach().clone() for n, p in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after a step, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in self.network.named_parameters():
+            if name in self.tensors:
+                self.tensors[name].lerp_(value.detach(), 1.0 - decay)
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Give the network the averaged weights."""
+        for name, value in self.network.named_parameters():
+            if name in self.tensors:
+                value.copy_(self.tensors[name])
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back the average of a training that goes on."""
+        for name in self.tensors:
+            self.tensors[name].copy_(tensors[name])

@@ -1,0 +1,81 @@
+"""Smoothed labels against torch, and the moving average against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bdgf.fusion.losses import WeightAverage, smoothed_nll
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_smoothed_labels_are_those_of_torch(smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    target = torch.randint(5, (20,), generator=generator)
+    weight = torch.rand(5, generator=generator, dtype=torch.float64) + 0.2
+    found = smoothed_nll(torch.log_softmax(logits, 1), target, weight, smoothing)
+    expected = F.cross_entropy(logits, target, weight=weight, label_smoothing=smoothing)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_smoothing_is_least_at_the_smoothed_label():
+    logits = torch.zeros(1, 4, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        loss = smoothed_nll(torch.log_softmax(logits, 1), torch.tensor([2]), torch.ones(4), 0.2)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    assert torch.softmax(logits, 1).tolist()[0] == pytest.approx([0.05, 0.05, 0.85, 0.05], abs=1e-3)
+
+
+def test_the_average_follows_its_recursion():
+    network = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        network.weight.fill_(0.0)
+    average = WeightAverage(network, 0.5)
+    expected = 0.0
+    for step in range(12):
+        with torch.no_grad():
+            network.weight.fill_(step + 1.0)
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * (step + 1.0)
+    assert network.weight.item() == 12.0, "the weights themselves are left alone"
+    average.adopt()
+    assert network.weight.item() == pytest.approx(expected)
+    assert expected < 11.9
+
+
+def test_an_average_that_goes_on_is_the_one_that_was_not_stopped():
+    networks = [nn.Linear(3, 2) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    through, resumed = (WeightAverage(network, 0.9) for network in networks)
+    draws = torch.Generator().manual_seed(0)
+    for step in range(6):
+        change = torch.randn(2, 3, generator=draws)
+        for network, average in zip(networks, (through, resumed), strict=True):
+            with torch.no_grad():
+                network.weight.add_(change)
+            average.update(step)
+        if step == 2:
+            kept = {name: value.clone() for name, value in resumed.tensors.items()}
+            resumed = WeightAverage(networks[1], 0.9)
+            resumed.restore(kept)
+    assert all(torch.equal(through.tensors[n], resumed.tensors[n]) for n in through.tensors)
+
+
+def test_without_decay_nothing_is_kept():
+    network = nn.Linear(3, 2)
+    average = WeightAverage(network, 0.0)
+    before = network.weight.clone()
+    average.update(0)
+    average.adopt()
+    assert average.tensors == {}
+    assert torch.equal(network.weight, before)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bdgf import optimisation
+from bdgf.compute import make_fabric
+from bdgf.config import ComputeSettings
+from bdgf.errors import TrainingError
+from bdgf.history import History
+from bdgf.optimisation import Course, optimise
+from bdgf.progress import Silent
+from bdgf.randomness import torch_generator
+
+
+class Line:
+    """Fits a line to noisy points; what is drawn at a step depends on the step alone."""
+
+    def __init__(self, steps: int = 40, spoil_at: int | None = None) -> None:
+        self.course = Course("line", steps, 1e-2, 0.0, 0.1, 1.0, checkpoint_every=10)
+        self.model = nn.Linear(3, 1)
+        self.spoil_at = spoil_at
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter.fill_(0.5)
+
+    def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x = torch.randn(8, 3, generator=torch_generator(0, "line", step))
+        loss = (model(x)[:, 0] - x.sum(1)).square().mean()
+        if step == self.spoil_at:
+            loss = loss * float("nan")
+        return loss, {"part": loss.detach()}
+
+    def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
+        return {"twice": 2.0 * step}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        pass
+
+
+def carry_through(folder: Path, work: Line) -> tuple[list[Tensor], str]:
+    history = History(folder / "history.jsonl")
+    fabric = make_fabric(ComputeSettings(accelerator="cpu"), "32-true")
+    optimise(work, fabric, folder / "line.safetensors", {"a": 1}, history, Silent())
+    weights = [parameter.detach().clone() for parameter in work.model.parameters()]
+    return weights, (folder / "history.jsonl").read_text(encoding="utf-8")
+
+
+class Killed(Exception):
+    """Stands for a process that is ended."""
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("after", [False, True], ids=["before it is written", "once it is written"])
+@pytest.mark.parametrize("what", ["checkpoint", "history"])
+def test_wherever_it_is_killed_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, after: bool, call: int
+) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    expected = carry_through(tmp_path / "whole", Line())
+    owner, name = (optimisation, "_save") if what == "checkpoint" else (History, "save")
+    write, calls = getattr(owner, name), []
+
+    def kill(*args: Any) -> None:
+        calls.append(1)
+        if len(calls) == call and not after:
+            raise Killed
+        write(*args)
+        if len(calls) == call:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, kill)
+        with pytest.raises(Killed):
+            carry_through(tmp_path / "killed", Line())
+    weights, history = carry_through(tmp_path / "killed", Line())
+    assert history == expected[1]
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected[0], strict=True))
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(TrainingError, match="at step 30"):
+        carry_through(tmp_path, Line(spoil_at=25))
+    assert (tmp_path / "line.safetensors").is_file()
+
+
+def test_a_checkpoint_of_something_else_is_not_used(tmp_path: Path) -> None:
+    fabric = make_fabric(ComputeSettings(accelerator="cpu"), "32-true")
+    path = tmp_path / "line.safetensors"
+    optimise(Line(), fabric, path, {"a": 1}, History(None), Silent())
+    assert path.is_file()
+    fresh, again = Line(), Line()
+    optimise(fresh, fabric, tmp_path / "other.safetensors", {"a": 2}, History(None), Silent())
+    optimise(again, fabric, path, {"a": 2}, History(None), Silent())
+    for a, b in zip(fresh.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_course_rises_then_falls() -> None:
+    course = Course("line", 100, 1.0, 0.0, 0.1, 1.0, 10)
+    rates = [course.rate(step) for step in range(100)]
+    assert rates.index(max(rates)) == 10
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < min(rates) < 0.01
