@@ -72,6 +72,7 @@ function zoom(factor) {
 
 function moveBorder(share) {
   view.split = Math.min(Math.max(share, 0), 1);
+  border.setAttribute("aria-valuenow", Math.round(100 * view.split));
   requestDraw();
 }
 
@@ -89,7 +90,6 @@ function draw() {
   drawSide(context, view.right, at, width - at, height);
   if (view.mark) drawMark(context);
   border.style.left = `${at}px`;
-  border.setAttribute("aria-valuenow", Math.round(100 * view.split));
   document.getElementById("left-name").hidden = at < 60;
   document.getElementById("right-name").hidden = width - at < 60;
   drawScale();
