@@ -45,6 +45,7 @@ from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.reading import classes_at
+from bdgf.mapping.trained import class_records
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -337,6 +338,7 @@ class Pipeline:
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
             "parameters": fitted.parameters,
+            "classes": class_records(self.scene),
         }
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
         fitting.clean_up()

@@ -241,5 +241,8 @@ def _label_spec(
         for key, given in (("classes", classes), ("colors", colors or {}))
     }
     names, shades = named_classes(Fields(by_code, "the label arrays"), "the label arrays")
-    files = {which: LabelFile(f"{which} labels") for which in coded}
-    return LabelSpec(classes=names, colors=shades, **files)
+    train, test, every = (
+        LabelFile(f"{which} labels") if which in coded else None
+        for which in ("train", "test", "all")
+    )
+    return LabelSpec(train=train, test=test, all=every, classes=names, colors=shades)

@@ -15,6 +15,7 @@ from rasterio.errors import CRSError
 from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import MOST_BANDS, NUMERIC, by
 from bdgf.scene.formats.base import check_inside, clean
+from bdgf.scene.formats.location import Location
 from bdgf.scene.layout import Window
 
 _ROWS = ("y", "lat", "latitude", "northing", "row", "rows")
@@ -65,7 +66,7 @@ class MemorySource:
         dims = [str(dim) for dim in getattr(array, "dims", ())]
         self._order = _order(name, dims, len(shape))
         size = dict(zip(self._order, shape, strict=True))
-        self.path = Path(name)
+        self.path: Location = Path(name)
         self.key: str | None = None
         self._array = array
         self.bands, self.height, self.width = size.get("C", 1), size["H"], size["W"]
@@ -77,8 +78,8 @@ class MemorySource:
         self.dtype: np.dtype[Any] = self._part(slice(1), slice(1)).dtype
         if self.dtype.kind not in NUMERIC:
             raise SceneError(
-                f"{name} holds values of type {self.dtype}; a raster holds integers, floats or truth"
-                " values: convert complex radar to intensity."
+                f"{name} holds values of type {self.dtype}; a raster holds integers, floats or"
+                " truth values: convert complex radar to intensity."
             )
         keeper = getattr(array, "rio", None)  # rioxarray, where it is in use
         self.crs: Any | None = _own_crs(array, keeper)
