@@ -1,0 +1,109 @@
+"""A trained run without its scene maps as the run does."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bdgf import config
+from bdgf.errors import RunFolderError, SettingsError
+from bdgf.mapping.reading import read_confidence, read_map
+from bdgf.mapping.trained import TrainedMapper
+from bdgf.pipeline import Pipeline
+from bdgf.progress import Silent
+from bdgf.scene.scene import Scene
+
+
+@pytest.fixture(scope="module", params=["diffusion", "none"])
+def run(
+    request: pytest.FixtureRequest,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained") / "run"
+    settings = config.replace(tiny_settings, {"features.source": request.param})
+    Pipeline(tiny_scene, out, settings, Silent()).run(("pretrain", "features", "train", "map"))
+    return out
+
+
+def mapped(mapper: TrainedMapper, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    shape = (scene.tiles[0].height, scene.tiles[0].width)
+    classes, confidence = np.full(shape, -9), np.zeros(shape, np.float32)
+    for tile, window, scores, present in mapper.log_probabilities(scene):
+        assert tile == 0
+        best = np.exp(scores).max(0)
+        classes[window.slices] = np.where(present, np.exp(scores).argmax(0), -1)
+        confidence[window.slices] = np.where(present, best, np.nan)
+    return classes, confidence
+
+
+def test_it_maps_as_the_run_did(run, tiny_scene):
+    scene = Scene.open(tiny_scene)
+    classes, confidence = mapped(TrainedMapper.from_run(run), scene)
+    np.testing.assert_array_equal(classes, read_map(run / "map.tif", scene.class_codes))
+    np.testing.assert_allclose(confidence, read_confidence(run / "confidence.tif"), rtol=1e-5)
+
+
+def test_folder_and_pickle_keep_it(run, tiny_scene, tmp_path):
+    scene = Scene.open(tiny_scene)
+    mapper = TrainedMapper.from_run(run)
+    expected, _ = mapped(mapper, scene)
+    mapper.save(tmp_path / "kept")
+    mapper.save(tmp_path / "kept")  # over its own earlier save
+    assert {p.suffix for p in (tmp_path / "kept").iterdir()} == {".json", ".safetensors"}
+    state = pickle.dumps(mapper)
+    assert b"bdgf.fusion" not in state, "modules are built again, not pickled"
+    for again in (TrainedMapper.load(tmp_path / "kept"), pickle.loads(state)):
+        np.testing.assert_array_equal(mapped(again, scene)[0], expected)
+        assert again.classes == mapper.classes
+        assert again.settings == mapper.settings
+
+
+def test_settings_can_be_replaced_on_loading(run, tiny_scene):
+    scene = Scene.open(tiny_scene)
+    other = TrainedMapper.load(run, {"mapping.tile": 16})
+    assert other.settings.mapping.tile == 16
+    expected, _ = mapped(TrainedMapper.load(run), scene)
+    np.testing.assert_array_equal(mapped(other, scene)[0], expected)
+    with pytest.raises(SettingsError, match=r"mapping\.side is not a setting"):
+        TrainedMapper.load(run, {"mapping.side": 16})
+
+
+def test_a_scene_of_other_sensors_is_refused(run, tiles_scene):
+    with pytest.raises(RunFolderError, match="hsi \\(spectral, 8 bands\\)"):
+        next(TrainedMapper.from_run(run).log_probabilities(Scene.open(tiles_scene)))
+
+
+def test_what_cannot_be_loaded_is_refused(run, tmp_path):
+    with pytest.raises(RunFolderError, match="holds neither config"):
+        TrainedMapper.load(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="nothing was written"):
+        TrainedMapper.from_run(run).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    kept = tmp_path / "kept"
+    TrainedMapper.from_run(run).save(kept)
+    description = json.loads((kept / "config.json").read_text())
+    for changes in ({"settings": 3}, {"classes": [{"code": 1}]}, {"settings": {"seed": "x"}}):
+        (kept / "config.json").write_text(json.dumps({**description, **changes}))
+        with pytest.raises(RunFolderError, match="kept"):
+            TrainedMapper.load(kept)
+    (kept / "config.json").write_text("{")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        TrainedMapper.load(kept)
+    (kept / "config.json").write_text(json.dumps(description))
+    (kept / "network.safetensors").unlink()
+    with pytest.raises(RunFolderError, match="is missing"):
+        TrainedMapper.load(kept)
+
+
+def test_features_of_files_belong_to_one_scene(run, tmp_path):
+    with pytest.raises(SettingsError, match="belong to one scene"):
+        TrainedMapper.load(run, {"features.source": "features.npy"})
