@@ -269,6 +269,8 @@ class Settings:
         mapping: Mapping of the scene.
         evaluation: Accuracy and baselines.
         compute: Devices and precision.
+        logger: Experiment tracker that gets the curves of the run beside history.jsonl: none,
+            tensorboard, mlflow or wandb.
     """
 
     seed: int = 0
@@ -281,6 +283,7 @@ class Settings:
     mapping: MappingSettings = field(default_factory=MappingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    logger: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -106,6 +106,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         settings = self.resolved_settings()
         check_source(settings)
+        if settings.logger == "tensorboard" and self.folder is None:
+            raise SettingsError(
+                "logger is tensorboard, whose files lie in the run folder, and the temporary one"
+                " is removed after fit; name a folder."
+            )
         scene = _scene(X, y)
         if not scene.has_labels:
             raise SceneError(
