@@ -146,3 +146,23 @@ def test_the_signature_follows_values_and_descriptions():
 def test_what_does_not_fit_is_refused(images, changes, message):
     with pytest.raises(SceneError, match=message):
         Scene.from_arrays(images, **changes)
+
+
+def test_a_real_scene_as_data_arrays_is_the_scene_of_its_files(shared_data):
+    rioxarray = pytest.importorskip("rioxarray")
+    folder = shared_data / "spain_s1s2"
+    files = Scene.open(folder)
+    opened = {name: rioxarray.open_rasterio(folder / f"{name}.tif") for name in ("s2", "s1")}
+    train, test = (rioxarray.open_rasterio(folder / f"{n}.tif")[0] for n in ("train", "test"))
+    scene = Scene.from_arrays(opened, train, test)
+    assert [m.role for m in scene.modalities] == [m.role for m in files.modalities]
+    assert scene.tiles[0].grid.same(files.tiles[0].grid, 1e-6)
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(scene.positions(part), files.positions(part))
+    for modality in range(2):
+        for ours, theirs in zip(
+            scene.tiles[0].read(modality, Window(100, 50, 200, 300)),
+            files.tiles[0].read(modality, Window(100, 50, 200, 300)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, theirs)
