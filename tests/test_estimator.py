@@ -15,8 +15,10 @@ import rasterio
 import torch
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks
 
 import bdgf
+from bdgf import config
 from bdgf.errors import BdgfError, SceneError, SettingsError
 from bdgf.estimator import BDGFClassifier
 from bdgf.pipeline import Pipeline
@@ -68,6 +70,18 @@ def test_the_constructor_only_stores_and_parameters_come_and_go(tiny_values):
         model.set_params(width=3)
 
 
+def test_scikit_learns_own_checks_of_parameters():
+    for check in (
+        "check_no_attributes_set_in_init",
+        "check_get_params_invariance",
+        "check_set_params",
+        "check_parameters_default_constructible",
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+    ):
+        getattr(estimator_checks, check)("BDGFClassifier", BDGFClassifier())
+
+
 def test_settings_by_preset_seed_and_name():
     model = BDGFClassifier(preset="quick", settings={"training.steps": 7}, random_state=5)
     settings = model.resolved_settings()
@@ -104,14 +118,27 @@ def test_it_maps_as_the_command_line_does(fitted, tiny_scene):
     np.testing.assert_array_equal(again.predict(tiny_scene), codes)
 
 
-def test_arrays_give_what_their_files_give(fitted, tiny_scene, images, labels, tiny_values):
-    model = BDGFClassifier(settings=tiny_values)
+def test_arrays_give_what_their_files_give(
+    fitted, tiny_scene, images, labels, tiny_values, tmp_path
+):
+    model = BDGFClassifier(settings=tiny_values, folder=tmp_path / "run")
     codes = model.fit(images, labels).predict(images)
     np.testing.assert_array_equal(codes, fitted.predict(tiny_scene))
     np.testing.assert_array_equal(model.classes_, [1, 2, 3, 4])
     shuffled = {name: images[name] for name in ("dsm", "hsi", "sar")}
     np.testing.assert_array_equal(model.predict(shuffled), codes)
     np.testing.assert_array_equal(model.predict([shuffled])[0], codes)
+    # a scene of arrays goes through all stages of a run as one of files does
+    settings = config.replace(model.resolved_settings(), {"evaluation.baselines": False})
+    test = np.nan_to_num(read(tiny_scene.parent, "test")[0]).astype(int)
+    scene = Scene.from_arrays(images, labels, test)
+    Pipeline(scene, tmp_path / "all", settings, Silent()).run()
+    with rasterio.open(tmp_path / "all" / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1), codes)
+    metrics = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    accuracy = metrics["methods"]["BDGF"]["all"]["oa"]
+    assert accuracy == pytest.approx(100 * model.score(scene))
+    assert (tmp_path / "all" / "report.html").is_file()
 
 
 def test_probabilities(fitted, tiny_scene):
@@ -133,6 +160,10 @@ def test_the_score_is_the_overall_accuracy(fitted, tiny_scene, images, labels):
     inside = labels > 0
     expected = (codes[inside] == labels[inside]).mean()
     assert fitted.score(images, labels) == pytest.approx(expected)
+    one = np.where(labels == 2, 2, 0)
+    assert fitted.score(images, one) == pytest.approx((codes[one > 0] == 2).mean())
+    with pytest.raises(SceneError, match="no class 9"):
+        fitted.score(images, np.where(labels == 2, 9, 0))
     with pytest.raises(SceneError, match="no test pixel"):
         fitted.score(Scene.from_arrays(images, labels))
 

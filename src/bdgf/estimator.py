@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,25 +220,26 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                     writer.write(window, index, np.exp(scores).max(0))
         return written
 
-    def score(self, X: AnyScene, y: LabelArrays = None, sample_weight: None = None) -> float:
+    def score(self, X: AnyScene, y: LabelArrays = None) -> float:
         """Return the overall accuracy, from 0 to 1, on labelled pixels.
 
         Args:
             X: As for `predict`.
             y: With arrays, class codes (H, W), 0 where unlabelled; a scene has its own test pixels.
-            sample_weight: Not used; it is there by scikit-learn's convention.
 
         Raises:
             NotFittedError: ``fit`` was not called.
             BdgfError: There is no labelled pixel, or the scene cannot be used.
         """
-        scene = self._fitting(X) if y is None else _scene(X, y, self._roles(X))
+        roles = self._roles(X)
+        names = dict(zip(self.classes_.tolist(), self.class_names_, strict=True))
+        scene = _scene(X, y, roles, None if y is None else names)
         # labels of arrays are all of one part; those of a scene have a part for testing
-        part = "test" if y is None else "train"
-        positions = scene.positions(part)  # type: ignore[arg-type]
+        part: Literal["train", "test"] = "test" if y is None else "train"
+        positions = scene.positions(part)
         if not len(positions):
             raise SceneError(f"{scene.name} has no test pixel to score; give labels as y.")
-        codes = np.array(scene.class_codes)[scene.labels_at(part)]  # type: ignore[arg-type]
+        codes = np.array(scene.class_codes)[scene.labels_at(part)]
         found = self.predict(scene)
         maps = found if isinstance(found, list) else [found]
         mapped = np.array([maps[tile][row, col] for tile, row, col in positions])
@@ -333,7 +334,12 @@ class _Logged:
             logger.info("%s: %d of %d steps%s", name, done, total, f", {info}" if info else "")
 
 
-def _scene(X: AnyScene, y: LabelArrays, roles: dict[str, Any] | None = None) -> Scene:
+def _scene(
+    X: AnyScene,
+    y: LabelArrays,
+    roles: dict[str, Any] | None = None,
+    classes: dict[int, str] | None = None,
+) -> Scene:
     """Return the scene that was given, opened or made of arrays."""
     if isinstance(X, Scene | str | Path):
         if y is not None:
@@ -352,7 +358,7 @@ def _scene(X: AnyScene, y: LabelArrays, roles: dict[str, Any] | None = None) -> 
         tiles = [X] if isinstance(X, Mapping) else X
         found = [_ordered(tile, roles) for tile in tiles]
         images = found[0] if isinstance(X, Mapping) else found
-    return Scene.from_arrays(images, y, roles=roles)
+    return Scene.from_arrays(images, y, roles=roles, classes=classes)
 
 
 def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,20 @@ def test_arrays_with_other_coordinates_are_resampled():
     np.testing.assert_allclose(values, SAR, rtol=1e-5)
 
 
+def test_a_dataset_is_a_mapping_of_arrays():
+    xarray = pytest.importorskip("xarray")
+    dataset = xarray.Dataset(
+        {"hsi": (("band", "y", "x"), HSI), "dsm": (("y", "x"), SAR[0])},
+        coords={"y": 119.5 - np.arange(12), "x": 0.5 + np.arange(17)},
+    )
+    scene = Scene.from_arrays(dataset, TRAIN)
+    assert [(m.name, m.role) for m in scene.modalities] == [
+        ("hsi", "spectral"),
+        ("dsm", "auxiliary"),
+    ]
+    assert scene.tiles[0].transform == Affine(1, 0, 0, 0, -1, 120)
+
+
 def test_the_signature_follows_values_and_descriptions():
     def signature(part, images=None, labels=TRAIN, **more):
         return Scene.from_arrays(images or {"hsi": HSI}, labels, **more).signature(part)
