@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from bdgf import config
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
-from bdgf.mapping.trained import TrainedMapper, check_source
+from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.writing import MapWriter
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
@@ -65,7 +65,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         class_names_: Name of every class.
         fusion_weights_: Weight of every branch by its name.
         history_: Rows of the curves of pre-training and training, as in ``history.jsonl``.
-        mapper_: The trained networks, `bdgf.mapping.trained.TrainedMapper`.
+        mapper_: The trained networks, `bdgf.mapping.pretrained.PretrainedMapper`.
 
     Example:
         >>> model = BDGFClassifier(preset="quick")
@@ -119,7 +119,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             )
         with self._run_folder(settings) as folder, self._progress() as progress:
             Pipeline(scene, folder, settings, progress).run(TRAINING)
-            self.mapper_ = TrainedMapper.from_run(folder)
+            self.mapper_ = PretrainedMapper.from_run(folder)
             self.history_ = History(RunFolder(folder).history).rows
         self._adopt()
         return self
@@ -160,7 +160,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         scene = self._fitting(X)
         maps = [np.zeros((t.height, t.width), dtype=np.int64) for t in scene.tiles]
-        for tile, window, scores, present in self.mapper_.log_probabilities(scene):
+        for tile, window, scores, present in self.mapper_.windows(scene):
             maps[tile][window.slices] = np.where(present, self.classes_[_best(scores)], 0)
         return _single(X, maps)
 
@@ -180,7 +180,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         scene = self._fitting(X)
         classes = len(self.classes_)
         maps = [np.empty((classes, t.height, t.width), dtype=np.float32) for t in scene.tiles]
-        for tile, window, scores, present in self.mapper_.log_probabilities(scene):
+        for tile, window, scores, present in self.mapper_.windows(scene):
             maps[tile][(slice(None), *window.slices)] = np.where(present, np.exp(scores), np.nan)
         return _single(X, maps)
 
@@ -201,9 +201,9 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         scene = self._fitting(X)
         written: list[Path] = []
-        colors = [one.color for one in self.mapper_.classes]
+        colors = self.mapper_.classes.colors
         codes = self.classes_.tolist()
-        parts = self.mapper_.log_probabilities(scene)
+        parts = self.mapper_.windows(scene)
         with contextlib.ExitStack() as stack:
             writer: MapWriter | None = None
             for tile, window, scores, present in parts:
@@ -273,7 +273,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             RunFolderError: A file is missing or damaged.
             SettingsError: A setting that cannot work.
         """
-        mapper = TrainedMapper.load(Path(folder), settings)
+        mapper = PretrainedMapper.load(Path(folder), settings)
         found = cls(settings=mapper.settings, random_state=mapper.settings.seed)
         found.mapper_ = mapper
         found.history_ = []
@@ -284,11 +284,9 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     def _adopt(self) -> None:
         """Set the attributes that say what the mapper knows."""
-        self.classes_ = np.array([one.code for one in self.mapper_.classes], dtype=np.int64)
-        self.class_names_ = [one.name for one in self.mapper_.classes]
-        self.fusion_weights_ = dict(
-            zip(self.mapper_.network.heads, self.mapper_.fusion_weights, strict=True)
-        )
+        self.classes_ = np.array(self.mapper_.classes.codes, dtype=np.int64)
+        self.class_names_ = list(self.mapper_.classes.names)
+        self.fusion_weights_ = self.mapper_.fusion_weights
 
     def _fitting(self, X: AnyScene) -> Scene:
         """Return the scene to be mapped, its arrays in the order of the training scene's."""

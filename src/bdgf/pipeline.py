@@ -45,7 +45,6 @@ from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.reading import classes_at
-from bdgf.mapping.trained import class_records
 from bdgf.mapping.writing import MapWriter
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -344,11 +343,15 @@ class Pipeline:
         recorded = {
             **origin,
             "settings": plain(self.settings),
+            "classes": {
+                "codes": list(self.scene.class_codes),
+                "names": list(self.scene.class_names),
+                "colors": list(self.scene.class_colors),
+            },
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
             "parameters": fitted.parameters,
-            "classes": class_records(self.scene),
         }
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
         fitting.clean_up()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -98,15 +97,6 @@ class Reduction:
             RunFolderError: The file is missing or damaged.
         """
         tensors, origin = checkpoint.load_tensors(path)
-        return cls.from_parts(tensors, origin)
-
-    @classmethod
-    def from_parts(cls, tensors: Mapping[str, Tensor], origin: Mapping[str, Any]) -> Reduction:
-        """Rebuild the components from the tensors and the origin that ``save`` wrote.
-
-        Raises:
-            RunFolderError: Something is missing.
-        """
         try:
             found = [
                 Projection(
@@ -116,7 +106,7 @@ class Reduction:
             ]
         except (KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{REDUCTION} does not hold the components of features ({error}); run 'bdgf"
-                " features' again."
+                f"{path} does not hold the components of features ({error}); run 'bdgf features'"
+                " again."
             ) from None
         return cls(found)

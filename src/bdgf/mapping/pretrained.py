@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 from torch import Tensor
@@ -44,34 +43,25 @@ DESCRIPTION = "config.json"
 Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON of where they come from."""
 
-_IN_RUN = {
-    "preparation": "preparation.safetensors",
-    "diffusion": "diffusion.safetensors",
-    "reduction": f"features/{REDUCTION}",
-    "network": "network.safetensors",
-}
+Member: TypeAlias = tuple[FusionNetwork, list[float]]
+"""A trained network, and the fusion weight of each of its heads."""
+
 _SOURCES = ("diffusion", "none")
 
 
 @dataclass(frozen=True)
-class MapClass:
-    """A class of a map.
+class MapClasses:
+    """The classes of a map, in the order of the network's outputs.
 
     Args:
-        code: Its number in maps and labels.
-        name: Its name.
-        color: ``#rrggbb``.
+        codes: Their numbers in maps and labels.
+        names: Their names.
+        colors: ``#rrggbb`` of each.
     """
 
-    code: int
-    name: str
-    color: str
-
-
-def class_records(scene: Scene) -> list[dict[str, Any]]:
-    """Return the classes of a scene as JSON values, in the order of their indices."""
-    found = zip(scene.class_codes, scene.class_names, scene.class_colors, strict=True)
-    return [{"code": code, "name": name, "color": color} for code, name, color in found]
+    codes: tuple[int, ...]
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
 
 
 def check_source(settings: Settings) -> None:
@@ -88,7 +78,7 @@ def check_source(settings: Settings) -> None:
         )
 
 
-class TrainedMapper:
+class PretrainedMapper:
     """A trained run without its scene.
 
     The features of a scene are computed where the map needs them, and are those that the stage
@@ -96,32 +86,32 @@ class TrainedMapper:
 
     Args:
         settings: All settings of the run.
-        classes: The classes, in the order of the network's outputs.
-        parts: Tensors and origin by part: preparation, network, and for diffusion features
-            diffusion and reduction.
+        classes: The classes.
+        parts: Tensors and origin by part: preparation, network, and with diffusion features
+            diffusion.
+        reduction: Components of the diffusion features, None where nothing guides the branches.
 
     Raises:
-        RunFolderError: A part is missing.
         SettingsError: Settings that cannot be used here.
     """
 
     def __init__(
-        self, settings: Settings, classes: tuple[MapClass, ...], parts: Mapping[str, Part]
+        self,
+        settings: Settings,
+        classes: MapClasses,
+        parts: Mapping[str, Part],
+        reduction: Reduction | None,
     ) -> None:
         validate(settings)
         check_device(settings.compute)
         check_source(settings)
-        self.settings = settings
-        self.classes = classes
+        self.settings, self.classes, self.reduction = settings, classes, reduction
         self.parts = dict(parts)
-        missing = [name for name in _names(settings) if name not in self.parts]
-        if missing:
-            raise RunFolderError(f"the trained mapper has no {missing[0]}; train it again.")
 
     # --- from and to folders ---
 
     @classmethod
-    def from_run(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> TrainedMapper:
+    def from_run(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> PretrainedMapper:
         """Read the mapper from a run folder whose stage ``train`` is finished.
 
         Args:
@@ -139,11 +129,12 @@ class TrainedMapper:
         except (OSError, yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
             raise _unreadable(path, error) from None
         settings = _settings(values, path, changes)
-        parts = _read_parts(settings, {name: folder / file for name, file in _IN_RUN.items()})
-        return cls(settings, _classes(parts["network"][1].get("classes"), folder), parts)
+        parts = _read_parts(settings, folder)
+        classes = _classes(parts["network"][1].get("classes"), folder)
+        return cls(settings, classes, parts, _reduction(settings, folder / "features"))
 
     @classmethod
-    def load(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> TrainedMapper:
+    def load(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> PretrainedMapper:
         """Read what ``save`` wrote, or the run in a run folder.
 
         Args:
@@ -169,8 +160,8 @@ class TrainedMapper:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(path, error) from None
         settings = _settings(values, path, changes)
-        files = {name: folder / f"{name}.safetensors" for name in _IN_RUN}
-        return cls(settings, _classes(classes, folder), _read_parts(settings, files))
+        parts = _read_parts(settings, folder)
+        return cls(settings, _classes(classes, folder), parts, _reduction(settings, folder))
 
     def save(self, folder: Path) -> None:
         """Write the mapper to a folder: one safetensors file per part, and JSON.
@@ -183,19 +174,20 @@ class TrainedMapper:
                 f"{folder} holds files but no {DESCRIPTION}; nothing was written: give an empty or"
                 " new folder."
             )
-        for name in _names(self.settings):
-            tensors, origin = self.parts[name]
+        for name, (tensors, origin) in self.parts.items():
             checkpoint.save_tensors(folder / f"{name}.safetensors", tensors, origin)
+        if self.reduction is not None:
+            self.reduction.save(folder / REDUCTION)
         description = {
             "bdgf": __version__,
-            "classes": [vars(one) for one in self.classes],
+            "classes": {name: list(values) for name, values in vars(self.classes).items()},
             "settings": plain(self.settings),
         }
         atomic_write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return settings, classes and tensors alone: modules are built again."""
-        return {name: self.__dict__[name] for name in ("settings", "classes", "parts")}
+        return {name: self.__dict__[name] for name in ("settings", "classes", "parts", "reduction")}
 
     # --- what it is made of ---
 
@@ -207,37 +199,38 @@ class TrainedMapper:
         return Preparation.from_parts(arrays, origin["preparation"])
 
     @cached_property
-    def reduction(self) -> Reduction:
-        """Components of the diffusion features."""
-        return Reduction.from_parts(*self.parts["reduction"])
-
-    @cached_property
-    def denoiser(self) -> Denoiser:
-        """The pre-trained denoiser."""
+    def denoiser(self) -> Denoiser | None:
+        """The pre-trained denoiser, None where nothing guides the branches."""
         s = self.settings
+        if "diffusion" not in self.parts:
+            return None
         denoiser = build_denoiser(s.diffusion, self.preparation.layout, s.seed)
         checkpoint.load_weights(denoiser, self.parts["diffusion"][0], Path("diffusion"))
-        return place(denoiser, device_of(s.compute))
+        return place(denoiser, device_of(s.compute)).eval()
 
     @cached_property
-    def network(self) -> FusionNetwork:
-        """The trained branches."""
+    def members(self) -> list[Member]:
+        """The trained networks, each with the weights of its heads over its temperature."""
         s = self.settings
-        guided = s.features.source == "diffusion"
-        channels = [len(level) for level in self.reduction.levels] if guided else [0, 0, 0]
+        channels = [len(x) for x in self.reduction.levels] if self.reduction else [0, 0, 0]
         layout = self.preparation.layout
-        network = build_network(s.network, layout, channels, len(self.classes), s.seed)
-        checkpoint.load_weights(network, self.parts["network"][0], Path("network"))
-        return network.to(device_of(s.compute)).eval()
+        network = build_network(s.network, layout, channels, len(self.classes.codes), s.seed)
+        tensors, origin = self.parts["network"]
+        checkpoint.load_weights(network, tensors, Path("network"))
+        temperature = float(origin.get("temperature", 1.0))
+        weights = [float(weight) / temperature for weight in origin["fusion_weights"]]
+        return [(network.to(device_of(s.compute)).eval(), weights)]
 
     @property
-    def fusion_weights(self) -> list[float]:
-        """Weight of every head, in the order of the network's heads."""
-        return [float(weight) for weight in self.parts["network"][1]["fusion_weights"]]
+    def fusion_weights(self) -> dict[str, float]:
+        """Weight of every head by its name, summing to 1."""
+        _, origin = self.parts["network"]
+        pairs = zip(origin["heads"], origin["fusion_weights"], strict=True)
+        return {str(name): float(weight) for name, weight in pairs}
 
     # --- what it does ---
 
-    def view(self, scene: Scene) -> tuple[PreparedScene, FeatureStore]:
+    def on(self, scene: Scene) -> tuple[PreparedScene, FeatureStore]:
         """Return a scene as the networks see it, and its guidance features.
 
         Raises:
@@ -245,7 +238,7 @@ class TrainedMapper:
         """
         prepared = PreparedScene(scene, self.preparation)
         s = self.settings
-        if s.features.source == "none":
+        if self.denoiser is None or self.reduction is None:
             shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
             return prepared, FeatureStore(None, [tile.name for tile in scene.tiles], shapes)
         extractor = FeatureExtractor(
@@ -254,9 +247,16 @@ class TrainedMapper:
         return prepared, ComputedFeatures(extractor, self.reduction)
 
     def log_probabilities(
+        self, prepared: PreparedScene, store: FeatureStore, tile: int, window: Window
+    ) -> Tensor:
+        """Return the log-probabilities (K, h, w) of a window of what ``on`` returned."""
+        network, weights = self.members[0]
+        return window_log_probabilities(network, weights, prepared, store, tile, window)
+
+    def windows(
         self, scene: Scene
     ) -> Iterator[tuple[int, Window, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Yield the log-probabilities of a scene, window by window.
+        """Yield the log-probabilities of a whole scene, window by window.
 
         Args:
             scene: A scene with the modalities of the training scene; labels are not needed.
@@ -268,29 +268,30 @@ class TrainedMapper:
         Raises:
             RunFolderError: Modalities or bands are not those of the training scene.
         """
-        prepared, store = self.view(scene)
+        prepared, store = self.on(scene)
         for tile in range(prepared.tiles):
             valid = prepared.valid(tile)
             for window in windows_of(*prepared.shape(tile), self.settings.mapping.tile):
                 present = valid[window.slices]
                 if present.any():
-                    fused = window_log_probabilities(
-                        self.network, self.fusion_weights, prepared, store, tile, window
-                    )
+                    scores = self.log_probabilities(prepared, store, tile, window).numpy()
                 else:
-                    fused = torch.zeros(len(self.classes), window.height, window.width)
-                yield tile, window, fused.numpy(), present
+                    shape = (len(self.classes.codes), window.height, window.width)
+                    scores = np.zeros(shape, dtype=np.float32)
+                yield tile, window, scores, present
 
 
-def _names(settings: Settings) -> tuple[str, ...]:
-    """Return the parts that a mapper with these settings has."""
-    guided = settings.features.source == "diffusion"
-    return tuple(_IN_RUN) if guided else ("preparation", "network")
-
-
-def _read_parts(settings: Settings, files: Mapping[str, Path]) -> dict[str, Part]:
+def _read_parts(settings: Settings, folder: Path) -> dict[str, Part]:
     check_source(settings)
-    return {name: checkpoint.load_tensors(files[name]) for name in _names(settings)}
+    guided = settings.features.source == "diffusion"
+    names = ("preparation", *(["diffusion"] if guided else []), "network")
+    return {name: checkpoint.load_tensors(folder / f"{name}.safetensors") for name in names}
+
+
+def _reduction(settings: Settings, folder: Path) -> Reduction | None:
+    if settings.features.source != "diffusion":
+        return None
+    return Reduction.load(folder / REDUCTION)
 
 
 def _settings(
@@ -306,14 +307,19 @@ def _settings(
     return replace(settings, dict(changes or {}))
 
 
-def _classes(records: Any, folder: Path) -> tuple[MapClass, ...]:  # noqa: ANN401
+def _classes(record: Any, folder: Path) -> MapClasses:  # noqa: ANN401
     try:
-        return tuple(MapClass(int(r["code"]), str(r["name"]), str(r["color"])) for r in records)
+        codes = tuple(int(code) for code in record["codes"])
+        names = tuple(str(name) for name in record["names"])
+        colors = tuple(str(color) for color in record["colors"])
+        if not len(codes) == len(names) == len(colors):
+            raise ValueError(f"{len(codes)} codes, {len(names)} names and {len(colors)} colours")
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
-            f"{folder} does not say which classes its network has ({error}); train it again with"
-            " this version."
+            f"{folder} does not say which classes its network has ({error}); train it again, in a"
+            " new folder."
         ) from None
+    return MapClasses(codes, names, colors)
 
 
 def _unreadable(path: Path, error: Exception) -> RunFolderError:

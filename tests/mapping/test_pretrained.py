@@ -12,8 +12,8 @@ import torch
 
 from bdgf import config
 from bdgf.errors import RunFolderError, SettingsError
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_confidence, read_map
-from bdgf.mapping.trained import TrainedMapper
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -33,10 +33,10 @@ def run(
     return out
 
 
-def mapped(mapper: TrainedMapper, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def mapped(mapper: PretrainedMapper, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     shape = (scene.tiles[0].height, scene.tiles[0].width)
     classes, confidence = np.full(shape, -9), np.zeros(shape, np.float32)
-    for tile, window, scores, present in mapper.log_probabilities(scene):
+    for tile, window, scores, present in mapper.windows(scene):
         assert tile == 0
         best = np.exp(scores).max(0)
         classes[window.slices] = np.where(present, np.exp(scores).argmax(0), -1)
@@ -46,21 +46,21 @@ def mapped(mapper: TrainedMapper, scene: Scene) -> tuple[np.ndarray, np.ndarray]
 
 def test_it_maps_as_the_run_did(run, tiny_scene):
     scene = Scene.open(tiny_scene)
-    classes, confidence = mapped(TrainedMapper.from_run(run), scene)
+    classes, confidence = mapped(PretrainedMapper.from_run(run), scene)
     np.testing.assert_array_equal(classes, read_map(run / "map.tif", scene.class_codes))
     np.testing.assert_allclose(confidence, read_confidence(run / "confidence.tif"), rtol=1e-5)
 
 
 def test_folder_and_pickle_keep_it(run, tiny_scene, tmp_path):
     scene = Scene.open(tiny_scene)
-    mapper = TrainedMapper.from_run(run)
+    mapper = PretrainedMapper.from_run(run)
     expected, _ = mapped(mapper, scene)
     mapper.save(tmp_path / "kept")
     mapper.save(tmp_path / "kept")  # over its own earlier save
     assert {p.suffix for p in (tmp_path / "kept").iterdir()} == {".json", ".safetensors"}
     state = pickle.dumps(mapper)
     assert b"bdgf.fusion" not in state, "modules are built again, not pickled"
-    for again in (TrainedMapper.load(tmp_path / "kept"), pickle.loads(state)):
+    for again in (PretrainedMapper.load(tmp_path / "kept"), pickle.loads(state)):
         np.testing.assert_array_equal(mapped(again, scene)[0], expected)
         assert again.classes == mapper.classes
         assert again.settings == mapper.settings
@@ -68,42 +68,46 @@ def test_folder_and_pickle_keep_it(run, tiny_scene, tmp_path):
 
 def test_settings_can_be_replaced_on_loading(run, tiny_scene):
     scene = Scene.open(tiny_scene)
-    other = TrainedMapper.load(run, {"mapping.tile": 16})
+    other = PretrainedMapper.load(run, {"mapping.tile": 16})
     assert other.settings.mapping.tile == 16
-    expected, _ = mapped(TrainedMapper.load(run), scene)
+    expected, _ = mapped(PretrainedMapper.load(run), scene)
     np.testing.assert_array_equal(mapped(other, scene)[0], expected)
     with pytest.raises(SettingsError, match=r"mapping\.side is not a setting"):
-        TrainedMapper.load(run, {"mapping.side": 16})
+        PretrainedMapper.load(run, {"mapping.side": 16})
 
 
 def test_a_scene_of_other_sensors_is_refused(run, tiles_scene):
     with pytest.raises(RunFolderError, match="hsi \\(spectral, 8 bands\\)"):
-        next(TrainedMapper.from_run(run).log_probabilities(Scene.open(tiles_scene)))
+        next(PretrainedMapper.from_run(run).windows(Scene.open(tiles_scene)))
 
 
 def test_what_cannot_be_loaded_is_refused(run, tmp_path):
     with pytest.raises(RunFolderError, match="holds neither config"):
-        TrainedMapper.load(tmp_path)
+        PretrainedMapper.load(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="nothing was written"):
-        TrainedMapper.from_run(run).save(tmp_path)
+        PretrainedMapper.from_run(run).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     kept = tmp_path / "kept"
-    TrainedMapper.from_run(run).save(kept)
+    PretrainedMapper.from_run(run).save(kept)
     description = json.loads((kept / "config.json").read_text())
-    for changes in ({"settings": 3}, {"classes": [{"code": 1}]}, {"settings": {"seed": "x"}}):
+    for changes in (
+        {"settings": 3},
+        {"classes": {"codes": [1], "names": [], "colors": []}},
+        {"settings": {"seed": "x"}},
+    ):
         (kept / "config.json").write_text(json.dumps({**description, **changes}))
         with pytest.raises(RunFolderError, match="kept"):
-            TrainedMapper.load(kept)
+            PretrainedMapper.load(kept)
     (kept / "config.json").write_text("{")
     with pytest.raises(RunFolderError, match="cannot be read"):
-        TrainedMapper.load(kept)
+        PretrainedMapper.load(kept)
     (kept / "config.json").write_text(json.dumps(description))
     (kept / "network.safetensors").unlink()
     with pytest.raises(RunFolderError, match="is missing"):
-        TrainedMapper.load(kept)
+        PretrainedMapper.load(kept)
 
 
 def test_features_of_files_belong_to_one_scene(run, tmp_path):
     with pytest.raises(SettingsError, match="belong to one scene"):
-        TrainedMapper.load(run, {"features.source": "features.npy"})
+        PretrainedMapper.load(run, {"features.source": "features.npy"})
