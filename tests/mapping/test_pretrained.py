@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,27 @@ def test_what_cannot_be_loaded_is_refused(run, tmp_path):
     (kept / "network.safetensors").unlink()
     with pytest.raises(RunFolderError, match="is missing"):
         PretrainedMapper.load(kept)
+
+
+def test_a_run_that_is_not_trained_is_refused(run, tmp_path):
+    half = shutil.copytree(run, tmp_path / "half")
+    stages = json.loads((half / "stages.json").read_text())
+    stages.pop("train")
+    (half / "stages.json").write_text(json.dumps(stages))
+    with pytest.raises(RunFolderError, match="not trained; finish it with 'bdgf train"):
+        PretrainedMapper.load(half)
+    (half / "stages.json").write_text("[")
+    with pytest.raises(RunFolderError, match=r"stages\.json cannot be read"):
+        PretrainedMapper.load(half)
+
+
+def test_the_settings_are_those_the_network_was_trained_with(run, tmp_path):
+    changed = shutil.copytree(run, tmp_path / "changed")
+    config_file = changed / "config.yaml"
+    config_file.write_text(config_file.read_text().replace("width: 16", "width: 24"))
+    mapper, other = PretrainedMapper.load(run), PretrainedMapper.load(changed)
+    assert mapper.settings == other.settings
+    assert mapper.settings.network.width == 16
 
 
 def test_features_of_files_belong_to_one_scene(run, tmp_path):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -119,16 +118,23 @@ class PretrainedMapper:
             changes: Settings that replace the run's, by dotted names.
 
         Raises:
-            RunFolderError: A file is missing or damaged.
+            RunFolderError: A file is missing or damaged, or the run is not trained.
             SettingsError: The run's features are those of another model.
         """
-        path = folder / "config.yaml"
+        path = folder / "stages.json"
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            values.pop("scene", None)
-        except (OSError, yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+            finished = json.loads(path.read_text(encoding="utf-8"))
+            trained = "train" in finished
+        except (OSError, ValueError, TypeError) as error:
             raise _unreadable(path, error) from None
-        settings = _settings(values, path, changes)
+        if not trained:
+            # its files may be there all the same, of settings that no longer go together
+            raise RunFolderError(
+                f"{folder} holds a run that is not trained; finish it with 'bdgf train {folder}'."
+            )
+        # the settings that the network was trained with: those of the folder may be newer
+        origin = checkpoint.load_tensors(folder / "network.safetensors")[1]
+        settings = _settings(origin.get("settings"), folder / "network.safetensors", changes)
         parts = _read_parts(settings, folder)
         classes = _classes(parts["network"][1].get("classes"), folder)
         return cls(settings, classes, parts, _reduction(settings, folder / "features"))
@@ -148,7 +154,7 @@ class PretrainedMapper:
         """
         path = folder / DESCRIPTION
         if not path.is_file():
-            if (folder / "config.yaml").is_file():
+            if (folder / "stages.json").is_file():
                 return cls.from_run(folder, changes)
             raise RunFolderError(
                 f"{folder} holds neither {DESCRIPTION} nor a run; name a folder that"
