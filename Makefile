@@ -1,10 +1,11 @@
 # Two commands: `make demo` runs the main job on a built-in scene, `make test` runs the tests.
+# `make docs` builds the site, `make notebook` runs the tutorial, `make dist` packs the wheel.
 # Each sets up what it needs in .venv; nothing else has to be installed but Python 3.11, make and git.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs notebook dist clean
 
 demo: .venv/package
 	$(BIN)/bdgf demo --out demo
@@ -16,6 +17,15 @@ lint: .venv/development
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+notebook: .venv/docs
+	MPLBACKEND=agg $(BIN)/jupyter execute --timeout=900 --startup_timeout=300 docs/tutorial.ipynb
+
+dist: .venv/docs
+	$(BIN)/python -m build --outdir dist
 
 # torch comes first and alone: asked for as a dependency, a newer build of several gigabytes could
 # be taken instead of the one that constraints.txt names.
@@ -30,5 +40,9 @@ lint: .venv/development
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/docs: .venv/package
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]' build
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site dist

@@ -303,6 +303,8 @@ class Settings:
         evaluation: Accuracy and baselines.
         report: The report and the figures.
         compute: Devices and precision.
+        logger: Experiment tracker that gets the curves of the run beside history.jsonl: none,
+            tensorboard, mlflow or wandb.
     """
 
     seed: int = 0
@@ -316,6 +318,7 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    logger: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bdgf.files import atomic_path
+
+Follower: TypeAlias = Callable[[str, int, Mapping[str, float]], None]
+"""Is told stage, step and values of every new row."""
 
 
 class History:
@@ -14,10 +18,11 @@ class History:
 
     Args:
         path: ``history.jsonl``; None keeps the history in memory only.
+        follower: Is told every row that is added, such as an experiment tracker.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, follower: Follower | None = None) -> None:
+        self.path, self._follower = path, follower
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -31,6 +36,8 @@ class History:
         """Add the values of one step, rounded to six digits."""
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
         self.rows.append({"stage": stage, "step": step, **rounded})
+        if self._follower is not None:
+            self._follower(stage, step, rounded)
 
     def save(self) -> None:
         """Write the file whole."""

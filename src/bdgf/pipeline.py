@@ -67,6 +67,7 @@ from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES, fingerprints, plain
+from bdgf.tracking import Tracker, check_tracker
 from bdgf.validation import validate
 
 RELIANCE_CROPS = 64
@@ -90,11 +91,15 @@ class Pipeline:
     ) -> None:
         validate(settings)
         check_device(settings.compute)
+        check_tracker(settings.logger)
         self.settings, self.progress = with_absolute_start(settings), progress
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = self.scene.spec.path.resolve()
         self.fingerprints = _fingerprints(self.scene, out, settings)
         self.folder = RunFolder(out)
+        self.tracker = Tracker(
+            settings.logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
+        )
         set_threads(settings.compute)
         keep_freed_memory()
 
@@ -134,8 +139,13 @@ class Pipeline:
             self.folder.reopen(stage)
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
-            work()
+            try:
+                work()
+            except BaseException:
+                self.tracker.close(success=False)
+                raise
             self.folder.finish(stage, self.fingerprints[stage], time.perf_counter() - start)
+        self.tracker.close(success=True)
 
     def _finished(self, stage: str) -> bool:
         known = self.folder.finished(stage, self.fingerprints[stage])
@@ -269,7 +279,7 @@ class Pipeline:
             transfer = take_over([work.model, work.average], layout, s.diffusion.from_run)
             self.progress.say(transfer.describe())
             recorded["from_run"] = transfer.to_json()
-        history = History(self.folder.history)
+        history = History(self.folder.history, self.tracker.follow)
         resumable = self.folder.path / "pretrain.checkpoint.safetensors"
         if s.diffusion.pretrain:
             work.estimate(self.progress)
@@ -344,7 +354,7 @@ class Pipeline:
             self.settings,
             self.folder.path,
             origin,
-            History(self.folder.history),
+            History(self.folder.history, self.tracker.follow),
             self.progress,
         )
         fitting.source.without = self._features_without()
@@ -352,6 +362,11 @@ class Pipeline:
         recorded = {
             **origin,
             "settings": plain(self.settings),
+            "classes": {
+                "codes": list(self.scene.class_codes),
+                "names": list(self.scene.class_names),
+                "colors": list(self.scene.class_colors),
+            },
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
@@ -406,6 +421,8 @@ class Pipeline:
         if len(positions):
             mapped = self.mapped_classes(positions)
             methods = score_methods(self.scene, self.leak, mapped, self.settings, self.progress.say)
+            accuracy = methods["BDGF"]["all"]
+            self.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
         else:
             self.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
         _, origin = checkpoint.load_tensors(self.folder.network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.alignment import agree, align, finest
-from bdgf.scene.description import LabelFile, ModalitySpec, SceneSpec
+from bdgf.scene.description import LabelFile, ModalitySpec, Role, SceneSpec, SplitSpec, Units
 from bdgf.scene.formats.arrays import ArraySource
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
@@ -24,6 +24,7 @@ from bdgf.scene.grid import Grid, apply
 from bdgf.scene.labels.codes import UNLABELLED, count_classes, to_indices
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
+from bdgf.scene.memory import Images, InMemory, LabelArrays, describe
 from bdgf.scene.scene_file import load_scene_file
 from bdgf.scene.splits import Labels, split_labels, thin_labels
 
@@ -86,7 +87,7 @@ class Tile:
 
 
 class Scene:
-    """A scene that has been checked; open it with `Scene.open`.
+    """A scene that has been checked; `Scene.open` opens files, `Scene.from_arrays` takes arrays.
 
     Attributes:
         spec: The scene file.
@@ -99,8 +100,9 @@ class Scene:
         notes: What was put right on opening, such as resampling, in words for the user.
     """
 
-    def __init__(self, spec: SceneSpec) -> None:
+    def __init__(self, spec: SceneSpec, memory: InMemory | None = None) -> None:
         self.spec = spec
+        self._memory = memory
         self.name = spec.name
         self.modalities: tuple[ModalitySpec, ...] = spec.modalities
         classes = spec.labels.classes if spec.labels is not None else {}
@@ -133,6 +135,62 @@ class Scene:
             SceneError: The first thing that does not fit, with the way out.
         """
         return cls(scene if isinstance(scene, SceneSpec) else load_scene_file(scene))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Images,
+        labels: LabelArrays = None,
+        test: LabelArrays = None,
+        *,
+        name: str = "scene",
+        classes: Mapping[int, str] | None = None,
+        colors: Mapping[int, str] | None = None,
+        roles: Mapping[str, Role] | None = None,
+        units: Mapping[str, Units] | None = None,
+        nodata: Mapping[str, float] | float | None = None,
+        split: SplitSpec | None = None,
+        align_to: str | None = None,
+        crs: Any | None = None,  # noqa: ANN401
+        transform: Affine | None = None,
+    ) -> Scene:
+        """Make a scene of arrays in memory; no file is read or written.
+
+        NumPy arrays, memory maps, torch tensors, dask arrays and xarray's ``DataArray`` will do.
+        The latter may have its dimensions in any order, and brings its own coordinates, CRS and
+        nodata as rioxarray keeps them; arrays whose coordinates differ are resampled onto the grid
+        of the first as they are read. The arrays are not copied: leave them as they are while the
+        scene is in use.
+
+        Args:
+            images: By modality an array (C, H, W) or (H, W), such as ``{"hsi": a, "sar": b}``; for
+                several tiles a list of such mappings.
+            labels: Class codes (H, W), 0 where unlabelled, for training or for the split; for
+                several tiles a list of them; None for a scene that is only mapped.
+            test: Class codes for testing, likewise.
+            name: Name of the scene.
+            classes: Name of every class by its code; without it every code that occurs is a class.
+            colors: Colour (#rrggbb) of classes by their code.
+            roles: spectral or auxiliary by modality, auxiliary where it is not said; without any
+                the modality with most bands is spectral.
+            units: Of radar intensity by modality, as in a scene file; auto where it is not said.
+            nodata: Value that means "no data", for all modalities or by modality. NaN never is
+                data.
+            split: Divides ``labels`` into training and test pixels; without it all are for
+                training, and ``test`` is for testing.
+            align_to: Modality whose grid the others are brought to; the first by default.
+            crs: Coordinate reference system of all arrays that have none of their own.
+            transform: From (column, row) to map coordinates, likewise.
+
+        Raises:
+            SceneError: The first thing that does not fit, with the way out.
+        """
+        spec, memory = describe(
+            images, labels, test, name=name, classes=classes, colors=colors, roles=roles,
+            units=units, nodata=nodata, split=split, align_to=align_to, crs=crs,
+            transform=transform,
+        )  # fmt: skip
+        return cls(spec, memory)
 
     @property
     def has_labels(self) -> bool:
@@ -179,9 +237,18 @@ class Scene:
     def signature(self, part: Literal["images", "labels"]) -> str:
         """Return a digest that changes when a part does; see `SceneSpec.signature`.
 
+        Of arrays in memory the values enter.
+
         Raises:
             SceneError: An input file is gone.
         """
+        if self._memory is not None:
+            spec = self.spec
+            if part == "images":
+                described = repr((spec.modalities, spec.tiles, spec.align))
+            else:
+                described = repr((spec.labels, spec.split, spec.budget, spec.budget_seed))
+            return self._memory.digest(part, described)
         return self.spec.signature(part)
 
     def _part(self, which: Part) -> Labels:
@@ -199,7 +266,10 @@ class Scene:
         return self._labels
 
     def _open_tile(self, number: int, name: str) -> Tile:
-        opened = [self._open_modality(modality, name) for modality in self.modalities]
+        if self._memory is None:
+            opened = [self._open_modality(modality, name) for modality in self.modalities]
+        else:
+            opened = list(self._memory.images[number].values())
         reference = opened[self.spec.reference]
         if isinstance(reference, ArraySource) and not self.modalities[self.spec.reference].axes:
             shapes = [(s.height, s.width) for s in opened if s is not reference]
@@ -317,6 +387,12 @@ class Scene:
 
     def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> NDArray[np.int16]:
         reference = self._named(tile.sources[self.spec.reference])
+        if self._memory is not None:
+            number = self.spec.tiles.index(tile.name)
+            modality = self.modalities[self.spec.reference].name
+            codes, sentence = self._memory.codes(which, number, tile.grid, reference, modality)
+            self._say(f"labels {which}", sentence)
+            return to_indices(codes, self.class_codes, f"{which} labels")
         codes = self._reader.codes(file, tile.name, tile.grid, reference)
         for note in self._reader.notes:
             self._say(f"labels {which}", note)

@@ -156,6 +156,25 @@ def _labels(raw: Fields, file: str) -> LabelSpec | None:
     fields.only(
         *_LABEL_FILES, "key", "train_key", "test_key", "column", "classes", "colors", "ignore"
     )
+    classes, colors = named_classes(fields, file)
+    return LabelSpec(
+        classes=classes,
+        colors=colors,
+        ignore=_ignore(fields, classes),
+        **{which: _label_file(fields, which, file) for which in _LABEL_FILES},
+    )
+
+
+def named_classes(fields: Fields, file: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the names of the classes, sorted by code, and the colours that are given.
+
+    Args:
+        fields: What stands under ``classes`` and ``colors``.
+        file: What messages call the place they stand in.
+
+    Raises:
+        SceneError: Fewer than two classes, a name twice, or a code or colour that cannot be used.
+    """
     classes = _by_code(fields, "classes", file)
     if len(classes) < 2:
         raise SceneError(
@@ -176,12 +195,7 @@ def _labels(raw: Fields, file: str) -> LabelSpec | None:
                 f"colors of {file} gives code {code} the colour {color!r}; it must be a code of"
                 " classes with a quoted colour such as '#1b9e77'."
             )
-    return LabelSpec(
-        classes=dict(sorted(classes.items())),
-        colors=colors,
-        ignore=_ignore(fields, classes),
-        **{which: _label_file(fields, which, file) for which in _LABEL_FILES},
-    )
+    return dict(sorted(classes.items())), colors
 
 
 def _label_file(labels: Fields, which: str, file: str) -> LabelFile | None:

@@ -1,0 +1,336 @@
+"""What a run has learned, apart from the scene it was learned on: it maps any scene of its sensors.
+
+Its state is settings, names and tensors: it pickles, and goes to a folder of safetensors and JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdgf import __version__, checkpoint
+from bdgf.compute import check_device, device_of, place
+from bdgf.config import Settings, from_values, replace
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.denoiser import Denoiser
+from bdgf.diffusion.features import FeatureExtractor
+from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
+from bdgf.diffusion.store import FeatureStore
+from bdgf.errors import RunFolderError, SettingsError
+from bdgf.files import atomic_write_text
+from bdgf.fusion.network import FusionNetwork, build_network
+from bdgf.mapping.inference import window_log_probabilities
+from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+from bdgf.stages import plain
+from bdgf.validation import validate
+
+DESCRIPTION = "config.json"
+"""Settings and classes, in the folder that ``save`` writes."""
+
+Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors, and the JSON of where they come from."""
+
+Member: TypeAlias = tuple[FusionNetwork, list[float]]
+"""A trained network, and the fusion weight of each of its heads."""
+
+_SOURCES = ("diffusion", "none")
+
+
+@dataclass(frozen=True)
+class MapClasses:
+    """The classes of a map, in the order of the network's outputs.
+
+    Args:
+        codes: Their numbers in maps and labels.
+        names: Their names.
+        colors: ``#rrggbb`` of each.
+    """
+
+    codes: tuple[int, ...]
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+
+
+def check_source(settings: Settings) -> None:
+    """Check that features can be made for a scene that was not seen in training.
+
+    Raises:
+        SettingsError: They come from files of another model, which belong to one scene.
+    """
+    if settings.features.source not in _SOURCES:
+        raise SettingsError(
+            f"features.source is {settings.features.source!r}, files that belong to one scene; a"
+            " mapper of any scene needs 'diffusion' or 'none': use a run folder with 'bdgf run'"
+            " for features of another model."
+        )
+
+
+class PretrainedMapper:
+    """A trained run without its scene.
+
+    The features of a scene are computed where the map needs them, and are those that the stage
+    ``features`` writes, to the last bit.
+
+    Args:
+        settings: All settings of the run.
+        classes: The classes.
+        parts: Tensors and origin by part: preparation, network, and with diffusion features
+            diffusion.
+        reduction: Components of the diffusion features, None where nothing guides the branches.
+
+    Raises:
+        SettingsError: Settings that cannot be used here.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        classes: MapClasses,
+        parts: Mapping[str, Part],
+        reduction: Reduction | None,
+    ) -> None:
+        validate(settings)
+        check_device(settings.compute)
+        check_source(settings)
+        self.settings, self.classes, self.reduction = settings, classes, reduction
+        self.parts = dict(parts)
+
+    # --- from and to folders ---
+
+    @classmethod
+    def from_run(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> PretrainedMapper:
+        """Read the mapper from a run folder whose stage ``train`` is finished.
+
+        Args:
+            folder: The run folder.
+            changes: Settings that replace the run's, by dotted names.
+
+        Raises:
+            RunFolderError: A file is missing or damaged, or the run is not trained.
+            SettingsError: The run's features are those of another model.
+        """
+        path = folder / "stages.json"
+        try:
+            finished = json.loads(path.read_text(encoding="utf-8"))
+            trained = "train" in finished
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(path, error) from None
+        if not trained:
+            # its files may be there all the same, of settings that no longer go together
+            raise RunFolderError(
+                f"{folder} holds a run that is not trained; finish it with 'bdgf train {folder}'."
+            )
+        # the settings that the network was trained with: those of the folder may be newer
+        origin = checkpoint.load_tensors(folder / "network.safetensors")[1]
+        settings = _settings(origin.get("settings"), folder / "network.safetensors", changes)
+        parts = _read_parts(settings, folder)
+        classes = _classes(parts["network"][1].get("classes"), folder)
+        return cls(settings, classes, parts, _reduction(settings, folder / "features"))
+
+    @classmethod
+    def load(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> PretrainedMapper:
+        """Read what ``save`` wrote, or the run in a run folder.
+
+        Args:
+            folder: The folder.
+            changes: Settings that replace the stored ones, by dotted names, such as
+                ``{"compute.accelerator": "cpu"}``; those of the networks belong to their weights.
+
+        Raises:
+            RunFolderError: A file is missing or damaged.
+            SettingsError: A setting that cannot work.
+        """
+        path = folder / DESCRIPTION
+        if not path.is_file():
+            if (folder / "stages.json").is_file():
+                return cls.from_run(folder, changes)
+            raise RunFolderError(
+                f"{folder} holds neither {DESCRIPTION} nor a run; name a folder that"
+                " save_pretrained wrote, or a run folder."
+            )
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+            values, classes = description["settings"], description["classes"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(path, error) from None
+        settings = _settings(values, path, changes)
+        parts = _read_parts(settings, folder)
+        return cls(settings, _classes(classes, folder), parts, _reduction(settings, folder))
+
+    def save(self, folder: Path) -> None:
+        """Write the mapper to a folder: one safetensors file per part, and JSON.
+
+        Raises:
+            RunFolderError: The folder cannot be written, or holds a run or other files.
+        """
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+            raise RunFolderError(
+                f"{folder} holds files but no {DESCRIPTION}; nothing was written: give an empty or"
+                " new folder."
+            )
+        for name, (tensors, origin) in self.parts.items():
+            checkpoint.save_tensors(folder / f"{name}.safetensors", tensors, origin)
+        if self.reduction is not None:
+            self.reduction.save(folder / REDUCTION)
+        description = {
+            "bdgf": __version__,
+            "classes": {name: list(values) for name, values in vars(self.classes).items()},
+            "settings": plain(self.settings),
+        }
+        atomic_write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return settings, classes and tensors alone: modules are built again."""
+        return {name: self.__dict__[name] for name in ("settings", "classes", "parts", "reduction")}
+
+    # --- what it is made of ---
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """Statistics and components of the training scene."""
+        tensors, origin = self.parts["preparation"]
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return Preparation.from_parts(arrays, origin["preparation"])
+
+    @cached_property
+    def denoiser(self) -> Denoiser | None:
+        """The pre-trained denoiser, None where nothing guides the branches."""
+        s = self.settings
+        if "diffusion" not in self.parts:
+            return None
+        denoiser = build_denoiser(s.diffusion, self.preparation.layout, s.seed)
+        checkpoint.load_weights(denoiser, self.parts["diffusion"][0], Path("diffusion"))
+        return place(denoiser, device_of(s.compute)).eval()
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """The trained networks, each with the weights of its heads over its temperature."""
+        s = self.settings
+        channels = [len(x) for x in self.reduction.levels] if self.reduction else [0, 0, 0]
+        layout = self.preparation.layout
+        network = build_network(s.network, layout, channels, len(self.classes.codes), s.seed)
+        tensors, origin = self.parts["network"]
+        checkpoint.load_weights(network, tensors, Path("network"))
+        temperature = float(origin.get("temperature", 1.0))
+        weights = [float(weight) / temperature for weight in origin["fusion_weights"]]
+        return [(network.to(device_of(s.compute)).eval(), weights)]
+
+    @property
+    def fusion_weights(self) -> dict[str, float]:
+        """Weight of every head by its name, summing to 1."""
+        _, origin = self.parts["network"]
+        pairs = zip(origin["heads"], origin["fusion_weights"], strict=True)
+        return {str(name): float(weight) for name, weight in pairs}
+
+    # --- what it does ---
+
+    def on(self, scene: Scene) -> tuple[PreparedScene, FeatureStore]:
+        """Return a scene as the networks see it, and its guidance features.
+
+        Raises:
+            RunFolderError: Modalities or bands are not those of the training scene.
+        """
+        prepared = PreparedScene(scene, self.preparation)
+        s = self.settings
+        if self.denoiser is None or self.reduction is None:
+            shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+            return prepared, FeatureStore(None, [tile.name for tile in scene.tiles], shapes)
+        extractor = FeatureExtractor(
+            self.denoiser, prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
+        )
+        return prepared, ComputedFeatures(extractor, self.reduction)
+
+    def log_probabilities(
+        self, prepared: PreparedScene, store: FeatureStore, tile: int, window: Window
+    ) -> Tensor:
+        """Return the log-probabilities (K, h, w) of a window of what ``on`` returned."""
+        network, weights = self.members[0]
+        return window_log_probabilities(network, weights, prepared, store, tile, window)
+
+    def windows(
+        self, scene: Scene
+    ) -> Iterator[tuple[int, Window, NDArray[np.float32], NDArray[np.bool_]]]:
+        """Yield the log-probabilities of a whole scene, window by window.
+
+        Args:
+            scene: A scene with the modalities of the training scene; labels are not needed.
+
+        Yields:
+            Index of the tile; the window; log-probability of every class (K, h, w), which means
+            nothing where there is no data; where there is data (h, w).
+
+        Raises:
+            RunFolderError: Modalities or bands are not those of the training scene.
+        """
+        prepared, store = self.on(scene)
+        for tile in range(prepared.tiles):
+            valid = prepared.valid(tile)
+            for window in windows_of(*prepared.shape(tile), self.settings.mapping.tile):
+                present = valid[window.slices]
+                if present.any():
+                    scores = self.log_probabilities(prepared, store, tile, window).numpy()
+                else:
+                    shape = (len(self.classes.codes), window.height, window.width)
+                    scores = np.zeros(shape, dtype=np.float32)
+                yield tile, window, scores, present
+
+
+def _read_parts(settings: Settings, folder: Path) -> dict[str, Part]:
+    check_source(settings)
+    guided = settings.features.source == "diffusion"
+    names = ("preparation", *(["diffusion"] if guided else []), "network")
+    return {name: checkpoint.load_tensors(folder / f"{name}.safetensors") for name in names}
+
+
+def _reduction(settings: Settings, folder: Path) -> Reduction | None:
+    if settings.features.source != "diffusion":
+        return None
+    return Reduction.load(folder / REDUCTION)
+
+
+def _settings(
+    values: Any,  # noqa: ANN401
+    path: Path,
+    changes: Mapping[str, Any] | None,
+) -> Settings:
+    try:
+        settings = from_values(values)
+        validate(settings)
+    except (TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+    return replace(settings, dict(changes or {}))
+
+
+def _classes(record: Any, folder: Path) -> MapClasses:  # noqa: ANN401
+    try:
+        codes = tuple(int(code) for code in record["codes"])
+        names = tuple(str(name) for name in record["names"])
+        colors = tuple(str(color) for color in record["colors"])
+        if not len(codes) == len(names) == len(colors):
+            raise ValueError(f"{len(codes)} codes, {len(names)} names and {len(colors)} colours")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder} does not say which classes its network has ({error}); train it again, in a"
+            " new folder."
+        ) from None
+    return MapClasses(codes, names, colors)
+
+
+def _unreadable(path: Path, error: Exception) -> RunFolderError:
+    text = " ".join(str(error).split())
+    return RunFolderError(
+        f"{path} cannot be read as the settings of a trained run ({text}); name another folder, or"
+        " train again."
+    )

@@ -1,0 +1,67 @@
+"""What stands beside the code agrees with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import bdgf
+from bdgf import config
+from bdgf.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found["version"] == bdgf.__version__
+    assert found["cff-version"] == "1.2.0"
+    (paper,) = found["references"]
+    assert paper["identifiers"] == [{"type": "other", "value": "arXiv:2509.23310"}]
+    assert [author["family-names"] for author in paper["authors"]] == [
+        *("Liu", "Zheng", "Kang", "Zhang", "Gong", "Bruzzone"),
+    ]
+
+
+def test_the_changes_have_a_heading_for_what_is_not_released():
+    assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_python_examples_name_exist(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for name in re.findall(r'"((?:\w+\.)+\w+)": [\w"]', block):
+            config.replace(config.Settings(), {name: None})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_blocks_exist(page):
+    for block in re.findall(r"```(?:bash)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for word in re.findall(r"^\s*(?:\$ )?bdgf ([a-z]+)", block, re.MULTILINE):
+            assert word in COMMANDS
+
+
+def test_the_notebook_is_kept_without_outputs_and_its_settings_exist():
+    notebook = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert code
+    for cell in code:
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+        source = "".join(cell["source"])
+        compile(source, "tutorial.ipynb", "exec")
+        for name in re.findall(r'"((?:\w+\.)+\w+)": [\w"]', source):
+            config.replace(config.Settings(), {name: None})
+
+
+def test_public_names_are_documented():
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    for name in bdgf.__all__:
+        if name not in ("Settings", "__version__"):
+            assert f".{name}\n" in reference
+    assert "::: bdgf.config\n" in reference
