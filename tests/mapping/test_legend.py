@@ -12,7 +12,7 @@ import rasterio.shutil
 
 from bdgf.mapping.legend import Legend
 
-STRANGE = '<script>alert(1)&"\'</script>'
+STRANGE = "<script>alert(1)&\"'</script>"
 LEGEND = Legend.of((2, 7, 9), (STRANGE, "Wäter\x01 ]]>", "Soil"), ("#1f6b2c", "#3B7DD8", "#d9b382"))
 
 
@@ -60,5 +60,5 @@ def test_classes_of_stac():
     [((0, 1), ("a", "b"), ("#000000",) * 2), ((1, 2), ("a",), ("#000000",) * 2), ((), (), ())],
 )
 def test_what_no_map_can_hold_is_refused(codes, names, colors):
-    with pytest.raises(ValueError, match="65535|one of each"):
+    with pytest.raises(ValueError, match=r"65535|one of each"):
         Legend.of(codes, names, colors)

@@ -18,7 +18,10 @@ from bdgf.mapping.stac import moment, write_item
 LEGEND = Legend.of((1, 4), ('<script>&"', "Water"), ("#1f6b2c", "#3b7dd8"))
 
 
-def _grid(epsg=32632, transform=Affine(10.0, 0.0, 6e5, 0.0, -10.0, 5.3e6), crs=True):
+PLACE = Affine(10.0, 0.0, 6e5, 0.0, -10.0, 5.3e6)
+
+
+def _grid(epsg=32632, transform=PLACE, crs=True):
     found = rasterio.CRS.from_epsg(epsg) if crs is True else crs
     return SimpleNamespace(height=100, width=200, crs=found, transform=transform)
 
