@@ -334,6 +334,11 @@ class Pipeline:
         recorded = {
             **origin,
             "settings": plain(self.settings),
+            "classes": {
+                "codes": list(self.scene.class_codes),
+                "names": list(self.scene.class_names),
+                "colors": list(self.scene.class_colors),
+            },
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,

@@ -88,7 +88,7 @@ def ssd_centre_readout(
 
 def _split(x: Tensor, heads: int) -> Tensor:
     """(..., D) to (..., heads, D / heads)."""
-    return x.unflatten(-1, (heads, x.shape[-1] // heads))
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
 def _shifts(x: Tensor, radius: int) -> Iterator[Tensor]:
