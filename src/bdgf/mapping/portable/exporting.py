@@ -127,17 +127,9 @@ def record(mapper: Mapper, values: Tensor, valid: Tensor) -> torch.export.Export
         values: (bands, H, W) an example.
         valid: (M, H, W) with it.
     """
-    rows = torch.export.Dim("rows", min=mapper.smallest)
-    columns = torch.export.Dim("columns", min=mapper.smallest)
-    sizes = {1: rows, 2: columns}
-    # that the levels of the denoiser fit together for every size is beyond what can be proven
-    # of symbols; the program checks it where it runs
-    return torch.export.export(
-        mapper,
-        (values, valid),
-        dynamic_shapes=(sizes, sizes),
-        prefer_deferred_runtime_asserts_over_guards=True,
-    )
+    free = torch.export.Dim.AUTO
+    sizes = {1: free, 2: free}
+    return torch.export.export(mapper, (values, valid), dynamic_shapes=(sizes, sizes))
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:

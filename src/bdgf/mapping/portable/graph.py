@@ -48,7 +48,7 @@ class PreparedModality(nn.Module):
         self.radar = bool(fitted.decibel.any())
 
         def keep(name: str, values: np.ndarray) -> None:
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
+            self.register_buffer(name, torch.from_numpy(np.array(values, order="C")))
 
         keep("kept", fitted.kept + start)
         keep("decibel", fitted.decibel[:, None, None])
