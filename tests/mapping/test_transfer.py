@@ -25,7 +25,9 @@ def _unlabelled(scene: Path, folder: Path) -> Path:
     values = yaml.safe_load(path.read_text())
     del values["labels"], values["split"]
     values["name"] = "other"
-    path.write_text(yaml.safe_dump(values))
+    # in another order than the run's: names tell them apart
+    values["modalities"] = dict(reversed(values["modalities"].items()))
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
 
 
@@ -79,7 +81,7 @@ def test_values_that_are_far_are_told(
     spread = TrainedRun(trained_run).preparation.fitted[0].spread
 
     def shifted(values):
-        values[2] += 5 * spread[2]
+        values[2] += np.round(5 * spread[2]).astype(values.dtype)
         return values
 
     _rewrite(path.parent / "hsi.tif", shifted)

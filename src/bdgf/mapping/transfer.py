@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from bdgf import __version__
@@ -41,6 +43,7 @@ def map_other(
         RunFolderError: Modalities or bands differ from the run's, or the folder holds other files;
             nothing was changed.
     """
+    scene = in_order(scene, [one.name for one in run.preparation.fitted])
     prepared, store = run.on(scene, settings)
     _check_folder(folder)
     shifts = find_shifts(run.preparation, scene, run.settings.seed)
@@ -73,6 +76,22 @@ def map_other(
         settings.mapping.acquired,
     )
     return shifts
+
+
+def in_order(scene: Scene, names: Sequence[str]) -> Scene:
+    """Return a scene with its modalities in another order, itself where they are not the same."""
+    spec = scene.spec
+    own = [modality.name for modality in spec.modalities]
+    if own == list(names) or sorted(own) != sorted(names):
+        return scene
+    order = [own.index(name) for name in names]
+    return Scene.open(
+        dataclasses.replace(
+            spec,
+            modalities=tuple(spec.modalities[index] for index in order),
+            align=own[spec.reference],  # the first of the scene file, which it was read by
+        )
+    )
 
 
 def _check_folder(folder: Path) -> None:
