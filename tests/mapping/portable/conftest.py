@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdgf.mapping.portable.exporting import export_run
+from bdgf.cli import main
 from bdgf.mapping.trained import TrainedRun
-from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
 
 
@@ -32,6 +31,5 @@ def exported(
         pytest.importorskip(name, reason=f"{name} is in the export extra")
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("exported") / "new"
-    run, scene = TrainedRun(trained_run), Scene.open(tiny_scene)
-    export_run(run, scene, folder, Silent())
-    return Exported(run, scene, folder)
+    assert main(["export", str(trained_run), "--to", str(folder)]) == 0
+    return Exported(TrainedRun(trained_run), Scene.open(tiny_scene), folder)
