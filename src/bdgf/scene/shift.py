@@ -47,17 +47,15 @@ class Shift:
                 f"modality {self.modality} has no valid pixel in this scene; it is mapped as one"
                 " from which that sensor is missing"
             )
-        listed = ", ".join(
-            f"band {band} by {distance:+.1f} standard deviations (spread {ratio:.2g} times)"
-            for band, distance, ratio in zip(self.bands, self.distance, self.ratio, strict=True)
-        )
-        more = f", and {len(self.bands) - _LISTED} more" if len(self.bands) > _LISTED else ""
-        parts = listed.split(", band ")
-        listed = ", band ".join(parts[:_LISTED])
+        listed = []
+        for band, distance, ratio in zip(self.bands, self.distance, self.ratio, strict=True):
+            own = f" (its own is {ratio:.2g} times)" if not 1 / WIDER < ratio < WIDER else ""
+            listed.append(f"band {band} by {distance:+.1f} standard deviations{own}")
+        more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
         return (
             f"{len(self.bands)} of {self.of} bands of modality {self.modality} are far from the"
-            f" training scene: {listed}{more}; check units and sensor, and do not trust the map"
-            " without test labels"
+            f" training scene: {', '.join(listed[:_LISTED])}{more}; check units and sensor, and do"
+            " not trust the map without test labels"
         )
 
 

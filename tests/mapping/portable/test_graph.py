@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,14 @@ def test_prepared_values_are_those_of_the_preparation(prepared: PreparedScene) -
 
 def test_values_that_overflow_are_missing(prepared: PreparedScene) -> None:
     fitted = prepared.preparation.fitted[0]
-    module = PreparedModality(fitted, 0, 8.0)
-    values = torch.zeros(fitted.bands, 2, 2)
-    values[:, 0, 0] = torch.finfo(torch.float32).max
-    found, gone = module(values, torch.ones(2, 2, dtype=torch.bool))
-    assert gone.tolist() == [[True, False], [False, False]]
+    fitted = dataclasses.replace(fitted, matrix=np.abs(fitted.matrix) * np.float32(1e3))
+    values = np.zeros((fitted.bands, 2, 2), np.float32)
+    values[:, 0, 0] = np.finfo(np.float32).max
+    _, expected = fitted.transform(values.copy(), np.ones(values.shape, bool), 8.0)
+    assert expected.tolist() == [[True, False], [False, False]]
+    valid = torch.ones(2, 2, dtype=torch.bool)
+    found, gone = PreparedModality(fitted, 0, 8.0)(torch.from_numpy(values), valid)
+    np.testing.assert_array_equal(gone.numpy(), expected)
     assert torch.isfinite(found).all()
 
 

@@ -88,11 +88,10 @@ def export_run(run: TrainedRun, scene: Scene, folder: Path, progress: Progress) 
         run.preparation, run.denoiser, run.reduction, run.settings.features.timesteps, run.members
     )
     prepared, _ = run.on(scene, run.settings)
-    tile, piece = _piece(prepared)
-    values, valid = read_raw(prepared, tile, piece.grow(mapper.halo))
+    tile, piece = _piece(prepared, mapper.smallest)
     # 1. torch.export
     progress.say("export: recording the computation, this can take some minutes")
-    program = record(mapper, values, valid)
+    program = record(mapper, sum(one.bands for one in run.preparation.fitted))
     stored = io.BytesIO()
     torch.export.save(program, stored)
     compare_with = Comparison(run, scene, tile, piece, mapper.halo)
@@ -119,17 +118,19 @@ def export_run(run: TrainedRun, scene: Scene, folder: Path, progress: Progress) 
     return list(_FILES)
 
 
-def record(mapper: Mapper, values: Tensor, valid: Tensor) -> torch.export.ExportedProgram:
+def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
     """Return the program of a mapper for tiles of any size from ``mapper.smallest`` on.
 
     Args:
         mapper: The mapper.
-        values: (bands, H, W) an example.
-        valid: (M, H, W) with it.
+        bands: Bands of all modalities.
     """
-    free = torch.export.Dim.AUTO
-    sizes = {1: free, 2: free}
-    return torch.export.export(mapper, (values, valid), dynamic_shapes=(sizes, sizes))
+    # sides that differ, as equal ones would be taken for one number
+    rows, columns = mapper.smallest + 42, mapper.smallest + 35
+    values = torch.zeros(bands, rows, columns)
+    valid = torch.ones(len(mapper.order), rows, columns, dtype=torch.bool)
+    free = {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}
+    return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:
@@ -202,10 +203,15 @@ class Comparison:
         return Agreement(found.shape[1], float((found - expected).abs().max()), int(differ.sum()))
 
 
-def _piece(prepared: PreparedScene) -> tuple[int, Window]:
-    """Return the first tile and window that is at least half valid, or else the fullest."""
+def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
+    """Return the first tile and window that is at least half valid, or else the fullest.
+
+    Tiles with a side below ``smallest`` cannot be mapped by a program.
+    """
     best: tuple[float, int, Window] | None = None
     for tile in range(prepared.tiles):
+        if min(prepared.shape(tile)) < smallest:
+            continue
         valid = prepared.valid(tile)
         for window in windows_of(valid.shape[0], valid.shape[1], _CHECKED):
             share = float(valid[window.slices].mean())
@@ -215,8 +221,8 @@ def _piece(prepared: PreparedScene) -> tuple[int, Window]:
                 return tile, window
     if best is None or not best[0]:
         raise RunFolderError(
-            f"{prepared.scene.name} has no pixel with a spectral value, so an export cannot be"
-            " checked; name the run of a scene with valid pixels."
+            f"{prepared.scene.name} has no valid pixel in a tile of at least {smallest} ×"
+            f" {smallest} pixels, so an export cannot be checked; export a run of a scene that has."
         )
     return best[1], best[2]
 
