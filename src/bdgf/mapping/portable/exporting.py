@@ -135,9 +135,11 @@ def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:
     """Return a recorded program as an ONNX file with its weights inside."""
-    quiet = logging.getLogger("torch.onnx")
-    before = quiet.level
-    quiet.setLevel(logging.ERROR)
+    # what the converters tell of their passes is of no use to whoever exports
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
     try:
         converted = torch.onnx.export(
             program,
@@ -147,7 +149,8 @@ def to_onnx(program: torch.export.ExportedProgram) -> bytes:
             output_names=["log_probabilities"],
         )
     finally:
-        quiet.setLevel(before)
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
     if converted is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return bytes(converted.model_proto.SerializeToString())
