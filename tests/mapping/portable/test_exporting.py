@@ -81,12 +81,12 @@ def test_disagreement_is_refused() -> None:
 
 def test_comparison_sees_every_kind_of_difference(trained_run: Path, tiny_scene: Path) -> None:
     run, scene = TrainedRun(trained_run), Scene.open(tiny_scene)
-    compare = Comparison(run, scene, 0, Window(0, 0, 8, 12), 56)
+    compare = Comparison(run, scene, 0, Window(16, 20, 8, 12), 56)
     assert compare.inputs[0].shape[1:] == (45, 51), "with the halo, cut at the edge of the tile"
     right = torch.full((len(run.legend.codes), 45, 51), torch.nan)
-    right[:, :8, :12] = torch.where(compare.known, compare.expected, torch.nan)
+    right[:, 16:24, 20:32] = torch.where(compare.known, compare.expected, torch.nan)
     assert compare(lambda *_: right) == Agreement(int(compare.known.sum()), 0.0, 0)
-    row, col = np.argwhere(compare.known.numpy())[0]
+    row, col = np.argwhere(compare.known.numpy())[0] + (16, 20)
     wrong = right.clone()
     wrong[:, row, col] = wrong[:, row, col].flip(0)
     assert compare(lambda *_: wrong).differing == 1

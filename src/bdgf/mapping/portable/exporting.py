@@ -200,6 +200,8 @@ class Comparison:
             found = program(*self.inputs)[self.cut]
         if not torch.equal(torch.isfinite(found).all(0), self.known):
             return Agreement(0, float("inf"), 0)
+        if not self.known.any():
+            return Agreement(0, 0.0, 0)
         found, expected = found[:, self.known], self.expected[:, self.known]
         best = expected.topk(2, dim=0).values
         differ = (found.argmax(0) != expected.argmax(0)) & (best[0] != best[1])
