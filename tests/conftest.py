@@ -104,3 +104,17 @@ def prepared(tiny_scene: Path) -> PreparedScene:
 def prepared_tiles(tiles_scene: Path) -> PreparedScene:
     """The scene of many tiles, prepared."""
     return _prepare(tiles_scene)
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    tiny_scene: Path, tiny_settings: config.Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Run folder of the tiny scene, trained and mapped; not to be changed."""
+    from bdgf.pipeline import Pipeline
+    from bdgf.progress import Silent
+
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained") / "run"
+    Pipeline(tiny_scene, out, tiny_settings, Silent()).run(("pretrain", "features", "train", "map"))
+    return out

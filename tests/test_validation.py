@@ -33,6 +33,7 @@ from bdgf.validation import validate
         ("training.channel_dropout", 1.5, "between 0 and 1"),
         ("diffusion.steps", 0, "at least 1"),
         ("seed", -1, "at least 0"),
+        ("mapping.acquired", "last summer", "ISO 8601"),
     ],
 )
 def test_values_that_cannot_work_are_refused(name: str, value: object, words: str) -> None:

@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from bdgf import __version__
-from bdgf.commands import bench, demo, fetch, figures, inspect, run, table
+from bdgf.commands import bench, demo, export, fetch, figures, inspect, polygons, run, table
 from bdgf.commands.options import Command
 from bdgf.errors import BdgfError, SettingsError
 
@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "run": (run.SUMMARY, run.command),
     **{name: (text, run.stage(name)) for name, text in run.STAGES.items()},
     "figures": (figures.SUMMARY, figures.command),
+    "export": (export.SUMMARY, export.command),
+    "polygons": (polygons.SUMMARY, polygons.command),
     "bench": (bench.SUMMARY, bench.command),
     "table": (table.SUMMARY, table.command),
 }

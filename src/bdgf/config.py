@@ -238,9 +238,12 @@ class MappingSettings:
 
     Args:
         tile: Side in pixels of the windows that the map is computed in.
+        acquired: When the rasters were taken (ISO 8601), for the STAC item beside the map; the
+            item has the time of mapping where this is empty.
     """
 
     tile: int = 256
+    acquired: str = ""
 
 
 @dataclass(frozen=True)

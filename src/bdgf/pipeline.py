@@ -52,9 +52,9 @@ from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
 from bdgf.mapping.inference import map_tile
+from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at, confidence_at
-from bdgf.mapping.votes import VotesWriter
-from bdgf.mapping.writing import MapWriter
+from bdgf.mapping.scene_maps import Votes, write_maps
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator, torch_generator
@@ -379,33 +379,20 @@ class Pipeline:
     def _map(self) -> None:
         store = self.store
         network, weights = self.trained(store)
-        for index, tile in enumerate(self.scene.tiles):
-            map_path, confidence_path = self._map_paths(index)
-            with (
-                MapWriter(
-                    map_path,
-                    confidence_path,
-                    tile,
-                    self.scene.class_codes,
-                    self.scene.class_names,
-                    self.scene.class_colors,
-                ) as writer,
-                VotesWriter(
-                    self._votes_path(index), tile, self.scene.class_codes, network.heads
-                ) as votes,
-            ):
-                side = self.settings.mapping.tile
-                parts = map_tile(network, weights, self.prepared, store, index, side)
-                done = 0
-                pixels = tile.height * tile.width
-                for part in parts:
-                    writer.write(part.window, part.classes, part.confidence)
-                    votes.write(part.window, part.votes)
-                    done += part.window.height * part.window.width
-                    if len(self.scene.tiles) == 1:
-                        self.progress.track("map", done, pixels)
-            if len(self.scene.tiles) > 1:
-                self.progress.track("map", index + 1, len(self.scene.tiles))
+        side = self.settings.mapping.tile
+        write_maps(
+            self.scene,
+            self._map_paths,
+            self._legend(),
+            lambda tile: map_tile(network, weights, self.prepared, store, tile, side),
+            self.progress,
+            self.settings.mapping.acquired,
+            Votes(self._votes_path, network.heads),
+        )
+
+    def _legend(self) -> Legend:
+        scene = self.scene
+        return Legend.of(scene.class_codes, scene.class_names, scene.class_colors)
 
     def _map_paths(self, tile: int) -> tuple[Path, Path]:
         single = len(self.scene.tiles) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from bdgf.config import Settings
 from bdgf.errors import SettingsError
 
@@ -65,6 +67,12 @@ def validate(settings: Settings) -> None:
             f"features.timesteps is {list(settings.features.timesteps)}; give at least one, each"
             f" from 0 to {last} (diffusion.timesteps less one)."
         )
+    acquired = settings.mapping.acquired
+    if acquired and not _is_time(acquired):
+        raise SettingsError(
+            f"mapping.acquired is {acquired!r}; it must be a date or a time of ISO 8601, such as"
+            " 2018-08-27 or 2018-08-27T10:36:00Z."
+        )
     for name, value, least in _least(settings):
         if value < least:
             raise SettingsError(f"{name} is {value}; it must be at least {least}.")
@@ -83,6 +91,14 @@ def validate(settings: Settings) -> None:
                 f"{name} is {value}; it must be at least 0 and less than 1: at 1 nothing is learned"
                 " from the labels."
             )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _least(s: Settings) -> list[tuple[str, float, float]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import warnings
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -18,6 +20,7 @@ from bdgf.errors import RunFolderError
 from bdgf.mapping.writing import MapWriter
 from bdgf.scene.layout import Window, windows_of
 
+FILES = ["confidence.tif", "map.qml", "map.tif", "map.tif.aux.xml"]
 NAMES = ("Forest & shrub", "Wäter <deep>", "Soil")
 PLACE = Affine(5.0, 0.0, 6e5, 0.0, -5.0, 5.3e6)
 COLORS = ("#1f6b2c", "#3b7dd8", "#d9b382")
@@ -51,7 +54,7 @@ def test_round_trip_by_windows(tmp_path, codes):
         for window in windows_of(37, 51, 16):
             writer.write(window, classes[window.slices], confidence[window.slices])
         assert not [name for name in os.listdir(tmp_path) if not name.startswith(".")]
-    assert sorted(os.listdir(tmp_path)) == ["confidence.tif", "map.tif", "map.tif.aux.xml"]
+    assert sorted(os.listdir(tmp_path)) == FILES
     with rasterio.open(tmp_path / "map.tif") as raster:
         assert raster.dtypes == ("uint8" if max(codes) < 256 else "uint16",)
         assert raster.nodata == 0
@@ -132,11 +135,52 @@ def test_map_without_a_place_on_earth_warns_of_nothing(tmp_path):
             pass
 
 
-def test_large_map_has_overviews(tmp_path):
-    with _writer(tmp_path, height=20, width=2500):
-        pass
-    with rasterio.open(tmp_path / "map.tif") as raster:
-        assert raster.overviews(1)[0] == 2
+def test_both_are_cloud_optimised(tmp_path):
+    classes = np.zeros((600, 700), int)
+    classes[:, ::2] = 1
+    classes[:, ::8] = -1
+    confidence = np.where(classes == 0, 0.5, 0.75)
+    with _writer(tmp_path, height=600, width=700) as writer:
+        for window in windows_of(600, 700, 256):
+            writer.write(window, classes[window.slices], confidence[window.slices])
+    assert sorted(os.listdir(tmp_path)) == FILES
+    for name in ("map.tif", "confidence.tif"):
+        with rasterio.open(tmp_path / name) as raster:
+            assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert raster.compression.name == "deflate"
+            assert raster.block_shapes == [(256, 256)]
+            assert raster.overviews(1) == [2, 4]
+    with rasterio.open(tmp_path / "map.tif", overview_level=0) as raster:
+        found = raster.read(1)
+        # a pair of columns has both classes alike, or one class and no data
+        assert set(np.unique(found)) <= {1, 4}, "codes are chosen, not averaged"
+        assert (found[:, ::4] == 1).all(), "no data does not outvote a class"
+    with rasterio.open(tmp_path / "confidence.tif", overview_level=0) as raster:
+        found = raster.read(1)
+        np.testing.assert_allclose(found[:, ::4], 0.5, err_msg="no data is left out of the mean")
+        np.testing.assert_allclose(found[:, 1::4], 0.625)
+
+
+def test_gdals_own_tool_opens_all(tmp_path):
+    tool = shutil.which("gdalinfo")
+    if tool is None:
+        pytest.skip("gdalinfo is not installed (Debian: gdal-bin)")
+    with _writer(tmp_path, height=300, width=300) as writer:
+        writer.write(Window(0, 0, 300, 300), np.ones((300, 300), int), np.full((300, 300), 0.5))
+    told = {
+        name: subprocess.run(
+            [tool, "-mm", str(tmp_path / name)], capture_output=True, text=True, check=True
+        )
+        for name in ("map.tif", "confidence.tif")
+    }
+    assert not any(one.stderr for one in told.values()), "no warning"
+    assert "LAYOUT=COG" in told["map.tif"].stdout
+    assert "CLASS_4=Wäter <deep>" in told["map.tif"].stdout
+    assert "GDALRasterAttributeTable" in told["map.tif"].stdout
+    assert "<F>Wäter &lt;deep&gt;</F>" in told["map.tif"].stdout
+    assert "4: 59,125,216,255" in told["map.tif"].stdout
+    assert "Computed Min/Max=4.000,4.000" in told["map.tif"].stdout
+    assert "Computed Min/Max=0.500,0.500" in told["confidence.tif"].stdout
 
 
 def test_folder_that_cannot_be_written(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,29 @@ def stage(name: str) -> Command:
 
 
 def _stage(name: str, words: list[str], console: Console) -> None:
+    another = " | RUN --scene OTHER --to FOLDER" if name == "map" else ""
     parser = make_parser(
-        name, STAGES[name], "RUN [--scene SCENE] [--SETTING VALUE ...]", f"bdgf {name} runs/first"
+        name,
+        STAGES[name],
+        f"RUN [--scene SCENE] [--SETTING VALUE ...]{another}",
+        f"bdgf {name} runs/first",
     )
     parser.add_argument("run", help="Run folder; its settings are kept where no other is given")
     parser.add_argument("--scene", default=None, help="Scene file; that of the run by default")
+    if name == "map":
+        parser.add_argument(
+            "--to",
+            default=None,
+            help="Map another scene of the same sensors, named with --scene, into this folder;"
+            " the run stays as it is",
+        )
     add_settings(parser)
     # once with the defaults, to learn which folder; then with what that folder's run has
     scene, settings = stored(Path(parse(parser, words, {}).run))
     values = parse(parser, words, settings)
+    if name == "map" and values.to is not None:
+        _map_other(values.scene, Path(values.run), Path(values.to), as_settings(values), console)
+        return
     path = values.scene or scene
     if path is None:
         raise RunFolderError(
@@ -116,6 +131,36 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             " 'bdgf run SCENE --out RUN'."
         )
     execute(Path(path), Path(values.run), as_settings(values), name, console)
+
+
+def _map_other(
+    scene: str | None, out: Path, to: Path, settings: config.Settings, console: Console
+) -> None:
+    """Map another scene with a trained run."""
+    from bdgf.compute import check_device, set_threads
+    from bdgf.mapping.trained import TrainedRun
+    from bdgf.mapping.transfer import map_other
+    from bdgf.scene.scene import Scene
+
+    if scene is None:
+        raise SettingsError("--to needs the other scene's file: name it with --scene.")
+    validate(settings)
+    run = TrainedRun(out)
+    own = run.settings
+    free = {"mapping": own.mapping, "compute": own.compute, "evaluation": own.evaluation}
+    if config.replace(settings, free) != own:
+        raise SettingsError(
+            f"another scene is mapped with what {out} has learned, so only settings of mapping and"
+            " compute can be given with --to; leave the others out."
+        )
+    check_device(settings.compute)
+    set_threads(settings.compute)
+    run.settings = dataclasses.replace(run.settings, compute=settings.compute)
+    with ConsoleProgress(console) as progress:
+        found = map_other(run, Scene.open(Path(scene)), to, settings, progress)
+    if not found:
+        say(console, "no band of this scene is far from those of the training scene")
+    say(console, f"map: {to / ('map.tif' if (to / 'map.tif').is_file() else 'maps')}")
 
 
 def stored(folder: Path) -> tuple[str | None, dict[str, Any]]:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bdgf.fusion.shifts import exporting
+
 _POINTS = 1024
 """Positions from which a pointwise layer on a CPU is faster as a 1 × 1 convolution."""
 
@@ -27,7 +29,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (B, H, W, C_out).
     """
-    if x.device.type != "cpu" or x.numel() < _POINTS * weight.shape[1]:
+    if exporting() or x.device.type != "cpu" or x.numel() < _POINTS * weight.shape[1]:
         return F.linear(x, weight, bias)
     # rows as a batch: a single image is not taken by the library on one thread
     single = x.shape[0] == 1

@@ -23,7 +23,8 @@ _BUFFER = 2_000_000
 
 
 @functools.lru_cache(maxsize=32)
-def _spiral(side: int) -> tuple[int, ...]:
+def spiral_places(side: int) -> tuple[int, ...]:
+    """Return the order of ``spiral_order`` as numbers."""
     top, left, bottom, right = 0, 0, side - 1, side - 1
     order: list[int] = []
     while top < bottom:
@@ -52,7 +53,7 @@ def spiral_order(side: int) -> Tensor:
             f"The side of the window is {side}; a spiral ends at the centre pixel, so the side"
             f" must be odd and positive: use {max(1, side + 1)}."
         )
-    return torch.tensor(_spiral(side), dtype=torch.int64)
+    return torch.tensor(spiral_places(side), dtype=torch.int64)
 
 
 def selective_scan_reference(

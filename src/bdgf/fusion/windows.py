@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bdgf.fusion import shifts
 from bdgf.fusion.scan import spiral_order
 
 _WHOLE = 250_000
@@ -51,6 +52,8 @@ def window_attention(
     Returns:
         (B, H - 2 radius, W - 2 radius, D).
     """
+    if shifts.exporting():
+        return shifts.window_attention(query, key, value, bias, radius)
     heads = bias.shape[0]
     # one more column for the tokens outside the window, that no centre may see
     table = torch.cat([bias, bias.new_full((heads, 1), float("-inf"))], 1)  # (heads, k² + 1)
@@ -86,6 +89,8 @@ def ssd_centre_readout(
     Returns:
         (B, H - 2 radius, W - 2 radius, D).
     """
+    if shifts.exporting():
+        return shifts.ssd_centre_readout(x, dt, A, B_, C_, radius)
     heads = dt.shape[3]
     with torch.autocast(x.device.type, enabled=False):
         x, dt, B_, C_ = (t.float() if t.dtype.itemsize < 4 else t for t in (x, dt, B_, C_))

@@ -1,4 +1,4 @@
-"""Writing of maps: class codes with palette and names, and the confidence beside them."""
+"""Writing of maps: class codes with palette, names and style, and the confidence beside them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from bdgf.files import atomic_path
+from bdgf.mapping.legend import NODATA, Legend
 from bdgf.scene.layout import Window
 
-NODATA = 0
-"""Code of pixels without a class; scene files keep it free."""
-
 BLOCK = 256
-"""Side of the blocks inside the files."""
-
-_OVERVIEWS_FROM = 2048
-"""Maps with a side of at least this many pixels get overviews, so that viewers open them fast."""
-
-# Columns of GDAL's raster attribute table: name, type (0 integer, 2 text), and usage, by which
-# viewers find the value (5), the class name (2), and red, green, blue, opacity (6 to 9).
-_COLUMNS = (
-    ("Value", 0, 5),
-    ("Class", 2, 2),
-    ("Red", 0, 6),
-    ("Green", 0, 7),
-    ("Blue", 0, 8),
-    ("Alpha", 0, 9),
-)
+"""Side of the blocks inside the files; overviews are made until one block holds all."""
 
 
 class Grid(Protocol):
@@ -62,14 +45,16 @@ class Grid(Protocol):
 
 
 class MapWriter:
-    """Writes a map and its confidence by windows, both whole or not at all.
+    """Writes a map and its confidence by windows, all or nothing.
 
     A context manager. Everything goes to temporary names in the same folder, which become the
-    final ones when the block ends without an error, the map last. The map is uint8 with a palette
-    (uint16 where a code exceeds 255, which no palette reaches), 0 for no data. Class names and
-    colours also stand in ``MAP.aux.xml`` beside it, where GDAL and QGIS look for them, and in the
-    tags ``CLASS_<code>``. The confidence is float32, the probability of the class, NaN for no
-    data. Pixels that are never written have no data.
+    final ones when the block ends without an error, the map last. Both are cloud-optimised
+    GeoTIFFs: tiled, compressed, with overviews by the most frequent class and by the mean of the
+    confidence. The map is uint8 with a palette (uint16 where a code exceeds 255, which no palette
+    reaches), 0 for no data. Class names and colours also stand in ``MAP.tif.aux.xml`` (raster
+    attribute table, read by GDAL) and ``MAP.qml`` (style, read by QGIS) beside it, and in the tags
+    ``CLASS_<code>``. The confidence is float32, the probability of the class, NaN for no data.
+    Pixels that are never written have no data.
 
     Args:
         map_path: Where the map goes.
@@ -93,37 +78,27 @@ class MapWriter:
         class_names: Sequence[str],
         class_colors: Sequence[str],
     ) -> None:
-        if not len(class_codes) == len(class_names) == len(class_colors) > 0:
-            raise ValueError(
-                f"{len(class_codes)} codes, {len(class_names)} names and {len(class_colors)}"
-                " colours were given; every class needs one of each."
-            )
-        if min(class_codes) <= NODATA or max(class_codes) > 65_535:
-            raise ValueError(
-                f"class codes go from {min(class_codes)} to {max(class_codes)}; a map holds 1 to"
-                " 65535, and 0 means no data."
-            )
+        self.legend = Legend.of(class_codes, class_names, class_colors)
         self.map_path = Path(map_path)
         self.confidence_path = Path(confidence_path)
         self.grid = grid
-        self._codes = [int(code) for code in class_codes]
-        self._names = list(class_names)
-        self._rgb = [tuple(bytes.fromhex(color.lstrip("#"))) for color in class_colors]
-        self._dtype = "uint16" if max(self._codes) > 255 else "uint8"
-        self._code_of = np.array([NODATA, *self._codes], dtype=self._dtype)
+        self._code_of = np.array([NODATA, *self.legend.codes], dtype=self.legend.dtype)
         self._stack = contextlib.ExitStack()
         self._files: tuple[Any, Any] | None = None
 
     def __enter__(self) -> MapWriter:
+        table, style = self.legend.attribute_table(), self.legend.qgis_style()
         with contextlib.ExitStack() as stack:
             # They are renamed in reverse order: the map comes last, after all that belongs to it.
             map_part = stack.enter_context(atomic_path(self.map_path))
-            sidecar = self.map_path.with_name(f"{self.map_path.name}.aux.xml")
-            sidecar_part = stack.enter_context(atomic_path(sidecar))
-            sidecar_part.write_bytes(self._sidecar())
+            for sidecar, content in (
+                (self.map_path.with_name(f"{self.map_path.name}.aux.xml"), table),
+                (self.map_path.with_suffix(".qml"), style),
+            ):
+                stack.enter_context(atomic_path(sidecar)).write_bytes(content)
             confidence_part = stack.enter_context(atomic_path(self.confidence_path))
             nan = float("nan")
-            codes = stack.enter_context(_raster(map_part, self.grid, self._dtype, NODATA))
+            codes = stack.enter_context(_raster(map_part, self.grid, self.legend.dtype, NODATA))
             confidence = stack.enter_context(_raster(confidence_part, self.grid, "float32", nan))
             self._describe(codes)
             confidence.set_band_description(1, "probability of the class")
@@ -169,10 +144,10 @@ class MapWriter:
             )
         if classes.size == 0:
             return
-        if classes.min() < -1 or classes.max() >= len(self._codes):
+        if classes.min() < -1 or classes.max() >= len(self.legend.codes):
             raise ValueError(
                 f"class indices go from {classes.min()} to {classes.max()}; they must lie between"
-                f" -1 and {len(self._codes) - 1}."
+                f" -1 and {len(self.legend.codes) - 1}."
             )
         place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         code_file, confidence_file = self._files
@@ -182,65 +157,55 @@ class MapWriter:
 
     def _describe(self, codes: Any) -> None:  # noqa: ANN401
         codes.set_band_description(1, "class")
-        named = zip(self._codes, self._names, strict=True)
+        named = zip(self.legend.codes, self.legend.names, strict=True)
         codes.update_tags(**{f"CLASS_{code}": name for code, name in named})
-        if self._dtype == "uint8":
-            colors = {c: (*rgb, 255) for c, rgb in zip(self._codes, self._rgb, strict=True)}
-            codes.write_colormap(1, {NODATA: (0, 0, 0, 0)} | colors)
-
-    def _sidecar(self) -> bytes:
-        """Return the XML in which GDAL keeps what a TIFF has no place for."""
-        root = ElementTree.Element("PAMDataset")
-        band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
-        rows = list(zip(self._codes, self._names, self._rgb, strict=True))
-        if self._dtype == "uint8":
-            # A plain list by code; with codes in the thousands the table below does better.
-            categories = ElementTree.SubElement(band, "CategoryNames")
-            names = {code: name for code, name, _ in rows}
-            for code in range(max(self._codes) + 1):
-                ElementTree.SubElement(categories, "Category").text = names.get(code, "")
-        table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-        for index, (name, kind, usage) in enumerate(_COLUMNS):
-            column = ElementTree.SubElement(table, "FieldDefn", index=str(index))
-            for tag, text in (("Name", name), ("Type", str(kind)), ("Usage", str(usage))):
-                ElementTree.SubElement(column, tag).text = text
-        for index, (code, name, rgb) in enumerate(rows):
-            row = ElementTree.SubElement(table, "Row", index=str(index))
-            for value in (code, name, *rgb, 255):
-                ElementTree.SubElement(row, "F").text = str(value)
-        ElementTree.indent(root)
-        # GDAL passes over a sidecar that starts with an XML declaration.
-        xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=False)
-        return xml
+        if self.legend.dtype == "uint8":
+            codes.write_colormap(1, self.legend.palette)
 
 
 @contextlib.contextmanager
 def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
-    """Open a GeoTIFF of one band for writing; add overviews to a large one that went well."""
+    """Open a GeoTIFF of one band for writing, which becomes a cloud-optimised one at the end.
+
+    Its parts lie in another order than they are written in, overviews first, so the windows go to
+    a plain file that GDAL copies block by block; memory does not grow with the raster.
+    """
     placed = {} if grid.transform is None else {"transform": grid.transform}
+    plain = path.with_name(f"{path.stem}.plain.tif")
+    overviews = path.with_name(f"{path.name}.ovr.tmp")  # GDAL's own name, left by a failed copy
+    measured = dtype == "float32"
     # Without a grid on the ground the map has none either: that is known, and nothing to warn of.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=grid.height,
-            width=grid.width,
-            count=1,
-            dtype=dtype,
-            nodata=nodata,
-            crs=grid.crs,
-            compress="deflate",
-            predictor=3 if dtype == "float32" else 1,
-            tiled=True,
-            blockxsize=BLOCK,
-            blockysize=BLOCK,
-            bigtiff="IF_SAFER",
-            **placed,
-        ) as raster:
-            yield raster
-        if max(grid.height, grid.width) >= _OVERVIEWS_FROM:
-            kind = Resampling.average if dtype == "float32" else Resampling.nearest
-            with rasterio.open(path, "r+") as raster:
-                raster.build_overviews([2, 4, 8, 16], kind)
+        try:
+            with rasterio.open(
+                plain,
+                "w",
+                driver="GTiff",
+                height=grid.height,
+                width=grid.width,
+                count=1,
+                dtype=dtype,
+                nodata=nodata,
+                crs=grid.crs,
+                compress="deflate",
+                tiled=True,
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                bigtiff="IF_SAFER",
+                **placed,
+            ) as raster:
+                yield raster
+            rasterio.shutil.copy(
+                plain,
+                path,
+                driver="COG",
+                COMPRESS="DEFLATE",
+                PREDICTOR="FLOATING_POINT" if measured else "NO",
+                BLOCKSIZE=BLOCK,
+                OVERVIEW_RESAMPLING="AVERAGE" if measured else "MODE",
+                BIGTIFF="IF_SAFER",
+            )
+        finally:
+            for leftover in (plain, overviews):
+                leftover.unlink(missing_ok=True)

@@ -47,6 +47,8 @@ class FittedModality:
         mean: Mean (C_k,) after decibels.
         matrix: From kept bands to channels (C, C_k), scale included.
         deviation: Standard deviation (C,) of the channels.
+        spread: Standard deviation (C_k,) of the kept bands, after decibels; None in preparations
+            that were stored without it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class FittedModality:
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
     deviation: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
 
     @property
     def channels(self) -> int:
@@ -142,7 +145,7 @@ class Preparation:
         fitted = []
         for index, modality in enumerate(scene.modalities):
             rng = np.random.default_rng([seed, index])
-            sample = _sample(scene, index, settings.fit_pixels, rng)
+            sample = sample_pixels(scene, index, settings.fit_pixels, rng)
             fitted.append(_fit_modality(scene, index, modality, sample, settings.components))
         return cls(fitted, settings.clip)
 
@@ -191,7 +194,7 @@ class Preparation:
         return {
             f"preparation.{index}.{name}": np.ascontiguousarray(getattr(one, name))
             for index, one in enumerate(self.fitted)
-            for name in _FIELDS
+            for name in (*_FIELDS, *(() if one.spread is None else ("spread",)))
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -222,6 +225,7 @@ class Preparation:
                     name=str(entry["name"]),
                     role=entry["role"],
                     bands=int(entry["bands"]),
+                    spread=tensors.get(f"preparation.{index}.spread"),
                     **arrays,
                 )
                 _check_shapes(one)
@@ -249,6 +253,8 @@ def _check_shapes(one: FittedModality) -> None:
         "matrix": channels + kept,
         "deviation": channels,
     }
+    if one.spread is not None:
+        expected["spread"] = kept
     for name, shape in expected.items():
         found = getattr(one, name).shape
         if found != shape:
@@ -263,7 +269,7 @@ def _listed(modalities: list[tuple[str, Role, int]]) -> str:
     return ", ".join(f"{name} ({role}, {bands} bands)" for name, role, bands in modalities)
 
 
-def _sample(
+def sample_pixels(
     scene: Scene, modality: int, most: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Draw raw pixels (n, bands) evenly over all tiles, NaN where a band is not valid."""
@@ -350,6 +356,7 @@ def _fit_modality(
         mean=mean.astype(np.float32),
         matrix=matrix.astype(np.float32),
         deviation=deviation.astype(np.float32),
+        spread=np.sqrt(np.diagonal(covariance)).astype(np.float32),
     )
 
 

@@ -1,0 +1,38 @@
+"""``bdgf export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bdgf.commands.options import make_parser, say
+from bdgf.console import ConsoleProgress
+from bdgf.errors import RunFolderError
+
+SUMMARY = "The trained mapper as ONNX and torch.export programs, checked against the run's own map"
+
+
+def command(words: list[str], console: Console) -> None:
+    """Export the mapper of a run."""
+    parser = make_parser(
+        "export", SUMMARY, "RUN --to FOLDER", "bdgf export runs/first --to exported"
+    )
+    parser.add_argument("run", help="Folder of a trained run")
+    parser.add_argument("--to", required=True, help="Folder to write to, empty or new")
+    values = parser.parse_args(words)
+    from bdgf.mapping.portable.exporting import export_run
+    from bdgf.mapping.trained import TrainedRun
+    from bdgf.scene.scene import Scene
+
+    run, folder = TrainedRun(Path(values.run)), Path(values.to)
+    path = run.folder.scene()
+    if path is None:
+        raise RunFolderError(
+            f"{values.run} does not say what scene it was trained on, and the export is checked on"
+            " it; finish the run with 'bdgf run SCENE --out RUN'."
+        )
+    with ConsoleProgress(console) as progress:
+        names = export_run(run, Scene.open(path), folder, progress)
+    for name in names:
+        say(console, f"wrote {folder / name}")

@@ -1,0 +1,100 @@
+"""The sliding-window operators in the form in which a network is exported.
+
+Those of :mod:`bdgf.fusion.windows` cut an image into as many tiles as its size asks for; a graph
+that serves images of any size cannot. Here every place of the window is one shift of the whole
+image: a fixed number of small operations whatever the size, slower in training and in memory, with
+the same values up to rounding. Tensors are (B, H, W, channels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bdgf.fusion.scan import spiral_places
+
+
+def exporting() -> bool:
+    """Whether `torch.export` is recording what is computed."""
+    return bool(torch.compiler.is_exporting())
+
+
+def window_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, radius: int
+) -> Tensor:
+    """Multi-head attention of every centre to its window, see ``windows.window_attention``.
+
+    Args:
+        query: (B, H - 2 radius, W - 2 radius, D), already scaled.
+        key: (B, H, W, D).
+        value: (B, H, W, D).
+        bias: (heads, (2 radius + 1)²), relative position bias, row-major.
+        radius: Radius of the window in pixels.
+
+    Returns:
+        (B, H - 2 radius, W - 2 radius, D).
+    """
+    heads = bias.shape[0]
+    q = _split(query, heads)  # (B, h, w, heads, D/heads)
+    scores = torch.stack(
+        [
+            (q * _split(shifted, heads)).sum(4) + bias[:, place]
+            for place, shifted in enumerate(_shifts(key, radius))
+        ]
+    )  # (k², B, h, w, heads)
+    weights = torch.softmax(scores, 0)
+    read = torch.zeros_like(q)
+    for place, shifted in enumerate(_shifts(value, radius)):
+        read = read + weights[place].unsqueeze(4) * _split(shifted, heads)
+    return read.flatten(3)
+
+
+def ssd_centre_readout(
+    x: Tensor, dt: Tensor, A: Tensor | None, B_: Tensor, C_: Tensor, radius: int
+) -> Tensor:
+    """State-space scan read at the centre, see ``windows.ssd_centre_readout``.
+
+    The tokens are visited from the last to the first, so that the sum of the step sizes after a
+    token is known when its turn comes.
+
+    Args:
+        x: (B, H, W, D) input.
+        dt: (B, H, W, heads) step sizes, positive.
+        A: (heads,) decay rates, negative; None for a window of one token, where nothing decays.
+        B_: (B, H, W, N) input projection, common to the heads.
+        C_: (B, H - 2 radius, W - 2 radius, N) output projection of the centres.
+        radius: Radius of the window in pixels.
+
+    Returns:
+        (B, H - 2 radius, W - 2 radius, D).
+    """
+    heads = dt.shape[3]
+    entries = list(_shifts((_split(x, heads) * dt.unsqueeze(4)).flatten(3), radius))
+    matches = [(b * C_).sum(3, keepdim=True) for b in _shifts(B_, radius)]  # k² × (B, h, w, 1)
+    order = spiral_places(2 * radius + 1)[::-1]
+    if A is None:
+        return entries[0] * matches[0]
+    steps = list(_shifts(dt * A, radius))  # k² × (B, h, w, heads)
+    after = torch.zeros_like(steps[0])
+    read = torch.zeros_like(_split(entries[0], heads))
+    for place in order:
+        weight = (after.exp() * matches[place]).unsqueeze(4)  # (B, h, w, heads, 1)
+        read = read + weight * _split(entries[place], heads)
+        after = after + steps[place]
+    return read.flatten(3)
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(..., D) to (..., heads, D / heads)."""
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def _shifts(x: Tensor, radius: int) -> Iterator[Tensor]:
+    """Yield the token (B, h, w, C) at every place of every centre's window, row-major."""
+    side = 2 * radius + 1
+    height, width = x.shape[1] - 2 * radius, x.shape[2] - 2 * radius
+    for row in range(side):
+        for col in range(side):
+            yield x[:, row : row + height, col : col + width]

@@ -1,0 +1,313 @@
+"""Polygons of a map in a GeoPackage, small ones joined to their neighbours."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import pyogrio.raw
+import rasterio
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from bdgf.errors import RunFolderError
+from bdgf.files import atomic_path
+from bdgf.mapping.regions import ReadRows, Regions, find_regions, strips
+from bdgf.mapping.writing import BLOCK
+from bdgf.progress import Progress
+from bdgf.scene.grid import Grid, apply
+
+_BATCH = 20_000
+_TAG = "CLASS_"
+_EQUATOR, _POLE = 6_378_137.0, 6_356_752.314245  # semi-axes of WGS 84 in metres
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """The files of a tile that was mapped.
+
+    Args:
+        name: Name of the tile.
+        map_path: Its map, written by ``MapWriter``.
+        confidence_path: Its confidence.
+    """
+
+    name: str
+    map_path: Path
+    confidence_path: Path
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Args:
+        before: Number of regions of the maps.
+        after: Number of polygons.
+        unit: Unit of the areas: m2, or pixels where the ground is not known.
+    """
+
+    before: int
+    after: int
+    unit: str
+
+
+def find_maps(folder: Path) -> list[TileMap]:
+    """Return the maps in a folder that ``bdgf map`` or ``bdgf run`` wrote to.
+
+    Raises:
+        RunFolderError: There is none.
+    """
+    single = folder / "map.tif"
+    if single.is_file():
+        return [TileMap("map", single, folder / "confidence.tif")]
+    found = sorted((folder / "maps").glob("*.tif"))
+    found = [path for path in found if not path.name.startswith(".")]
+    if not found:
+        raise RunFolderError(
+            f"{folder} holds neither map.tif nor maps/*.tif; name a folder that 'bdgf map' or"
+            " 'bdgf run' has written a map to."
+        )
+    return [TileMap(path.stem, path, folder / "confidence" / path.name) for path in found]
+
+
+def write_polygons(
+    maps: Sequence[TileMap], target: Path, minimum: float, progress: Progress
+) -> Summary:
+    """Write the regions of equal class as polygons, whole or not at all.
+
+    Every polygon has the fields ``code``, ``class``, ``area_m2`` (``area_px`` where the ground is
+    not known), ``confidence`` (mean of the pixels that the map itself gives the class) and, of
+    several tiles, ``tile``. Tiles in one coordinate reference system share the layer ``map``;
+    those in others get layers of their own.
+
+    Args:
+        maps: The maps.
+        target: The GeoPackage; one that is there is replaced.
+        minimum: Regions with a smaller area, in m² (pixels where the ground is not known), are
+            joined to the neighbour with the longest shared border.
+        progress: Receives the tiles.
+
+    Raises:
+        RunFolderError: A map cannot be read, or the folder cannot be written.
+    """
+    opened = [_describe(one) for one in maps]
+    systems = list(dict.fromkeys(one.system for one in opened))
+    unit = "m2" if all(one.on_ground for one in opened) else "pixels"
+    before = after = 0
+    with atomic_path(target) as temporary:
+        temporary.unlink()  # a GeoPackage is not made in an empty file
+        started: set[str | None] = set()
+        for index, one in enumerate(opened):
+            number = systems.index(one.system)
+            layer = "map" if not number else f"map_{number + 1}"
+            regions = _regions_of(one, unit)
+            before += regions.count
+            regions.merge_small(minimum)
+            confidence = regions.confidence
+            for batch in _batches(_polygons(one, regions, temporary.parent)):
+                fields = _fields(one, regions, confidence, batch, unit, len(maps) > 1)
+                _append(temporary, layer, one.system, fields, batch, one.system in started)
+                started.add(one.system)
+                after += len(batch)
+            progress.track("polygons", index + 1, len(opened))
+        if not started:
+            raise RunFolderError(
+                f"{maps[0].map_path} has no pixel with a class, so there are no polygons; map a"
+                " scene with valid pixels."
+            )
+    return Summary(before, after, unit)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    tile: TileMap
+    grid: Grid
+    classes: dict[int, str]
+
+    @property
+    def system(self) -> str | None:
+        return None if self.grid.crs is None else str(self.grid.crs.to_wkt())
+
+    @property
+    def on_ground(self) -> bool:
+        return self.grid.placed and self.grid.pixel_metres is not None
+
+    @property
+    def transform(self) -> Affine:
+        """To map coordinates; without any, rows count downwards as viewers show them."""
+        return self.grid.transform if self.grid.placed and self.grid.transform else _DOWNWARDS
+
+
+_DOWNWARDS = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+_Polygon = tuple[Any, int]
+
+
+@contextlib.contextmanager
+def _raster(path: Path) -> Iterator[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                yield dataset
+    except RasterioError as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+
+
+def _describe(tile: TileMap) -> _Opened:
+    with _raster(tile.map_path) as codes, _raster(tile.confidence_path) as confidence:
+        sizes = [f"{one.height} × {one.width}" for one in (codes, confidence)]
+        if sizes[0] != sizes[1]:
+            raise RunFolderError(
+                f"{tile.confidence_path} has {sizes[1]} pixels, {tile.map_path} has {sizes[0]}; run"
+                " 'bdgf map' again."
+            )
+        tags = codes.tags()
+        names = {
+            int(key[len(_TAG) :]): text
+            for key, text in tags.items()
+            if key.startswith(_TAG) and key[len(_TAG) :].isdigit()
+        }
+        grid = Grid(codes.height, codes.width, codes.transform, codes.crs)
+        return _Opened(tile, grid, names)
+
+
+def _regions_of(one: _Opened, unit: str) -> Regions:
+    height, width = one.grid.height, one.grid.width
+    metres = one.grid.pixel_metres if unit == "m2" else None
+    areas = np.ones(height) if metres is None else row_areas(one.grid)
+    with _raster(one.tile.map_path) as codes, _raster(one.tile.confidence_path) as confidence:
+        read = _reader(codes, confidence, width)
+        return find_regions(read, height, width, areas, metres or (1.0, 1.0))
+
+
+def _reader(codes: Any, confidence: Any, width: int) -> ReadRows:  # noqa: ANN401
+    def read(row: int, count: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        window = rasterio.windows.Window(0, row, width, count)
+        return codes.read(1, window=window), confidence.read(1, window=window)
+
+    return read
+
+
+def row_areas(grid: Grid) -> NDArray[np.float64]:
+    """Return the area (H,) of a pixel of every row in m²; of degrees, on the ellipsoid of WGS 84.
+
+    Source: Snyder 1987, Map Projections: A Working Manual, eq. 3-12 (area of a zone).
+
+    Args:
+        grid: With a transform and a coordinate reference system.
+
+    Raises:
+        ValueError: The grid does not lie on the ground.
+    """
+    t, crs = grid.transform, grid.crs
+    if t is None or crs is None:
+        raise ValueError("a grid without transform and CRS has no area on the ground")
+    if not crs.is_geographic:
+        unit = float(crs.linear_units_factor[1])
+        return np.full(grid.height, abs(t.a * t.e - t.b * t.d) * unit**2)
+    # along a row of a turned grid the latitude changes: the middle column stands for it
+    rows = np.arange(grid.height + 1, dtype=np.float64)
+    latitude = apply(t, np.full_like(rows, grid.width / 2), rows)[1]
+    sine = np.sin(np.radians(np.clip(latitude, -90.0, 90.0)))
+    e = np.sqrt(1.0 - (_POLE / _EQUATOR) ** 2)
+    zone = _POLE**2 / 2 * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e)
+    along = np.abs(np.diff(zone))
+    if t.b == 0.0 and t.d == 0.0:
+        return np.asarray(along * np.radians(abs(t.a)))
+    share = abs(t.a * t.e - t.b * t.d) / np.abs(np.diff(latitude))
+    return np.asarray(along * np.radians(share))
+
+
+def _polygons(one: _Opened, regions: Regions, folder: Path) -> Iterator[_Polygon]:
+    """Yield the outline of every region and its number.
+
+    The numbers go through a file, which GDAL reads row by row and with its coordinates.
+    """
+    height, width = one.grid.height, one.grid.width
+    with tempfile.TemporaryDirectory(prefix=".regions", dir=folder) as place:
+        numbers = Path(place) / "regions.tif"
+        with (
+            _raster(one.tile.map_path) as codes,
+            rasterio.open(
+                numbers, "w", driver="GTiff", height=height, width=width, count=1, dtype="int32",
+                nodata=-1, compress="deflate", tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
+                bigtiff="IF_SAFER", transform=one.transform,
+            ) as target,
+        ):  # fmt: skip
+            runs = 0
+            for row, count in strips(height, width):
+                window = rasterio.windows.Window(0, row, width, count)
+                part, runs = regions.numbers(codes.read(1, window=window), runs)
+                target.write(part.astype(np.int32), 1, window=window)
+        with rasterio.open(numbers) as source:
+            for outline, number in rasterio.features.shapes(rasterio.band(source, 1)):
+                if number >= 0:
+                    yield shapely.geometry.shape(outline), int(number)
+
+
+def _batches(polygons: Iterator[_Polygon]) -> Iterator[list[_Polygon]]:
+    batch: list[_Polygon] = []
+    for polygon in polygons:
+        batch.append(polygon)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _fields(
+    one: _Opened,
+    regions: Regions,
+    confidence: NDArray[np.float64],
+    batch: list[_Polygon],
+    unit: str,
+    several: bool,
+) -> dict[str, NDArray[Any]]:
+    numbers = np.array([number for _, number in batch])
+    codes = regions.code[numbers]
+    found: dict[str, NDArray[Any]] = {"tile": np.array([one.tile.name] * len(batch), dtype=object)}
+    if not several:
+        found = {}
+    return found | {
+        "code": codes.astype(np.int32),
+        "class": np.array([one.classes.get(int(c), str(c)) for c in codes], dtype=object),
+        "area_m2" if unit == "m2" else "area_px": regions.area[numbers],
+        "confidence": confidence[numbers],
+    }
+
+
+def _append(
+    target: Path,
+    layer: str,
+    system: str | None,
+    fields: dict[str, NDArray[Any]],
+    batch: list[_Polygon],
+    started: bool,
+) -> None:
+    with warnings.catch_warnings():
+        # a scene without coordinates has polygons without them
+        warnings.filterwarnings("ignore", message=".*crs.*", category=UserWarning)
+        pyogrio.raw.write(
+            target,
+            shapely.to_wkb([polygon for polygon, _ in batch]),
+            list(fields.values()),
+            list(fields),
+            layer=layer,
+            driver="GPKG",
+            geometry_type="Polygon",
+            crs=system,
+            append=started,
+        )

@@ -1,0 +1,262 @@
+"""The whole way from raw values to log-probabilities as one module, fit for export.
+
+It treats what it is given as a whole tile: beyond its edges the denoiser sees missing values and
+the branches see the tile mirrored, as ``bdgf map`` does at the edges of a scene. Of a piece that is
+cut out of a larger raster, the outermost :data:`REACH` pixels and half a patch at every cut are
+therefore to be thrown away, and a cut must lie at a multiple of :data:`STRIDE` pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
+from bdgf.diffusion.reduction import Projection, Reduction
+from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
+from bdgf.mapping.trained import Member
+from bdgf.scene.preparation import FittedModality, Preparation
+
+REACH = HALO
+"""Pixels that the diffusion features see to each side."""
+
+
+class PreparedModality(nn.Module):
+    """Raw bands of one modality to its channels.
+
+    Args:
+        fitted: Its statistics.
+        start: First of its bands among those of all modalities.
+        clip: Largest distance from the mean of auxiliary channels.
+    """
+
+    kept: Tensor
+    decibel: Tensor
+    floor: Tensor
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, fitted: FittedModality, start: int, clip: float) -> None:
+        super().__init__()
+        self.spectral, self.clip = fitted.role == "spectral", clip
+        self.radar = bool(fitted.decibel.any())
+
+        def keep(name: str, values: np.ndarray) -> None:
+            self.register_buffer(name, torch.from_numpy(np.array(values, order="C")))
+
+        keep("kept", fitted.kept + start)
+        keep("decibel", fitted.decibel[:, None, None])
+        # of bands that stay as they are the logarithm is taken and thrown away: it must exist
+        keep("floor", np.maximum(fitted.floor, np.float32(1e-30))[:, None, None])
+        keep("mean", fitted.mean[:, None, None])
+        matrix = fitted.matrix if self.spectral else np.diagonal(fitted.matrix)
+        keep("matrix", matrix[:, :, None, None] if self.spectral else matrix[:, None, None])
+
+    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Prepare.
+
+        Args:
+            values: (bands of all modalities, H, W).
+            valid: (H, W), whether all used bands of this modality are valid.
+
+        Returns:
+            (C, H, W), 0 where missing, and missing (H, W).
+        """
+        raw = torch.index_select(values, 0, self.kept)
+        raw = torch.where(valid, raw, torch.zeros_like(raw))
+        if self.radar:
+            raw = torch.where(self.decibel, 10.0 * torch.log10(torch.maximum(raw, self.floor)), raw)
+        centred = raw - self.mean
+        if self.spectral:
+            out = F.conv2d(centred.unsqueeze(0), self.matrix).squeeze(0)
+        else:
+            out = torch.clamp(centred * self.matrix, -self.clip, self.clip)
+        known = valid & torch.isfinite(out).all(0)
+        return torch.where(known, out, torch.zeros_like(out)), ~known
+
+
+class Guidance(nn.Module):
+    """Guidance features of prepared channels, see ``FeatureExtractor`` and ``Reduction``.
+
+    Args:
+        denoiser: With the weights to read.
+        reduction: Components of its levels.
+        scale: (C,) factor to the denoiser's scale.
+        timesteps: At which it is read.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        reduction: Reduction,
+        scale: np.ndarray,
+        timesteps: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.timesteps = tuple(timesteps)
+        self.register_buffer("scale", torch.from_numpy(scale).view(1, -1, 1, 1))
+        self.projections = nn.ModuleList(_Projected(p) for p in reduction.projections)
+
+    def forward(self, values: Tensor, missing: Tensor) -> list[Tensor]:
+        """(1, C, H, W) and (1, M, H, W) to three levels (1, g, H, W), coarse to fine."""
+        height, width = values.shape[2:]
+        # whole strides; what is added lies beyond the edge, as the halo does
+        down, right = -height % STRIDE, -width % STRIDE
+        around = (REACH, REACH + right, REACH, REACH + down)
+        x = F.pad(values * self.scale, around)
+        gone = F.pad(missing, around, value=1.0)
+        found: list[list[Tensor]] = [[], [], []]
+        for timestep in self.timesteps:
+            t = torch.tensor([timestep])
+            decoded = self.denoiser.decode(x, gone, t)
+            for level, features, factor in zip(found, decoded, (4, 2, 1), strict=True):
+                if factor > 1:
+                    features = F.interpolate(
+                        features, scale_factor=float(factor), mode="bilinear", align_corners=False
+                    )
+                level.append(features[:, :, REACH : REACH + height, REACH : REACH + width])
+        joined = [torch.cat(level, 1) for level in found]
+        return [project(level) for project, level in zip(self.projections, joined, strict=True)]
+
+
+class _Projected(nn.Module):
+    """A projection of features, rounded as the container stores them."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, projection: Projection) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(projection.mean)[:, None])
+        self.register_buffer("matrix", torch.from_numpy(np.ascontiguousarray(projection.matrix.T)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(1, g, H, W) to (1, k, H, W)."""
+        exact = torch.matmul(self.matrix, features.flatten(2).double() - self.mean)  # (1, k, H·W)
+        rounded = exact.float().half().float()
+        return rounded.view(1, -1, features.shape[2], features.shape[3])
+
+
+class Mapper(nn.Module):
+    """From raw values of all modalities to log-probabilities of the classes.
+
+    Args:
+        preparation: Statistics and components.
+        guidance: Gives the guidance features; None where nothing guides the branches.
+        members: The trained networks, whose log-probabilities are averaged.
+        shares: Weight of each of them; None counts all alike.
+        temperature: Divides the averaged log-probabilities.
+        offset: (K,) added to them; None adds nothing.
+    """
+
+    weights: Tensor
+    offset: Tensor
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        guidance: Guidance | None,
+        members: Sequence[Member],
+        shares: Sequence[float] | None = None,
+        temperature: float = 1.0,
+        offset: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        starts = np.cumsum([0, *(one.bands for one in preparation.fitted)]).tolist()
+        self.order = preparation.order
+        self.needed = preparation.layout.spectral or tuple(range(len(self.order)))
+        self.modalities = nn.ModuleList(
+            PreparedModality(preparation.fitted[i], starts[i], preparation.clip) for i in self.order
+        )
+        self.guidance = guidance
+        self.networks = nn.ModuleList(network for network, _ in members)
+        self.temperature = float(temperature)
+        self.shifted = offset is not None
+        for index, (_, weights) in enumerate(members):
+            self.register_buffer(f"weights_{index}", torch.tensor(list(weights)))
+        shares = [1.0] * len(members) if shares is None else list(shares)
+        self.shares = [share / sum(shares) for share in shares]
+        self.register_buffer("offset", torch.tensor(list(offset or [0.0])).view(1, -1, 1, 1))
+
+    @property
+    def smallest(self) -> int:
+        """Smallest side of a tile: it has to be mirrored at its edges."""
+        return max(cast(FusionNetwork, network).window for network in self.networks)
+
+    @property
+    def halo(self) -> int:
+        """Pixels that are not right at a cut, in whole strides."""
+        most = max(cast(FusionNetwork, network).window // 2 for network in self.networks)
+        return -(-((REACH if self.guidance is not None else 0) + most) // STRIDE) * STRIDE
+
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Classify every pixel of a tile.
+
+        Args:
+            values: (bands, H, W) raw values, the bands of all modalities in the scene's order.
+            valid: (M, H, W) boolean, whether all used bands of a modality are valid.
+
+        Returns:
+            (K, H, W) log-probabilities, NaN where the pixel has no spectral value.
+        """
+        # 1. raw values to channels, spectral ones first
+        parts = [
+            modality(values, valid[index])
+            for modality, index in zip(self.modalities, self.order, strict=True)
+        ]
+        channels = torch.cat([part for part, _ in parts]).unsqueeze(0)  # (1, C, H, W)
+        gone = torch.stack([missing for _, missing in parts])  # (M, H, W)
+        missing = gone.unsqueeze(0).float()
+        # 2. guidance
+        if self.guidance is None:
+            levels = [channels[:, :0]] * 3
+        else:
+            levels = self.guidance(channels, missing)
+        # 3. the networks, on the mirrored tile
+        total = torch.zeros(())
+        for index, network in enumerate(self.networks):
+            radius = cast(FusionNetwork, network).window // 2
+            inputs = [_mirrored(x, radius) for x in (channels, missing, *levels)]
+            output = network(inputs[0], inputs[1], inputs[2:])
+            fused = fused_log_probabilities(output.logits, getattr(self, f"weights_{index}"))
+            total = total + self.shares[index] * fused
+        # 4. one distribution
+        if len(self.networks) > 1 or self.temperature != 1.0 or self.shifted:
+            total = torch.log_softmax(total / self.temperature + self.offset, 1)
+        absent = torch.stack([gone[index] for index in self.needed]).all(0)
+        return torch.where(absent, torch.full_like(total[0], float("nan")), total[0])
+
+
+def _mirrored(x: Tensor, radius: int) -> Tensor:
+    """Mirror an image (1, C, H, W) at its edge pixels, which must be more than the radius."""
+    return F.pad(x, (radius,) * 4, mode="reflect") if x.shape[1] else F.pad(x, (radius,) * 4)
+
+
+def build_mapper(
+    preparation: Preparation,
+    denoiser: Denoiser | None,
+    reduction: Reduction | None,
+    timesteps: Sequence[int],
+    members: Sequence[Member],
+) -> Mapper:
+    """Return the mapper of a trained run, with copies of its parts on the CPU."""
+    guidance = None
+    if denoiser is not None and reduction is not None:
+        guidance = Guidance(
+            copy.deepcopy(denoiser), reduction, preparation.diffusion_scale, timesteps
+        )
+    copies = [(copy.deepcopy(network), weights) for network, weights in members]
+    mapper = Mapper(preparation, guidance, copies).cpu().eval()
+    for parameter in mapper.parameters():
+        parameter.data = parameter.data.contiguous()
+        parameter.requires_grad_(False)
+    return mapper

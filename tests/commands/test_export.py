@@ -1,0 +1,34 @@
+"""What ``bdgf export`` refuses; that it works is seen where exports are compared with maps."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bdgf.cli import main
+
+
+def test_what_is_no_run_and_what_is_no_folder(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(tmp_path / "none"), "--to", str(tmp_path / "out")]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    assert main(["export", str(trained_run)]) == 2
+    assert "to" in capsys.readouterr().err
+    assert main(["export", str(trained_run), "--to", str(trained_run)]) == 2
+    assert "holds files but no mapper.json" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_scene_is_gone(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    lines = config.read_text().splitlines()
+    lines[0] = f"scene: {tmp_path / 'gone.yaml'}"
+    config.write_text("\n".join(lines))
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "out")]) == 2
+    assert "gone.yaml does not exist" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyogrio.raw
+import pytest
+import rasterio
+
+from bdgf.cli import main
+
+
+def test_polygons_of_a_run(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new" / "map.gpkg"
+    command = ["polygons", str(trained_run), "--to", str(target), "--minimum-area", "100"]
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    meta, _, wkb, columns = pyogrio.raw.read(target)
+    assert f"{len(wkb):,} polygons" in told
+    assert "below 100 m²" in told
+    areas = dict(zip(meta["fields"], columns, strict=True))["area_m2"]
+    with rasterio.open(trained_run / "map.tif") as raster:
+        pixel = abs(raster.transform.a * raster.transform.e)
+        assert areas.sum() == pytest.approx((raster.read(1) > 0).sum() * pixel)
+    before = target.read_bytes()
+    assert main(command) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minimum-area", "-1"], "0 or more"),
+        (["--to", "map.shp"], ".gpkg"),
+        ([], "neither map.tif nor"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["polygons", str(tmp_path), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""``bdgf map`` on a scene that the run has not seen."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bdgf.cli import main
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = SyntheticSpec(height=20, width=30, bands=8, classes=4, train_per_class=8, seed=7)
+    return make_scene(tmp_path_factory.mktemp("other"), spec)
+
+
+def test_another_scene_goes_to_another_folder(
+    trained_run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in trained_run.rglob("*") if p.is_file()}
+    out = tmp_path / "out"
+    words = ["map", str(trained_run), "--scene", str(other), "--to", str(out)]
+    assert main([*words, "--mapping.tile", "16", "--mapping.acquired", "2020-05-06"]) == 0
+    printed = capsys.readouterr().out
+    assert f"map: {out / 'map.tif'}" in printed
+    assert ("warning: " in printed) != ("no band of this scene is far" in printed)
+    assert {p.name for p in out.iterdir()} == {
+        *("map.tif", "confidence.tif", "map.tif.aux.xml", "map.qml", "map.json", "mapped.json"),
+    }
+    assert '"datetime": "2020-05-06T00:00:00Z"' in (out / "map.json").read_text()
+    assert {p: p.read_bytes() for p in trained_run.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_without_its_own_scene_still_maps(
+    trained_run: Path, other: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    lines = config.read_text().splitlines()
+    lines[0] = "scene: /nowhere/scene.yaml"
+    config.write_text("\n".join(lines))
+    words = ["map", str(tmp_path / "run"), "--scene", str(other), "--to", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert (tmp_path / "out" / "map.tif").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--to", "OUT"], "--scene"),
+        (["--scene", "OTHER", "--to", "OUT", "--network.width", "24"], "leave the others out"),
+        (["--scene", "OTHER", "--to", "RUN"], "holds files but no mapped.json"),
+        (["--scene", "OTHER", "--to", "OUT", "--mapping.acquired", "today"], "ISO 8601"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    trained_run: Path,
+    other: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    names = {"OUT": str(tmp_path / "out"), "OTHER": str(other), "RUN": str(trained_run)}
+    assert main(["map", str(trained_run), *(names.get(word, word) for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert said in " ".join(error.split())
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scene_with_other_bands_is_refused(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = SyntheticSpec(height=20, width=20, bands=5, classes=3, train_per_class=8)
+    scene = make_scene(tmp_path / "scene", spec)
+    words = ["map", str(trained_run), "--scene", str(scene), "--to", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "the run was made for hsi (spectral, 8 bands)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

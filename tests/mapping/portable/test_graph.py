@@ -1,0 +1,135 @@
+"""The graph, run by torch itself, against what ``bdgf map`` computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bdgf import config
+from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion.network import build_network
+from bdgf.mapping.inference import window_log_probabilities
+from bdgf.mapping.portable.exporting import Comparison, read_raw
+from bdgf.mapping.portable.graph import Mapper, PreparedModality, build_mapper
+from bdgf.mapping.trained import TrainedRun
+from bdgf.scene.layout import Window
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def run(trained_run: Path) -> TrainedRun:
+    torch.set_num_threads(1)
+    return TrainedRun(trained_run)
+
+
+@pytest.fixture(scope="module")
+def mapper(run: TrainedRun) -> Mapper:
+    steps = run.settings.features.timesteps
+    return build_mapper(run.preparation, run.denoiser, run.reduction, steps, run.members)
+
+
+def test_prepared_values_are_those_of_the_preparation(prepared: PreparedScene) -> None:
+    whole = Window(0, 0, *prepared.shape(0))
+    values, valid = read_raw(prepared, 0, whole)
+    expected, missing = prepared.window(0, whole, "missing")
+    start = 0
+    for index, fitted in enumerate(prepared.preparation.fitted):
+        place = prepared.preparation.order.index(index)
+        part = prepared.layout.modalities[place]
+        module = PreparedModality(fitted, start, prepared.preparation.clip)
+        # what stands at pixels that are not valid must not matter
+        found, gone = module(torch.where(valid[index], values, torch.nan), valid[index])
+        np.testing.assert_array_equal(gone.numpy(), missing[place])
+        np.testing.assert_allclose(found.numpy(), expected[part.start : part.stop], atol=2e-5)
+        start += fitted.bands
+    assert missing.any()
+
+
+def test_values_that_overflow_are_missing(prepared: PreparedScene) -> None:
+    fitted = prepared.preparation.fitted[0]
+    fitted = dataclasses.replace(fitted, matrix=np.abs(fitted.matrix) * np.float32(1e3))
+    values = np.zeros((fitted.bands, 2, 2), np.float32)
+    values[:, 0, 0] = np.finfo(np.float32).max
+    _, expected = fitted.transform(values.copy(), np.ones(values.shape, bool), 8.0)
+    assert expected.tolist() == [[True, False], [False, False]]
+    valid = torch.ones(2, 2, dtype=torch.bool)
+    found, gone = PreparedModality(fitted, 0, 8.0)(torch.from_numpy(values), valid)
+    np.testing.assert_array_equal(gone.numpy(), expected)
+    assert torch.isfinite(found).all()
+
+
+def test_a_whole_tile_is_mapped_as_the_run_maps_it(
+    mapper: Mapper, run: TrainedRun, tiny_scene: Path
+) -> None:
+    compare = Comparison(run, Scene.open(tiny_scene), 0, Window(0, 0, 45, 51), mapper.halo)
+    found = compare(mapper)
+    assert found.pixels > 1500
+    assert found.largest < TOLERANCE
+    assert found.differing == 0
+
+
+def test_a_piece_with_its_halo_is_mapped_as_the_whole(
+    mapper: Mapper, prepared: PreparedScene
+) -> None:
+    # a larger tile of the same values, so that a piece has cuts on all sides
+    values, valid = (_larger(t) for t in read_raw(prepared, 0, Window(0, 0, *prepared.shape(0))))
+    halo = mapper.halo
+    assert halo % 4 == 0
+    with torch.inference_mode():
+        whole = mapper(values, valid)
+        for top, left in ((halo, halo), (halo + 8, halo + 4)):
+            cut = (..., slice(top - halo, top + 13 + halo), slice(left - halo, left + 10 + halo))
+            piece = mapper(values[cut], valid[cut])[:, halo : halo + 13, halo : halo + 10]
+            expected = whole[:, top : top + 13, left : left + 10]
+            torch.testing.assert_close(piece, expected, atol=1e-4, rtol=0, equal_nan=True)
+
+
+def _larger(image: Tensor) -> Tensor:
+    wide = torch.cat([image, image.flip(2), image], 2)
+    return torch.cat([wide, wide.flip(1), wide], 1)[:, :132, :130].contiguous()
+
+
+def test_without_guidance(
+    run: TrainedRun, prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    network = build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, 0).eval()
+    weights = [0.1, 0.2, 0.3, 0.4]
+    mapper = build_mapper(run.preparation, None, None, (50,), [(network, weights)])
+    assert mapper.halo == 4
+    shape = prepared.shape(0)
+    store = FeatureStore(None, ["tile"], [shape])
+    window = Window(0, 0, *shape)
+    expected = window_log_probabilities(network, weights, prepared, store, 0, window)
+    with torch.inference_mode():
+        found = mapper(*read_raw(prepared, 0, window))
+    known = torch.from_numpy(prepared.valid(0))
+    assert torch.equal(torch.isfinite(found).all(0), known)
+    assert (found - expected)[:, known].abs().max() < TOLERANCE
+
+
+def test_several_networks_with_temperature_and_offset(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    networks = [
+        build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, seed).eval()
+        for seed in (1, 2)
+    ]
+    members = [(networks[0], [0.1, 0.2, 0.3, 0.4]), (networks[1], [1.0, 0.0, 0.0, 0.0])]
+    offset = [0.5, 0.0, -0.5, 1.0]
+    window = Window(0, 0, *prepared.shape(0))
+    inputs = read_raw(prepared, 0, window)
+    with torch.inference_mode():
+        found = Mapper(prepared.preparation, None, members, [3.0, 1.0], 2.0, offset)(*inputs)
+        single = [Mapper(prepared.preparation, None, [member])(*inputs) for member in members]
+    mean = 0.75 * single[0] + 0.25 * single[1]
+    expected = torch.log_softmax(mean / 2.0 + torch.tensor(offset)[:, None, None], 0)
+    torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-5, rtol=1e-5)
+    assert found.exp().nansum(0).max() == pytest.approx(1.0, abs=1e-5)

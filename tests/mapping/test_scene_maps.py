@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from bdgf.mapping.inference import MappedWindow
+from bdgf.mapping.legend import Legend
+from bdgf.mapping.scene_maps import Votes, write_maps
+from bdgf.progress import Silent
+from bdgf.scene.layout import windows_of
+from bdgf.scene.scene import Scene
+
+LEGEND = Legend.of((3, 5), ("a", "b"), ("#111111", "#222222"))
+
+
+def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
+    scene = Scene.open(tiles_scene)
+
+    def paths(tile: int) -> tuple[Path, Path]:
+        name = f"{scene.tiles[tile].name}.tif"
+        return tmp_path / "maps" / name, tmp_path / "confidence" / name
+
+    def mapped(tile: int):
+        for window in windows_of(scene.tiles[tile].height, scene.tiles[tile].width, 16):
+            shape = (window.height, window.width)
+            votes = np.stack([np.full(shape, 0), np.full(shape, 1)])
+            yield MappedWindow(
+                window, np.full(shape, tile % 2), np.full(shape, 0.5, np.float32), votes
+            )
+
+    def votes_path(tile: int) -> Path:
+        return tmp_path / "votes" / f"{scene.tiles[tile].name}.tif"
+
+    votes = Votes(votes_path, ("pixel", "cnn"))
+    write_maps(scene, paths, LEGEND, mapped, Silent(), "2020-01-02", votes)
+    for index, tile in enumerate(scene.tiles):
+        with rasterio.open(paths(index)[0]) as raster:
+            assert raster.shape == (tile.height, tile.width)
+            assert (raster.read(1) == LEGEND.codes[index % 2]).all()
+        with rasterio.open(votes_path(index)) as raster:
+            assert raster.descriptions == ("pixel", "cnn")
+            assert (raster.read(1) == 3).all()
+            assert (raster.read(2) == 5).all()
+        item = json.loads((tmp_path / "maps" / f"{tile.name}.json").read_text())
+        assert item["id"] == f"{scene.name}-{tile.name}"
+        assert item["properties"]["datetime"] == "2020-01-02T00:00:00Z"
+        assert (tmp_path / "maps" / item["assets"]["confidence"]["href"]).resolve().is_file()

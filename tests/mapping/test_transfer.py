@@ -1,0 +1,115 @@
+"""A run maps scenes that it has not seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+
+from bdgf.errors import RunFolderError
+from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.transfer import map_other
+from bdgf.scene.scene import Scene
+from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+
+
+def _unlabelled(scene: Path, folder: Path) -> Path:
+    """Copy a scene without its labels."""
+    shutil.copytree(scene.parent, folder)
+    path = folder / scene.name
+    values = yaml.safe_load(path.read_text())
+    del values["labels"], values["split"]
+    values["name"] = "other"
+    # in another order than the run's: names tell them apart
+    values["modalities"] = dict(reversed(values["modalities"].items()))
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def _rewrite(path: Path, change) -> None:
+    with rasterio.open(path, "r+") as raster:
+        values = raster.read()
+        known = values != raster.nodata
+        raster.write(np.where(known, change(values), values))
+
+
+def test_the_same_rasters_without_labels_get_the_same_map(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
+) -> None:
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    before = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*")}
+    run = TrainedRun(trained_run)
+    assert map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener) == []
+    for name in ("map.tif", "confidence.tif", "map.qml", "map.tif.aux.xml"):
+        assert (tmp_path / "out" / name).read_bytes() == (trained_run / name).read_bytes(), name
+    assert {p: p.stat().st_mtime_ns for p in trained_run.rglob("*")} == before
+    record = json.loads((tmp_path / "out" / "mapped.json").read_text())
+    assert (record["scene"], record["run"]) == ("other", str(trained_run))
+    assert json.loads((tmp_path / "out" / "map.json").read_text())["id"] == "other"
+    assert not any("warning" in line for line in listener.lines)
+    # again into the same folder, but never among other files
+    map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+    with pytest.raises(RunFolderError, match="holds files but no mapped"):
+        map_other(run, Scene.open(path), path.parent, run.settings, listener)
+    with pytest.raises(RunFolderError, match="holds files but no mapped"):
+        map_other(run, Scene.open(path), trained_run, run.settings, listener)
+
+
+def test_another_place_in_several_tiles(trained_run: Path, tmp_path: Path, listener) -> None:
+    spec = SyntheticSpec(
+        height=24, width=20, bands=8, classes=4, train_per_class=12, tiles=2, seed=9
+    )
+    scene = Scene.open(make_scene(tmp_path / "scene", spec))
+    run = TrainedRun(trained_run)
+    map_other(run, scene, tmp_path / "out", run.settings, listener)
+    for tile in scene.tiles:
+        with rasterio.open(tmp_path / "out" / "maps" / f"{tile.name}.tif") as raster:
+            assert raster.shape == (tile.height, tile.width)
+            assert raster.transform == tile.transform
+            assert set(np.unique(raster.read(1))) <= {0, *run.legend.codes}
+
+
+def test_values_that_are_far_are_told(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
+) -> None:
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    spread = TrainedRun(trained_run).preparation.fitted[0].spread
+
+    def shifted(values):
+        values[2] += np.round(5 * spread[2]).astype(values.dtype)
+        return values
+
+    _rewrite(path.parent / "hsi.tif", shifted)
+    run = TrainedRun(trained_run)
+    (shift,) = map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+    assert (shift.modality, shift.bands) == ("hsi", (3,))
+    told = next(line for line in listener.lines if "warning" in line)
+    assert "1 of 8 bands of modality hsi" in told
+    assert "band 3 by +5.0 standard deviations" in told
+    assert json.loads((tmp_path / "out" / "mapped.json").read_text())["warnings"] == [
+        shift.describe()
+    ]
+
+
+@pytest.mark.parametrize("change", ["bands", "name", "less"])
+def test_other_modalities_or_bands_are_refused(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener, change: str
+) -> None:
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    values = yaml.safe_load(path.read_text())
+    if change == "bands":
+        values["modalities"]["hsi"]["bands"] = [1, 2, 3]
+    elif change == "name":
+        values["modalities"]["lidar"] = values["modalities"].pop("dsm")
+    else:
+        del values["modalities"]["sar"]
+    path.write_text(yaml.safe_dump(values))
+    run = TrainedRun(trained_run)
+    with pytest.raises(RunFolderError, match=r"run was made for hsi \(spectral, 8 bands\)"):
+        map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+    assert not (tmp_path / "out").exists()
