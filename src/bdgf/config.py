@@ -140,6 +140,8 @@ class NetworkSettings:
         guided: Branches that the features guide; the others are as if there were none.
         cross_query: What asks in the transformer's cross-attention: task (the scene's tokens ask,
             the diffusion tokens are keys and values) or diffusion (the other way round).
+        pooling: Radius in pixels of the mean that each branch's features are pooled by before its
+            head, part of the window; 0 reads the centre alone. Of the dense network.
         pixel_path: Add a head that sees only the pixel itself.
         feature_path: Add a head that sees the pixel and its diffusion features, without a window.
     """
@@ -154,6 +156,7 @@ class NetworkSettings:
     branches: tuple[str, ...] = ("cnn", "mamba", "transformer")
     guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
     cross_query: Literal["task", "diffusion"] = "task"
+    pooling: int = 1
     pixel_path: bool = True
     feature_path: bool = True
 

@@ -117,6 +117,7 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("network.groups", s.network.groups, 1),
         ("network.state", s.network.state, 1),
         ("network.attention_heads", s.network.attention_heads, 1),
+        ("network.pooling", s.network.pooling, 0),
         ("training.steps", s.training.steps, 1),
         ("training.batch", s.training.batch, 2),
         ("training.folds", s.training.folds, 2),

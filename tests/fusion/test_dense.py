@@ -22,6 +22,15 @@ from bdgf.fusion.network import build_network
 def test_radii_fill_the_window(window, radii):
     assert split_radius(window) == radii
     assert 2 * (1 + sum(radii)) + 1 == window
+    assert split_radius(window + 2, 1) == radii
+
+
+def test_small_windows_pool_over_what_they_have(layout_of):
+    for window, pooling in ((3, 0), (5, 1), (7, 2), (11, 3)):
+        settings = NetworkSettings(window=window, width=16, groups=4, pooling=3)
+        network = build_network(settings, layout_of(3), (4, 5, 6), 3, seed=0)
+        assert network.pooling == pooling
+        assert 1 + sum(network.radii) + pooling == window // 2
 
 
 @pytest.mark.parametrize(
@@ -36,6 +45,8 @@ def test_radii_fill_the_window(window, radii):
         {"guided": ("cnn", "transformer")},
         {"guided": ("cnn", "mamba")},
         {"cross_query": "diffusion"},
+        {"pooling": 0},
+        {"pooling": 2},
     ],
     ids=str,
 )
@@ -69,7 +80,7 @@ def test_every_pixel_of_the_patch_reaches_the_centre_and_none_beyond(layout_of, 
 
 def test_a_branch_can_be_a_pixel_classifier(layout_of, images):
     layout = layout_of(3)
-    settings = NetworkSettings(window=5, width=16, groups=4, attention_heads=2)
+    settings = NetworkSettings(window=5, width=16, groups=4, attention_heads=2, pooling=0)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     with torch.no_grad():
         for name in settings.branches:

@@ -19,7 +19,7 @@ from bdgf.fusion.network import (
     fused_log_probabilities,
 )
 
-SMALL = NetworkSettings(window=5, width=16, groups=4, state=3, attention_heads=2)
+SMALL = NetworkSettings(window=5, width=16, groups=4, state=3, attention_heads=2, pooling=0)
 KINDS = ["dense", "patch"]
 VARIANTS = [
     {},
@@ -28,8 +28,9 @@ VARIANTS = [
     {"guided": ("cnn", "mamba")},
     {"guided": ()},
     {"cross_query": "diffusion"},
+    {"pooling": 1},
 ]
-"""Ways in which the branches are guided."""
+"""Ways in which the branches are guided, and their features pooled."""
 MODALITIES = [(3,), (4, 2, 1), (200,)]
 
 
@@ -130,7 +131,7 @@ def test_an_image_gives_what_its_patches_give(layout_of, images, patches_of, kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[5]], ids=str)
+@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[5], VARIANTS[6]], ids=str)
 def test_training_on_an_image_gives_the_gradients_of_its_patches(
     layout_of, images, patches_of, kind, changes
 ):

@@ -2,7 +2,8 @@
 
 What it says of a pixel depends on nothing but the pixel's own P × P patch, whether it is run on the
 patch or on a whole image, so that a map is computed once and not per pixel. The radius (P - 1) / 2
-is spent on the stem (1) and on three guided levels, coarse to fine.
+is spent on the stem (1), on three guided levels, coarse to fine, and on a mean over the neighbours
+before the heads (1).
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from bdgf.fusion.windows import crop, ssd_centre_readout, window_attention
 from bdgf.scene.layout import ChannelLayout
 
 
-def split_radius(window: int) -> tuple[int, ...]:
-    """Radii of the three levels: they fall from coarse to fine and, with the stem's 1, fill P."""
-    rest = (window - 1) // 2 - 1
+def split_radius(window: int, pooling: int = 0) -> tuple[int, ...]:
+    """Radii of the three levels: they fall from coarse to fine and fill P.
+
+    The rest is the stem's 1 and the pooling before the heads.
+    """
+    rest = (window - 1) // 2 - 1 - pooling
     return tuple(rest // LEVELS + (level < rest % LEVELS) for level in range(LEVELS))
 
 
@@ -194,7 +198,9 @@ class DenseNetwork(FusionNetwork):
     ) -> None:
         super().__init__(settings, layout, guidance_channels, classes)
         width, gain = settings.width, settings.guidance_gain
-        self.radii = split_radius(settings.window)
+        # small windows leave less to pool over
+        self.pooling = min(settings.pooling, settings.window // 2 - 1)
+        self.radii = split_radius(settings.window, self.pooling)
         self.stem = Stem([(m.start, m.stop) for m in layout.modalities], width, padding=0)
         self.guidance = GuidanceProjection(self.guides, width)
         self.branches = nn.ModuleDict()
@@ -247,5 +253,8 @@ class DenseNetwork(FusionNetwork):
             x = embedding
             for level, guide in zip(cast(nn.ModuleList, levels), guides, strict=True):
                 x = level(x, guide)
+            if self.pooling:
+                side = 2 * self.pooling + 1
+                x = F.avg_pool2d(x.permute(0, 3, 1, 2), side, 1).permute(0, 2, 3, 1)
             outputs.append(x)  # (B, h, w, D)
         return outputs

@@ -61,7 +61,9 @@ def write_maps(
         done, pixels = 0, tile.height * tile.width
         with contextlib.ExitStack() as files:
             writer = files.enter_context(
-                MapWriter(map_path, confidence_path, tile, legend.codes, legend.names, legend.colors)
+                MapWriter(
+                    map_path, confidence_path, tile, legend.codes, legend.names, legend.colors
+                )
             )
             ballots = votes and files.enter_context(
                 VotesWriter(votes.path(index), tile, legend.codes, votes.heads)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from bdgf.files import atomic_path
-from bdgf.mapping.writing import BLOCK, NODATA, Grid
+from bdgf.mapping.legend import NODATA
+from bdgf.mapping.writing import BLOCK, Grid
 from bdgf.scene.layout import Window
 
 
