@@ -23,8 +23,9 @@ def test_on_its_own_scene_it_gives_what_the_run_stored(trained_run: Path, tiny_s
     window = Window(3, 4, 30, 40)
     np.testing.assert_array_equal(features.window(0, window), stored.window(0, window))
     classes, confidence = np.empty(shape, int), np.empty(shape, np.float32)
-    for part, c, p in run.mapped(prepared, features, 0, run.settings.mapping.tile):
-        classes[part.slices], confidence[part.slices] = c, p
+    for part in run.mapped(prepared, features, 0, run.settings.mapping.tile):
+        classes[part.window.slices] = part.classes
+        confidence[part.window.slices] = part.confidence
     np.testing.assert_array_equal(classes, read_map(trained_run / "map.tif", scene.class_codes))
     np.testing.assert_array_equal(confidence, read_confidence(trained_run / "confidence.tif"))
 
