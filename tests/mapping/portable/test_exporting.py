@@ -73,8 +73,8 @@ def test_what_a_user_needs_is_there(exported) -> None:
 
 
 def test_disagreement_is_refused() -> None:
-    Agreement(10, 5e-4, 0).check("mapper.onnx")
-    for largest in (2e-3, float("inf"), float("nan")):
+    Agreement(10, 5e-5, 0).check("mapper.onnx")
+    for largest in (2e-4, float("inf"), float("nan")):
         with pytest.raises(RunFolderError, match=r"mapper\.onnx differs"):
             Agreement(10, largest, 0).check("mapper.onnx")
 
