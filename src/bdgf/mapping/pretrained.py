@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +28,7 @@ from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_text
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.mapping.inference import window_log_probabilities
+from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
@@ -46,21 +46,6 @@ Member: TypeAlias = tuple[FusionNetwork, list[float]]
 """A trained network, and the fusion weight of each of its heads."""
 
 _SOURCES = ("diffusion", "none")
-
-
-@dataclass(frozen=True)
-class MapClasses:
-    """The classes of a map, in the order of the network's outputs.
-
-    Args:
-        codes: Their numbers in maps and labels.
-        names: Their names.
-        colors: ``#rrggbb`` of each.
-    """
-
-    codes: tuple[int, ...]
-    names: tuple[str, ...]
-    colors: tuple[str, ...]
 
 
 def check_source(settings: Settings) -> None:
@@ -97,7 +82,7 @@ class PretrainedMapper:
     def __init__(
         self,
         settings: Settings,
-        classes: MapClasses,
+        classes: Legend,
         parts: Mapping[str, Part],
         reduction: Reduction | None,
     ) -> None:
@@ -313,19 +298,15 @@ def _settings(
     return replace(settings, dict(changes or {}))
 
 
-def _classes(record: Any, folder: Path) -> MapClasses:  # noqa: ANN401
+def _classes(record: Any, folder: Path) -> Legend:  # noqa: ANN401
     try:
-        codes = tuple(int(code) for code in record["codes"])
-        names = tuple(str(name) for name in record["names"])
-        colors = tuple(str(color) for color in record["colors"])
-        if not len(codes) == len(names) == len(colors):
-            raise ValueError(f"{len(codes)} codes, {len(names)} names and {len(colors)} colours")
+        names = [str(name) for name in record["names"]]
+        return Legend.of(record["codes"], names, [str(color) for color in record["colors"]])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{folder} does not say which classes its network has ({error}); train it again, in a"
             " new folder."
         ) from None
-    return MapClasses(codes, names, colors)
 
 
 def _unreadable(path: Path, error: Exception) -> RunFolderError:
