@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.base import LEVELS, FusionNetwork, step_bias
+from bdgf.fusion.base import LEVELS, GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ConvolutionBlock, FeedForward, Pointwise, Stem
 from bdgf.fusion.windows import crop, ssd_centre_readout, window_attention
@@ -179,7 +179,7 @@ class TransformerLevel(nn.Module):
         )
 
 
-class DenseNetwork(FusionNetwork):
+class DenseNetwork(GuidedNetwork):
     """Three guided branches whose map is computed once, identical to the per-patch result.
 
     Args:
