@@ -5,7 +5,6 @@ import types
 
 import pytest
 import torch
-from torch import Tensor
 
 from bdgf.fusion import scan
 from bdgf.fusion.scan import (
@@ -15,63 +14,23 @@ from bdgf.fusion.scan import (
     ssd_reference,
 )
 
-SHAPES = [(2, 1, 3, 4), (1, 2, 1, 1), (3, 7, 5, 2), (5, 25, 8, 4), (2, 121, 6, 3)]
+
+def test_scan_equals_the_loop_with_all_gradients(scan_arguments, scan_gradients, largest_error):
+    shape = (3, 7, 5, 2)
+    expected = scan_gradients(selective_scan_reference, scan_arguments(shape, torch.float64))
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        found = scan_gradients(selective_scan, scan_arguments(shape, dtype))
+        assert all(f.dtype == dtype for f in found)
+        assert largest_error(found, expected) < tolerance
 
 
-def arguments(shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
-    batch, length, width, states = shape
-    generator = torch.Generator().manual_seed(length)
-
-    def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=generator, dtype=torch.float64)
-
-    drawn = [
-        normal(batch, length, width),
-        torch.nn.functional.softplus(normal(batch, length, width) - 2),
-        -torch.nn.functional.softplus(normal(width, states)),
-        normal(batch, length, states),
-        normal(batch, length, states),
-        normal(width),
-    ]
-    return [t.to(dtype).requires_grad_() for t in drawn]
-
-
-def outputs_and_gradients(function, inputs: list[Tensor]) -> list[Tensor]:
-    y = function(*inputs)
-    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).to(y.dtype)
-    gradients = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=False)
-    return [y.detach(), *gradients]
-
-
-def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
-    return max(
-        float((f.double() - e).abs().max() / e.abs().max().clamp(min=1))
-        for f, e in zip(found, expected, strict=True)
-    )
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("buffer", [1, 200, 2_000_000])
-def test_scan_equals_the_float64_loop(monkeypatch, shape, dtype, tolerance, buffer):
-    monkeypatch.setattr(scan, "_BUFFER", buffer)  # one sample, a few, all of them at a time
-    expected = outputs_and_gradients(selective_scan_reference, arguments(shape, torch.float64))
-    found = outputs_and_gradients(selective_scan, arguments(shape, dtype))
-    assert all(f.dtype == dtype for f in found)
-    assert largest_error(found, expected) < tolerance
-
-
-def test_gradients_by_finite_differences():
-    assert torch.autograd.gradcheck(selective_scan, arguments((2, 4, 3, 2), torch.float64))
-
-
-def test_scan_of_an_empty_batch():
-    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((2, 5, 3, 2), torch.float32))
+def test_scan_of_an_empty_batch(scan_arguments):
+    x, dt, A, B_, C_, D_ = (t.detach() for t in scan_arguments((2, 5, 3, 2), torch.float32))
     assert selective_scan(x[:0], dt[:0], A, B_[:0], C_[:0], D_).shape == (0, 5, 3)
 
 
-def test_scan_takes_views_and_half_precision_inputs():
-    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((3, 7, 5, 2), torch.float32))
+def test_scan_takes_views_and_half_precision_inputs(scan_arguments):
+    x, dt, A, B_, C_, D_ = (t.detach() for t in scan_arguments((3, 7, 5, 2), torch.float32))
     expected = selective_scan(x, dt, A, B_, C_, D_)
     view = x.transpose(0, 1).contiguous().transpose(0, 1)
     assert torch.equal(selective_scan(view, dt, A, B_, C_, D_), expected)
@@ -80,8 +39,8 @@ def test_scan_takes_views_and_half_precision_inputs():
     assert (rounded.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
-def test_kernel_gets_channels_before_tokens():
-    inputs = [t.detach() for t in arguments((3, 7, 5, 2), torch.float64)]
+def test_kernel_gets_channels_before_tokens(scan_arguments):
+    inputs = [t.detach() for t in scan_arguments((3, 7, 5, 2), torch.float64)]
 
     def kernel(u, delta, A, B, C, D):
         assert all(t.is_contiguous() for t in (u, delta, B, C))
