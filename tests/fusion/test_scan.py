@@ -13,6 +13,7 @@ from bdgf.fusion.scan import (
     spiral_order,
     ssd_reference,
 )
+from bdgf.fusion.scan_blocks import blocked_scan
 
 
 def test_scan_equals_the_loop_with_all_gradients(scan_arguments, scan_gradients, largest_error):
@@ -64,6 +65,45 @@ def test_kernel_is_found_only_where_the_package_is(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mamba_ssm", None)
         assert scan._cuda_kernel.__wrapped__() is None
+
+
+@pytest.fixture
+def fresh_choice():
+    choice = scan._triton_scan
+    choice.cache_clear()
+    yield
+    choice.cache_clear()
+
+
+def test_every_device_has_the_fastest_scan_that_is_installed(monkeypatch, fresh_choice):
+    def own(*arguments):
+        return selective_scan_reference(*arguments)
+
+    monkeypatch.setattr(scan, "_cuda_kernel", lambda: None)
+    monkeypatch.setattr(scan, "_triton_scan", lambda: own)
+    assert scan._fastest("cpu", torch.float32) is blocked_scan
+    assert scan._fastest("cuda", torch.float32) is own
+    monkeypatch.setattr(scan, "_cuda_kernel", lambda: selective_scan_reference)
+    chosen = scan._fastest("cuda", torch.float32)
+    assert chosen.func is scan._scan_by_kernel
+    assert scan._fastest("cuda", torch.float64) is own  # that kernel takes no float64
+
+
+def test_no_own_kernels_without_triton_or_where_it_fails(monkeypatch, fresh_choice, caplog):
+    name = "bdgf.fusion.scan_triton"
+    monkeypatch.setitem(sys.modules, name, None)
+    assert scan._triton_scan() is None
+    module = types.ModuleType(name)
+
+    def broken(*arguments):
+        raise RuntimeError("no C compiler")
+
+    module.triton_scan = broken
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(scan.torch, "ones", lambda *size, **_: torch.zeros(*size))
+    scan._triton_scan.cache_clear()
+    assert scan._triton_scan() is None
+    assert "no C compiler" in caplog.text
 
 
 def test_reference_of_one_state_is_the_known_sum():

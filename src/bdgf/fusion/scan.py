@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from collections.abc import Callable
 from typing import cast
 
@@ -16,6 +17,11 @@ import torch
 from torch import Tensor
 
 from bdgf.fusion.scan_blocks import blocked_scan
+
+logger = logging.getLogger(__name__)
+
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""A scan of x, dt, A, B, C and D."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -85,8 +91,9 @@ def selective_scan_reference(
 def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """S6 scan, the fast path; the same values and gradients as :func:`selective_scan_reference`.
 
-    Runs the kernel of ``mamba_ssm`` on CUDA tensors where that package is installed, else blocks of
-    a time-major loop in plain PyTorch, whose states are computed again in the backward.
+    On CUDA it runs the kernel of ``mamba_ssm`` where that package is installed, else our own Triton
+    kernels; everywhere else blocks of a time-major loop in plain PyTorch. The states are computed
+    again in the backward.
 
     Args:
         x: (B, L, D) input.
@@ -99,11 +106,35 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_:
     Returns:
         (B, L, D) in the dtype of ``x``.
     """
-    kernel = _cuda_kernel() if x.is_cuda and A.dtype == torch.float32 else None
     arguments = (x.to(A.dtype), dt.to(A.dtype), A, B_.to(A.dtype), C_.to(A.dtype), D_.to(A.dtype))
+    return _fastest(x.device.type, A.dtype)(*arguments).to(x.dtype)
+
+
+def _fastest(device: str, dtype: torch.dtype) -> Scan:
+    """Return the fastest scan of a kind of device that is installed."""
+    if device != "cuda":
+        return blocked_scan
+    kernel = _cuda_kernel() if dtype == torch.float32 else None
     if kernel is not None:
-        return _scan_by_kernel(kernel, *arguments).to(x.dtype)
-    return blocked_scan(*arguments).to(x.dtype)
+        return functools.partial(_scan_by_kernel, kernel)
+    return _triton_scan() or blocked_scan
+
+
+@functools.cache
+def _triton_scan() -> Scan | None:
+    """Return our own CUDA kernels, or None where Triton is missing or cannot compile them."""
+    try:
+        module = importlib.import_module("bdgf.fusion.scan_triton")
+    except ImportError:
+        return None
+    scan = cast(Scan, module.triton_scan)
+    one = torch.ones(1, 1, 1, device="cuda", requires_grad=True)
+    try:
+        scan(one, one, -one[0], one, one, one[0, 0]).sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever its compiler, driver or linker fails with
+        logger.warning("the scan runs in plain PyTorch, Triton does not work here: %s", error)
+        return None
+    return scan
 
 
 @functools.cache
