@@ -81,6 +81,16 @@ def place(module: AnyModule, device: torch.device) -> AnyModule:
     return module
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device, without waiting for what the device is still doing.
+
+    An ordinary copy to CUDA waits for all work before it; one from pinned memory is queued.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
     """Return a launched Fabric on one device of the settings' kind."""
     fabric = Fabric(accelerator=device_of(settings).type, devices=1, precision=precision)
