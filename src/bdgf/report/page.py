@@ -18,7 +18,7 @@ from bdgf.report.overview import TileOverview, shown_tiles, tile_overview
 from bdgf.report.projection import Projection, project
 from bdgf.report.results import Results
 from bdgf.report.viewer import viewer_data
-from bdgf.scene.scene import palette
+from bdgf.scene.palette import palette
 
 SCRIPTS = ("layers.js", "view.js", "controls.js", "page.js")
 """The parts of the page's script, in their order."""
