@@ -48,9 +48,11 @@ from bdgf.evaluation.confidence import (
     map_log_probabilities,
 )
 from bdgf.evaluation.missing import evaluate_without
+from bdgf.files import remove_leftovers
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
+from bdgf.lock import locked
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at, confidence_at
@@ -108,8 +110,15 @@ class Pipeline:
 
         Raises:
             BdgfError: A stage before the first one asked for is not finished, the folder holds the
-                run of another scene, or the scene lacks what the stages need; nothing was changed.
+                run of another scene, another process works on it, or the scene lacks what the
+                stages need; nothing was changed.
         """
+        with locked(self.folder.path):
+            self.folder.reload()
+            remove_leftovers(self.folder.path)
+            self._run(stages)
+
+    def _run(self, stages: tuple[str, ...]) -> None:
         if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
             self.scene.positions("train")  # refuses a scene without labels before the long stages
         self._check_scene()
