@@ -17,8 +17,10 @@ from bdgf.diffusion.stage import pretrain
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.stage import evaluate
+from bdgf.files import remove_leftovers
 from bdgf.fusion.fitting import Fitting
 from bdgf.history import History
+from bdgf.lock import locked
 from bdgf.mapping.inference import map_tile
 from bdgf.mapping.scene_maps import Votes, write_maps
 from bdgf.progress import Progress
@@ -56,8 +58,15 @@ class Pipeline(Run):
 
         Raises:
             BdgfError: A stage before the first one asked for is not finished, the folder holds the
-                run of another scene, or the scene lacks what the stages need; nothing was changed.
+                run of another scene, another process works on it, or the scene lacks what the
+                stages need; nothing was changed.
         """
+        with locked(self.folder.path):
+            self.folder.reload()
+            remove_leftovers(self.folder.path)
+            self._run(stages)
+
+    def _run(self, stages: tuple[str, ...]) -> None:
         if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
             self.scene.positions("train")  # refuses a scene without labels before the long stages
         self._check_scene()

@@ -15,7 +15,8 @@ import yaml
 from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import atomic_path, is_temporary
+from bdgf.lock import LOCK
 from bdgf.stages import STAGES, plain
 
 _INDEX = "stages.json"
@@ -35,7 +36,9 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            foreign = any(path.iterdir()) and not (path / _INDEX).is_file()
+            # a run that was killed while it made the folder may have left its first file half
+            held = [p for p in path.iterdir() if p.name != LOCK and not is_temporary(p)]
+            foreign = bool(held) and not (path / _INDEX).is_file()
         except OSError as error:
             raise RunFolderError(
                 f"{path} cannot be used as a run folder ({error.strerror}); give a folder that can"
@@ -77,6 +80,14 @@ class RunFolder:
     def was_finished(self, stage: str) -> bool:
         """Tell whether a stage was finished once, with whatever inputs and settings."""
         return stage in self._finished
+
+    def reload(self) -> None:
+        """Read again what is finished: another process may have ended since the folder was opened.
+
+        Raises:
+            RunFolderError: It cannot be read.
+        """
+        self._finished = self._load()
 
     def seconds(self) -> dict[str, float]:
         """Return how long each finished stage took."""
