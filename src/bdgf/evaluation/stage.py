@@ -14,6 +14,7 @@ from bdgf.evaluation.confidence import (
     map_log_probabilities,
 )
 from bdgf.evaluation.missing import evaluate_without
+from bdgf.evaluation.transductive import transductive_note
 from bdgf.mapping.reading import confidence_at
 from bdgf.run import Run
 
@@ -40,10 +41,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     metrics = {
         "scene": run.scene.name,
         "seed": run.settings.seed,
-        "transductive": (
-            "statistics, principal components, pre-training and mutual learning see all pixels"
-            " of the scene without their labels"
-        ),
+        "transductive": transductive_note(run.settings, len(origin["heads"])),
         "notes": list(run.scene.notes),
         "classes": dict(zip(map(str, run.scene.class_codes), run.scene.class_names, strict=True)),
         "train_pixels": len(run.scene.positions("train")),
