@@ -72,6 +72,12 @@ def test_what_a_user_needs_is_there(exported) -> None:
     model = onnx.load(exported.folder / "mapper.onnx")
     onnx.checker.check_model(model)
     assert not any(tensor.external_data for tensor in model.graph.initializer)
+    about = json.loads((exported.folder / "mapper.json").read_text())
+    assert [one.name for one in model.graph.output] == [
+        about["output"]["name"],
+        about["features"]["name"],
+    ]
+    assert about["features"]["shape"][0] == exported.run.reduction.channels
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import warnings
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -65,7 +68,8 @@ def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Prog
         found.check(name)
         progress.say(f"{name}: {found.describe(scene.name)}")
     # 3. all or none, the programs last
-    about = describe(run.preparation, scene, run.classes, mapper.halo, mapper.smallest)
+    features = run.reduction.channels if run.reduction is not None else 0
+    about = describe(run.preparation, scene, run.classes, mapper.halo, mapper.smallest, features)
     atomic_write_text(folder / "map_tile.py", _script())
     atomic_write_text(
         folder / "mapper.json", json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
@@ -87,17 +91,13 @@ def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
     values = torch.zeros(bands, rows, columns)
     valid = torch.ones(len(mapper.order), rows, columns, dtype=torch.bool)
     free = {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}
-    return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
+    with _quiet():
+        return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:
     """Return a recorded program as an ONNX file with its weights inside."""
-    # what the converters tell of their passes is of no use to whoever exports
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
+    with _quiet():
         converted = torch.onnx.export(
             program,
             dynamo=True,
@@ -105,9 +105,6 @@ def to_onnx(program: torch.export.ExportedProgram) -> bytes:
             input_names=["values", "valid"],
             output_names=["log_probabilities", "features"][: _outputs(program)],
         )
-    finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
     if converted is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return bytes(converted.model_proto.SerializeToString())
@@ -135,6 +132,24 @@ def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
             f" {smallest} pixels, so an export cannot be checked; export a run of a scene that has."
         )
     return best[1], best[2]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the converters tell of their passes: it is of no use to whoever exports."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch's own parts use what torch gives up
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
 
 
 def _outputs(program: torch.export.ExportedProgram) -> int:
