@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from bdgf import config
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.features import FeatureExtractor
+from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import build_network
 from bdgf.mapping.inference import window_log_probabilities
@@ -113,6 +116,31 @@ def test_without_guidance(
         (found,) = mapper(*read_raw(prepared, 0, window))
     known = torch.from_numpy(prepared.valid(0))
     assert torch.equal(torch.isfinite(found).all(0), known)
+    assert (found - expected)[:, known].abs().max() < TOLERANCE
+
+
+def test_one_level_of_the_decoder_for_several_of_the_branches(
+    run: PretrainedMapper, prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    assert run.denoiser is not None
+    assert run.reduction is not None
+    fine = Reduction(run.reduction.projections[2:], ("none", "fine", "fine"))
+    channels = [len(level) for level in fine.levels]
+    assert channels[0] == 0
+    assert channels[1] == channels[2] > 0
+    network = build_network(tiny_settings.network, prepared.layout, channels, 4, 0).eval()
+    weights = [0.1, 0.2, 0.3, 0.4]
+    s = run.settings
+    cpu = torch.device("cpu")
+    extractor = FeatureExtractor(run.denoiser, prepared, s.features, s.diffusion, s.seed, cpu)
+    store, window = ComputedFeatures(extractor, fine), Window(0, 0, *prepared.shape(0))
+    expected = window_log_probabilities(network, weights, prepared, store, 0, window)
+    members = [(network, weights)]
+    mapper = build_mapper(run.preparation, run.denoiser, fine, s.features.timesteps, members)
+    with torch.inference_mode():
+        found, features = mapper(*read_raw(prepared, 0, window))
+    np.testing.assert_allclose(features, store.window(0, window), atol=1e-5, rtol=2**-10)
+    known = torch.from_numpy(prepared.valid(0))
     assert (found - expected)[:, known].abs().max() < TOLERANCE
 
 
