@@ -63,6 +63,7 @@ from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.runfolder import RunFolder
+from bdgf.scene.cautions import find_cautions
 from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.leak import Leak, leakage
 from bdgf.scene.preparation import Preparation
@@ -177,7 +178,14 @@ class Pipeline:
             return [folder.network]
         if stage == "map":
             tiles = range(len(self.scene.tiles))
-            return [p for t in tiles for p in (*self._map_paths(t), self._votes_path(t))]
+            maps = [self._map_paths(t)[0] for t in tiles]
+            beside = [
+                p for m in maps for p in (m.with_name(f"{m.name}.aux.xml"), m.with_suffix(".qml"))
+            ]
+            return [
+                *beside,
+                *(p for t in tiles for p in (*self._map_paths(t), self._votes_path(t))),
+            ]
         return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
 
     def _check_scene(self) -> None:
@@ -355,8 +363,16 @@ class Pipeline:
                 self.progress,
             )
 
+    def _warn(self) -> None:
+        """Say what may be silently wrong with bands and labels, and keep it for the report."""
+        cautions = find_cautions(self.prepared, self.settings.seed)
+        for caution in cautions:
+            self.progress.say(f"warning: {caution}")
+        self.folder.write_json(self.folder.warnings, cautions)
+
     def _train(self) -> None:
         origin = self._origin("train")
+        self._warn()
         fitting = Fitting(
             self.prepared,
             self.store,
@@ -506,6 +522,8 @@ class Pipeline:
         return classes_at(paths, self.scene.class_codes, positions)
 
     def _report(self) -> None:
+        if not self.folder.warnings.is_file():
+            self._warn()
         write_report(Results(self.scene, self.folder, self.settings))
 
     def _origin(self, stage: str) -> dict[str, Any]:
