@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from bdgf.config import ComputeSettings
@@ -30,9 +31,10 @@ PROBE_GAIN = 1.5
 
 
 def set_threads(settings: ComputeSettings) -> None:
-    """Set the number of CPU threads, 0 leaving torch's own choice."""
+    """Set the number of CPU threads, of torch and of NumPy, 0 leaving their own choice."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
+        threadpool_limits(settings.threads, user_api="blas")
 
 
 def keep_freed_memory() -> None:
