@@ -6,8 +6,8 @@
 
 Alternatives take turns in one run, and medians are compared: on one thread of the time that the
 process was given, so that other processes do not count; on several threads and on CUDA of the time
-on the clock. Results are kept in ``results.json`` in the folder of the work; what is there is printed
-and not measured again, unless ``--again`` is given.
+on the clock. Results are kept in ``results.json`` in the folder of the work; what is there is
+printed and not measured again, unless ``--again`` is given.
 """
 
 from __future__ import annotations

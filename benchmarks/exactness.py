@@ -28,7 +28,7 @@ def exactness(setup: Setup, work: Path) -> Values:
 
 
 def _dense(case: Mapper, count: int) -> Values:
-    """Compare the map of all pixels with every pixel's own patch, at random pixels and the edges."""
+    """Compare the map with every pixel's own patch, at random pixels and the edges."""
     height, width = case.prepared.shape(0)
     draws = np.random.default_rng(0)
     corners = [(r, c) for r in (0, 1, height - 1) for c in (0, 1, width - 1)]

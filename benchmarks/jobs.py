@@ -12,7 +12,7 @@ from typing import Any
 from bdgf.scene.synthetic.generate import SyntheticSpec
 from benchmarks.cases import AUGSBURG, BERLIN, SMALL, scene_file
 from benchmarks.results import Values
-from benchmarks.timing import Finished, Setup, child
+from benchmarks.timing import Finished, Setup, bdgf
 
 QUICKEST = {
     "diffusion.steps": 20,
@@ -34,11 +34,11 @@ def _run(
 ) -> tuple[Finished, dict[str, float]]:
     """Run all stages in a new folder; return the process and the seconds of its stages."""
     shutil.rmtree(out, ignore_errors=True)
-    words: list[object] = ["-m", "bdgf", "run", scene, "--out", out, "--preset", preset]
+    words: list[object] = ["run", scene, "--out", out, "--preset", preset]
     words += ["--compute.threads", setup.threads, "--compute.accelerator", setup.device]
     for name, value in changes.items():
         words += [f"--{name}", str(value).lower() if isinstance(value, bool) else value]
-    done = child(words, setup.threads)
+    done = bdgf(words, setup.threads)
     stages = json.loads((out / "stages.json").read_text(encoding="utf-8"))
     return done, {name: found["seconds"] for name, found in stages.items()}
 
@@ -54,8 +54,8 @@ def memory(setup: Setup, work: Path) -> Values:
         target = work / "runs" / "mapped"
         shutil.rmtree(target, ignore_errors=True)
         scene = scene_file(work, spec)
-        words: list[object] = ["-m", "bdgf", "map", out, "--scene", scene, "--to", target]
-        done = child(words, setup.threads)
+        words: list[object] = ["map", out, "--scene", scene, "--to", target]
+        done = bdgf(words, setup.threads)
         found.append(
             {
                 "height": spec.height,

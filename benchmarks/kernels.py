@@ -22,9 +22,9 @@ from benchmarks.timing import Setup, Work, interleaved
 def unbind_loop(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """S6 scan as reference code has it, its steps taken by ``unbind``.
 
-    Decays and entries of all tokens are computed at once, then the tokens are gone through; autograd
-    does the rest. With an index in place of ``unbind`` the backward is quadratic in the tokens.
-    Arguments as in :func:`bdgf.fusion.scan.selective_scan`.
+    Decays and entries of all tokens are computed at once, then the tokens are gone through;
+    autograd does the rest. With an index in place of ``unbind`` the backward would be quadratic in
+    the tokens. Arguments as in :func:`bdgf.fusion.scan.selective_scan`.
     """
     decays = torch.exp(dt.unsqueeze(3) * A)  # (B, L, D, N)
     entries = (dt * x).unsqueeze(3) * B_.unsqueeze(2)  # (B, L, D, N)

@@ -19,7 +19,7 @@ from benchmarks.results import Values
 from benchmarks.timing import Setup, Work, interleaved
 
 CROP = 16
-"""Side of the patch that the denoiser sees of a pixel, the least that holds the network's window."""
+"""Side of the patch that the denoiser sees of a pixel: it holds the network's window."""
 SAMPLE = 256
 
 

@@ -3,7 +3,7 @@
 Each takes the patch around one pixel and gives the logits of that pixel. The architectures follow
 the papers, the sizes those that the authors published for the Augsburg scene or, where they
 published none for it, for Houston 2013. The weights are random: only their time is measured. Where
-the papers leave a choice, the cheaper one was taken. Letters: B batch, P patch, L tokens, K classes.
+the papers leave a choice, the cheaper one was taken.
 
 - MFT: S. K. Roy et al., "Multimodal Fusion Transformer for Remote Sensing Image Classification",
   IEEE TGRS 2023, arXiv 2203.16952. Sizes: patch 11, all bands, 8 three-dimensional filters of

@@ -1,4 +1,4 @@
-"""What was measured is kept as JSON, so that a run that was ended goes on, and printed as Markdown."""
+"""What was measured, kept as JSON so that a run that was ended goes on, and tables in Markdown."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -100,17 +101,37 @@ class Finished:
     output: str
 
 
-def child(words: list[object], threads: int) -> Finished:
-    """Run a Python command as a process of its own and measure it.
+BDGF = """
+import atexit, runpy, sys
+from bdgf.compute import peak_memory
+place = sys.argv.pop(1)
+atexit.register(lambda: open(place, "w").write(str(peak_memory())))
+sys.argv[0] = "bdgf"
+runpy.run_module("bdgf", run_name="__main__", alter_sys=True)
+"""
+"""Runs bdgf and writes the peak memory at its end: waiting for a process tells one that counts the
+memory of the process that started it."""
+
+
+def bdgf(words: list[object], threads: int) -> Finished:
+    """Run a command of bdgf as a process of its own and measure it.
 
     Raises:
         RuntimeError: It failed.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = {**os.environ, **{name: str(threads) for name in names}}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "peak"
+        return _measured(
+            [sys.executable, "-c", BDGF, str(place), *map(str, words)], place, environment
+        )
+
+
+def _measured(words: list[str], place: Path, environment: dict[str, str]) -> Finished:
     start = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, *map(str, words)],
+        words,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,
@@ -121,12 +142,11 @@ def child(words: list[object], threads: int) -> Finished:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words))} failed:\n{output[-3000:]}")
-    scale = 1 if sys.platform == "darwin" else 1024
+        raise RuntimeError(f"bdgf {' '.join(words[4:])} failed:\n{output[-3000:]}")
     return Finished(
         time.perf_counter() - start,
         usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss * scale,
+        int(place.read_text(encoding="utf-8")),
         output,
     )
 
