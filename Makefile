@@ -14,8 +14,8 @@ test: .venv/development
 	$(BIN)/python -m pytest
 
 lint: .venv/development
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 docs: .venv/docs

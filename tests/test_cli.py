@@ -345,3 +345,27 @@ def test_bench_refuses_what_it_cannot_take_from_elsewhere(
     said = " ".join(capsys.readouterr().err.split())
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3.64 TiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+def test_memory_that_is_used_up_is_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(words: list[str], console: object) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "run", ("", command))
+    assert main(["run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("bdgf: the memory is not enough (")
+    assert "Traceback" not in said
+    monkeypatch.setitem(COMMANDS, "run", ("", lambda words, console: [][0]))
+    with pytest.raises(IndexError):
+        main(["run"])

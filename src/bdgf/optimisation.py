@@ -25,6 +25,9 @@ from bdgf.randomness import numpy_generator
 
 LOG_EVERY = 10
 
+EXPLODED = 1000.0
+"""Times the least loss so far (1 where it is smaller) from which nothing is learned any more."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -99,7 +102,7 @@ def optimise(
         progress: Receives the steps.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or has exploded.
     """
     course = work.course
     optimizer = torch.optim.AdamW(
@@ -107,6 +110,7 @@ def optimise(
     )
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)
+    begun = min((float(r["loss"]) for r in history.rows if r["stage"] == course.name), default=1.0)
     model, stepper = fabric.setup(work.model, optimizer)
     for step in range(first, course.steps):
         for group in optimizer.param_groups:
@@ -136,6 +140,14 @@ def optimise(
                     " finite; the last checkpoint is kept: lower the learning rate or check the"
                     " scene for extreme values."
                 )
+            highest = EXPLODED * max(1.0, begun)
+            if value > highest:
+                raise TrainingError(
+                    f"The loss of '{course.name}' has grown to {value:.3g} at step {done}, more"
+                    f" than {EXPLODED:g} times what it was; the last checkpoint is kept: lower the"
+                    " learning rate or check the scene for extreme values."
+                )
+            begun = min(begun, value)
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:

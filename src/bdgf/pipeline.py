@@ -28,6 +28,7 @@ from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.run import Run, fingerprints_of
 from bdgf.runfolder import RunFolder
+from bdgf.scene.cautions import find_cautions
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES, plain
@@ -160,8 +161,16 @@ class Pipeline(Run):
                 self.progress,
             )
 
+    def _warn(self) -> None:
+        """Say what may be silently wrong with bands and labels, and keep it for the report."""
+        cautions = find_cautions(self.prepared, self.settings.seed)
+        for caution in cautions:
+            self.progress.say(f"warning: {caution}")
+        self.folder.write_json(self.folder.warnings, cautions)
+
     def _train(self) -> None:
         origin = self.origin("train")
+        self._warn()
         fitting = Fitting(
             self.prepared,
             self.store,
@@ -208,6 +217,8 @@ class Pipeline(Run):
         self.folder.write_json(self.folder.metrics, evaluate(self))
 
     def _report(self) -> None:
+        if not self.folder.warnings.is_file():
+            self._warn()
         write_report(Results(self.scene, self.folder, self.settings))
 
 

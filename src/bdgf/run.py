@@ -86,7 +86,11 @@ class Run:
             return [folder.network]
         if stage == "map":
             tiles = range(len(self.scene.tiles))
-            return [p for t in tiles for p in (*self.map_paths(t), self.votes_path(t))]
+            maps = [self.map_paths(tile)[0] for tile in tiles]
+            beside = [
+                p for m in maps for p in (m.with_name(f"{m.name}.aux.xml"), m.with_suffix(".qml"))
+            ]
+            return [*beside, *(p for t in tiles for p in (*self.map_paths(t), self.votes_path(t)))]
         return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
 
     def origin(self, stage: str) -> dict[str, Any]:

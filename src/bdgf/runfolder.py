@@ -62,6 +62,7 @@ class RunFolder:
     history = property(lambda self: self.path / "history.jsonl")
     metrics = property(lambda self: self.path / "metrics.json")
     balance = property(lambda self: self.path / "balance.json")
+    warnings = property(lambda self: self.path / "warnings.json")
 
     def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
         """Return the paths of a tile's map and confidence."""

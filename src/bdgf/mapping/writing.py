@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
+from bdgf.errors import TrainingError
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA, Legend
 from bdgf.scene.layout import Window
@@ -126,6 +127,7 @@ class MapWriter:
             confidence: (h, w) probability of the class; it becomes NaN where there is no class.
 
         Raises:
+            TrainingError: A class has a confidence that is not finite.
             ValueError: The writer is not open, the window is not on the grid, or the values do
                 not fit the window or the classes.
         """
@@ -148,6 +150,13 @@ class MapWriter:
             raise ValueError(
                 f"class indices go from {classes.min()} to {classes.max()}; they must lie between"
                 f" -1 and {len(self.legend.codes) - 1}."
+            )
+        if not np.isfinite(confidence[classes >= 0]).all():
+            raise TrainingError(
+                f"{self.map_path.name} would get values that are not finite, in the window of"
+                f" {window.height} × {window.width} pixels at row {window.row}, column"
+                f" {window.col}; nothing was written: train again, with a lower learning rate, or"
+                " check the scene there for extreme values."
             )
         place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         code_file, confidence_file = self._files

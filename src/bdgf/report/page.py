@@ -70,6 +70,7 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
     script = "\n".join(_source(name) for name in SCRIPTS)
     return environment.get_template("report.html.j2").render(
         metrics=results.metrics,
+        warnings=results.warnings,
         environment=results.environment,
         seed=results.settings.seed,
         pixels=sum(tile.height * tile.width for tile in results.scene.tiles),

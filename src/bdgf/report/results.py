@@ -48,6 +48,17 @@ class Results:
         return {"balance": None, "missing": {}, "calibration": {}, **found}
 
     @cached_property
+    def warnings(self) -> list[str]:
+        """What may be silently wrong, found before training; none in runs of earlier versions.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        if not self.folder.warnings.is_file():
+            return []
+        return [str(text) for text in self._json(self.folder.warnings, "train")]
+
+    @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions and machine."""
         found: dict[str, Any] = self._json(self.folder.path / "environment.json", "run")
