@@ -129,7 +129,7 @@ def test_one_level_of_the_decoder_for_several_of_the_branches(
     assert channels[0] == 0
     assert channels[1] == channels[2] > 0
     network = build_network(tiny_settings.network, prepared.layout, channels, 4, 0).eval()
-    weights = [0.1, 0.2, 0.3, 0.4]
+    weights = [1 / len(network.heads)] * len(network.heads)
     s = run.settings
     cpu = torch.device("cpu")
     extractor = FeatureExtractor(run.denoiser, prepared, s.features, s.diffusion, s.seed, cpu)
