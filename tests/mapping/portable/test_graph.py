@@ -18,7 +18,7 @@ from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import build_network
 from bdgf.mapping.inference import window_log_probabilities
-from bdgf.mapping.portable.comparison import Comparison, read_raw
+from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
 from bdgf.mapping.portable.graph import Mapper, PreparedModality, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.layout import Window
@@ -139,7 +139,9 @@ def test_one_level_of_the_decoder_for_several_of_the_branches(
     mapper = build_mapper(run.preparation, run.denoiser, fine, s.features.timesteps, members)
     with torch.inference_mode():
         found, features = mapper(*read_raw(prepared, 0, window))
-    np.testing.assert_allclose(features, store.window(0, window), atol=1e-5, rtol=2**-10)
+    np.testing.assert_allclose(
+        features, store.window(0, window), atol=FEATURE_TOLERANCE, rtol=2**-10
+    )
     known = torch.from_numpy(prepared.valid(0))
     assert (found - expected)[:, known].abs().max() < TOLERANCE
 

@@ -30,8 +30,9 @@ from bdgf.scene.scene import Scene
 TOLERANCE = 1e-4
 """Largest difference of a log-probability, both sides having the same features."""
 
-FEATURE_TOLERANCE = 1e-5
-"""Largest difference of a feature before it is rounded; the first component has spread 1."""
+FEATURE_TOLERANCE = 1e-4
+"""Largest difference of a feature beyond one step of 16 bits; a tenth of the step at the spread of
+the first component, which is 1. Only features near 0, where steps are small, come to need it."""
 
 Carry = Callable[[Tensor, Tensor], Sequence[Tensor]]
 """A program: values (bands, H, W) and valid (M, H, W) to log-probabilities (K, H, W), and with
