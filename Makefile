@@ -14,8 +14,8 @@ test: .venv/development
 	$(BIN)/python -m pytest
 
 lint: .venv/development
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks/*.py
+	$(BIN)/ruff format --check src tests benchmarks/*.py
 	$(BIN)/mypy
 
 docs: .venv/docs

@@ -84,7 +84,7 @@ def test_a_step_waits_for_no_device(
         work.after_step(3, parts)
     assert read_back.found == []
     with read_back:
-        float(loss)  # what it would find
+        float(loss.detach())  # what it would find
     assert read_back.found == ["_local_scalar_dense"]
 
 
