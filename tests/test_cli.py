@@ -369,3 +369,10 @@ def test_memory_that_is_used_up_is_one_sentence(
     monkeypatch.setitem(COMMANDS, "run", ("", lambda words, console: [][0]))
     with pytest.raises(IndexError):
         main(["run"])
+
+
+def test_a_name_that_no_system_takes_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "a" * 5000]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "bdgf: " in said

@@ -63,7 +63,7 @@ class Damage:
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
 
-    def pick(self, values: Any) -> Any:
+    def pick(self, values: Any) -> Any:  # noqa: ANN401
         """Return one of some values."""
         return values[int(self.random.integers(len(values)))]
 
@@ -96,7 +96,7 @@ class Damage:
                 found[at : at + size] = self.random.bytes(size)
         return bytes(found)
 
-    def value(self) -> Any:
+    def value(self) -> Any:  # noqa: ANN401
         """Return some value that a YAML file may hold."""
         return self.pick(
             (
@@ -108,7 +108,7 @@ class Damage:
             )
         )  # fmt: skip
 
-    def tree(self, node: Any) -> Any:
+    def tree(self, node: Any) -> Any:  # noqa: ANN401
         """Damage a YAML document: change, remove, add or rename what stands somewhere in it."""
         if isinstance(node, dict) and node and self.random.random() < 0.9:
             found = dict(node)
@@ -160,9 +160,8 @@ def prepare(folder: Path) -> Ground:
     import h5py
     import netCDF4
     import rasterio
-    from scipy.io import netcdf_file, savemat
-
     from benchmarks.reliability.small_run import make_scenes, start, words
+    from scipy.io import netcdf_file, savemat
 
     scene, tiles = make_scenes(folder / "scenes")
     files = folder / "files"
@@ -215,7 +214,8 @@ def prepare(folder: Path) -> Ground:
 
 
 _VRT = """<VRTDataset rasterXSize="41" rasterYSize="37"><VRTRasterBand dataType="UInt16" band="1">
-<SimpleSource><SourceFilename relativeToVRT="1">strips.tif</SourceFilename><SourceBand>1</SourceBand>
+<SimpleSource><SourceFilename relativeToVRT="1">strips.tif</SourceFilename>
+<SourceBand>1</SourceBand>
 <SrcRect xOff="0" yOff="0" xSize="41" ySize="37"/><DstRect xOff="0" yOff="0" xSize="41" ySize="37"/>
 </SimpleSource></VRTRasterBand></VRTDataset>"""
 
@@ -328,9 +328,12 @@ class Cases:
             value = damage.pick(
                 ("0", "-1", "1", "2", "3", "7", "16", "1e3", "0.5", "nan", "inf", "-inf", "", "x",
                  "[]", "[1]", "[cnn]", "[cnn,mamba]", "true", "null", "1e400", "999999999999",
-                 "[coarse,fine,none]", "none", "{}", "{'a': 1}", "sqrt", "\u2028", "a\nb", "[", "!!"),
+                 "[coarse,fine,none]", "none", "{}", "{'a': 1}", "sqrt", "\u2028", "a\nb", "[",
+                 "!!"),
             )  # fmt: skip
-            words += [f"--{damage.pick(names)}", value] if damage.random.random() < 0.95 else [value]
+            words += (
+                [f"--{damage.pick(names)}", value] if damage.random.random() < 0.95 else [value]
+            )
         return [words]
 
     def checkpoint(self, damage: Damage, out: Path) -> list[list[str]]:
@@ -410,7 +413,7 @@ def _promise(path: Path, side: int) -> None:
         path.write_text(_VRT.replace('"41"', f'"{side}"', 1).replace('"37"', f'"{side}"', 1))
 
 
-def _setting_names(values: Any = None, before: str = "") -> list[str]:
+def _setting_names(values: dict[str, Any] | None = None, before: str = "") -> list[str]:
     from bdgf import config
     from bdgf.stages import plain
 
@@ -438,7 +441,7 @@ def carry_out(words: list[str]) -> int:
         del cli.COMMANDS["fuzz"]
 
 
-def _read(words: list[str], console: Any) -> None:
+def _read(words: list[str], console: object) -> None:
     """Open a scene, fit its preparation and read its corners: what every run does first."""
     from bdgf.config import PreparationSettings
     from bdgf.scene.layout import Window
@@ -457,7 +460,7 @@ def _read(words: list[str], console: Any) -> None:
                 raise AssertionError("values that are not finite reach the network")
 
 
-def _load(words: list[str], console: Any) -> None:
+def _load(words: list[str], console: object) -> None:
     """Read all files of a run folder, as the stages, the report and other scenes' maps do."""
     from bdgf.commands.run import stored
     from bdgf.config import from_values
@@ -484,7 +487,7 @@ def _load(words: list[str], console: Any) -> None:
     from_values({})
 
 
-def _build(words: list[str], console: Any) -> None:
+def _build(words: list[str], console: object) -> None:
     """Parse and check settings, and build what they describe where that is small."""
     from bdgf.commands.options import add_settings, as_settings, make_parser, parse
     from bdgf.diffusion.pretraining import build_denoiser
@@ -689,7 +692,9 @@ def main(arguments: list[str]) -> int:
     for kind in chosen:
         ends = [counts[kind, word] for word in ("result", "refused", "FAILED")]
         print(f"{kind:<14}{sum(ends):>7}{ends[0]:>8}{ends[1]:>9}{ends[2]:>8}")
-    print(f"{len(jobs)} cases, {len(failures)} failed; the longest took {longest:.1f} s of processor")
+    print(
+        f"{len(jobs)} cases, {len(failures)} failed; the longest took {longest:.1f} s of processor"
+    )
     for line in failures:
         print(line)
     return 1 if failures else 0

@@ -117,9 +117,7 @@ class Child:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
-def start(
-    arguments: list[str], output: Path, prepare: Callable[[], None] | None = None
-) -> Child:
+def start(arguments: list[str], output: Path, prepare: Callable[[], None] | None = None) -> Child:
     """Carry out ``bdgf ARGUMENTS`` in a fork of this process.
 
     A fork has everything imported already; the caller must not have started threads.
@@ -180,7 +178,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def _without(value: Any, names: tuple[str, ...]) -> Any:
+def _without(value: Any, names: tuple[str, ...]) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return {k: _without(v, names) for k, v in value.items() if k not in names}
     if isinstance(value, list):

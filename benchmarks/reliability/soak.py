@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=10**9, help="At most so many runs")
     values = parser.parse_args(arguments)
     import torch
-
     from benchmarks.reliability.small_run import SETTINGS, make_scenes
+
     from bdgf import config
     from bdgf.pipeline import Pipeline
     from bdgf.progress import Silent
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     leaked = files[-1] - files[WARM]
     print(
         f"{len(memory)} runs in {values.minutes:.0f} minutes: {before:.1f} MB in the first third"
-        f" after {WARM} runs, {after:.1f} MB in the last ({growth:+.2f} %); {files[WARM]} open files"
-        f" after {WARM} runs, {files[-1]} at the end; {tasks[WARM]} and {tasks[-1]} threads"
+        f" after {WARM} runs, {after:.1f} MB in the last ({growth:+.2f} %); {files[WARM]} open"
+        f" files after {WARM} runs, {files[-1]} at the end; {tasks[WARM]} and {tasks[-1]} threads"
     )
     return 1 if growth > 5 or leaked > 0 else 0

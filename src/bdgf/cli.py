@@ -54,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = harmless(f"bdgf: {error}")
         errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         return error.exit_status
+    except OSError as error:
+        if error.strerror is None:  # of a library, which means something else by it
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        text = harmless(
+            f"bdgf: {place}{error.strerror}; the system refuses this file: check its path, its"
+            " rights and the disk."
+        )
+        errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        return BdgfError.exit_status
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise

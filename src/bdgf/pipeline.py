@@ -87,7 +87,13 @@ class Pipeline(Run):
             self._fitted = Preparation.fit(
                 self.scene, self.settings.preparation, self.settings.seed
             )
-        self.folder.write_config(self.settings, self.scene_path)
+        spec = self.scene.spec
+        seeds = {
+            "run": self.settings.seed,
+            "split": spec.split.seed,
+            "thinned_labels": spec.budget_seed,
+        }
+        self.folder.write_config(self.settings, self.scene_path, seeds)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
             if self.finished(stage):
                 self.progress.say(f"{stage}: finished before, nothing changed; kept")

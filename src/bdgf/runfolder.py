@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,12 @@ class RunFolder:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
-    def write_config(self, settings: Settings, scene: Path) -> None:
-        """Write the resolved settings and the environment."""
+    def write_config(self, settings: Settings, scene: Path, seeds: Mapping[str, int]) -> None:
+        """Write the resolved settings, and the environment with the seeds of all that is drawn."""
         resolved = {"scene": str(scene), **plain(settings)}
         with atomic_path(self.path / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
-        self.write_json(self.path / "environment.json", environment())
+        self.write_json(self.path / "environment.json", {**environment(), "seeds": dict(seeds)})
 
     def scene(self) -> Path | None:
         """Return the scene file of the run in this folder, None before the first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -60,7 +61,8 @@ def load_scene_file(path: str | Path) -> SceneSpec:
     _check_templates(spec, listed="tiles" in raw.values)
     check_confined(spec)
     for file in spec.files():
-        if isinstance(file, Path) and not file.is_file():
+        # os.path: a name that no system can have is one of no file
+        if isinstance(file, Path) and not os.path.isfile(file):
             raise SceneError(
                 f"{spec.display(file)} does not exist; paths in {path.name} are relative to its"
                 f" folder {spec.folder.resolve()}: correct the path, or put the file there."
