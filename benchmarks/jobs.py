@@ -75,7 +75,7 @@ def jobs(setup: Setup, work: Path) -> Values:
     specs = [SMALL] if setup.small else [AUGSBURG, BERLIN]
     for spec in specs:
         changes = QUICKEST if setup.small else {}
-        preset = "quick" if setup.small else "standard"
+        preset = setup.preset
         scene = scene_file(work, spec)
         out = work / "runs" / "job"
         done, stages = _run(setup, scene, out, changes, preset)
