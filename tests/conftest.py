@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bdgf import config
+from bdgf.progress import Silent
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -37,6 +38,22 @@ TINY = {
     "compute.precision": "32",
 }
 """Settings by which a whole run takes seconds."""
+
+
+class Listener(Silent):
+    """Progress that keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Progress whose lines can be looked at."""
+    return Listener()
 
 
 @pytest.fixture(autouse=True)

@@ -291,38 +291,6 @@ def test_features_of_another_model_take_the_place_of_ours(
     assert (tmp_path / "run" / "map.tif").is_file()
 
 
-def test_a_denoiser_of_another_scene_is_the_start(
-    whole: Path, tiny_settings: config.Settings, tmp_path: Path
-) -> None:
-    spec = SyntheticSpec(height=24, width=24, bands=5, classes=2, train_per_class=8)
-    scene = make_scene(tmp_path / "scene", spec)
-    theirs, _ = checkpoint.load_tensors(whole / "diffusion.safetensors")
-    _, lines = carry_out(
-        scene, tmp_path / "as is", tiny_settings,
-        diffusion__from_run=str(whole), diffusion__pretrain=False, evaluation__baselines=False,
-    )  # fmt: skip
-    assert any(line.startswith("denoiser: starts from that of") for line in lines)
-    assert any("the denoiser keeps the weights taken over" in line for line in lines)
-    metrics = json.loads((tmp_path / "as is" / "metrics.json").read_text())
-    assert metrics["denoiser_from"]["random"] == ["stem", "out"]
-    assert metrics["denoiser_from"]["source"] == str(whole / "diffusion.safetensors")
-    kept, _ = checkpoint.load_tensors(tmp_path / "as is" / "diffusion.safetensors")
-    for name, value in kept.items():
-        if name.split(".")[0] not in ("stem", "out"):
-            assert torch.equal(value, theirs[name])
-    pipeline = Pipeline(
-        scene, tmp_path / "on", config.replace(tiny_settings, {"diffusion.from_run": str(whole)}),
-        Silent(),
-    )  # fmt: skip
-    pipeline.run(("pretrain",))
-    on, origin = checkpoint.load_tensors(tmp_path / "on" / "diffusion.safetensors")
-    assert origin["from_run"]["steps"] == tiny_settings.diffusion.steps
-    assert not torch.equal(on["up1.conv1.weight"], theirs["up1.conv1.weight"])
-    # six steps move the weights a little; random ones lie far from them
-    moved = (on["up1.conv1.weight"] - theirs["up1.conv1.weight"]).norm()
-    assert moved < 0.3 * theirs["up1.conv1.weight"].norm()
-
-
 def test_weights_that_were_taken_over_may_go_afterwards(
     whole: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
@@ -426,18 +394,3 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     finally:
         checkpoint.save_tensors(whole / "network.safetensors", tensors, origin)
     assert (whole / "map.tif").read_bytes() == before
-
-
-def test_a_scene_without_test_labels_is_mapped_and_not_scored(
-    tmp_path: Path, tiny_settings: config.Settings
-) -> None:
-    spec = SyntheticSpec(height=24, width=24, bands=4, classes=2, train_per_class=6)
-    scene = make_scene(tmp_path / "scene", spec)
-    text = scene.read_text().replace("  test: test.tif\n", "")
-    assert "test.tif" not in text
-    scene.write_text(text)
-    _, lines = carry_out(scene, tmp_path / "run", tiny_settings)
-    assert any("no test pixel" in line for line in lines)
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["methods"] == {}
-    assert (tmp_path / "run" / "map.tif").is_file()
-    assert (tmp_path / "run" / "report.html").is_file()
