@@ -146,6 +146,7 @@ def test_inspect_describes_and_writes_a_scene_file_that_opens(
     printed = capsys.readouterr().out
     for name in ("hsi.tif", "EPSG:32632", "24", "27"):
         assert name in printed
+    assert f"then run it: bdgf run {target} --out runs/first" in printed
     assert main(["inspect", str(target)]) == 0
     assert main(["inspect", *files, "--write", str(target)]) == 2
     assert "not overwritten" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,47 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert same_weights(out, whole)
     assert (out / "map.tif").read_bytes() == (whole / "map.tif").read_bytes()
     assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+
+
+def test_a_run_of_two_members_killed_in_the_second_keeps_the_first(
+    trained_run: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bdgf.optimisation import Course
+
+    rate, steps = Course.rate, []
+
+    def watched(course: Course, at: int) -> float:
+        steps.append(course.name)
+        if fatal and course.name == "train member 2" and at == 5:
+            raise KeyboardInterrupt
+        return rate(course, at)
+
+    monkeypatch.setattr(Course, "rate", watched)
+    stages = ("pretrain", "features", "train", "map")
+    settings = config.replace(tiny_settings, {"network.members": 2})
+    outs = [tmp_path / "whole", tmp_path / "killed"]
+    for out, fatal in zip(outs, (False, True), strict=True):
+        shutil.copytree(trained_run, out)
+        if not fatal:
+            Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+            continue
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+        fatal = False
+        steps.clear()
+        Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+    assert set(steps) == {"train member 2"}, "folds and first member were finished and are kept"
+    assert same_weights(*outs)
+    assert not list(outs[1].glob("member*"))
+    for name in ("map.tif", "confidence.tif", "history.jsonl"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+    first = {n: w for n, w in network_of(outs[0]).items() if n.startswith("members.0.")}
+    alone = network_of(trained_run)
+    assert all(torch.equal(w, alone[n.removeprefix("members.0.")]) for n, w in first.items())
 
 
 def test_finished_stages_are_kept_and_changed_ones_done_again(

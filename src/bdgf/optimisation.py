@@ -127,8 +127,14 @@ def optimise(
         saves = done % course.checkpoint_every == 0 and done < course.steps
         # reading the loss waits for the device, so it is not done at every step
         if saves or done % LOG_EVERY == 0 or done == course.steps:
-            value = float(loss.detach())
-            if not math.isfinite(value) or (norm is not None and not norm.isfinite()):
+            found = {
+                "loss": loss.detach(),
+                **parts,
+                "norm": torch.zeros(()) if norm is None else norm,
+            }
+            named = _read(found)
+            value, size = named.pop("loss"), named.pop("norm")
+            if not (math.isfinite(value) and math.isfinite(size)):
                 raise TrainingError(
                     f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"
                     " finite; the last checkpoint is kept: lower the learning rate or check the"
@@ -142,7 +148,6 @@ def optimise(
                     " learning rate or check the scene for extreme values."
                 )
             begun = min(begun, value)
-            named = {name: float(part) for name, part in parts.items()}
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
@@ -151,6 +156,13 @@ def optimise(
             history.save()
             _save(work, optimizer, path, origin, done)
     history.save()
+
+
+def _read(values: dict[str, Tensor]) -> dict[str, float]:
+    """Read scalars from the device all at once: reading waits for it."""
+    device = next(iter(values.values())).device
+    joined = torch.stack([value.detach().to(device).double() for value in values.values()])
+    return dict(zip(values, joined.tolist(), strict=True))
 
 
 @contextmanager

@@ -67,9 +67,7 @@ class RunFolder:
 
     def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
         """Return the paths of a tile's map and confidence."""
-        if single:
-            return self.path / "map.tif", self.path / "confidence.tif"
-        return self.path / "maps" / f"{tile}.tif", self.path / "confidence" / f"{tile}.tif"
+        return map_paths(self.path, tile, single)
 
     def votes_path(self, tile: str, single: bool) -> Path:
         """Return the path of what every head by itself says of a tile."""
@@ -144,6 +142,19 @@ class RunFolder:
 
     def _save(self) -> None:
         self.write_json(self.path / _INDEX, self._finished)
+
+
+def map_paths(folder: Path, tile: str, single: bool) -> tuple[Path, Path]:
+    """Return the paths of a tile's map and confidence in any folder.
+
+    Args:
+        folder: Where the maps of a scene go.
+        tile: Name of the tile.
+        single: Whether the scene has no other tile.
+    """
+    if single:
+        return folder / "map.tif", folder / "confidence.tif"
+    return folder / "maps" / f"{tile}.tif", folder / "confidence" / f"{tile}.tif"
 
 
 def environment() -> dict[str, Any]:

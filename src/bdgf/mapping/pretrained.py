@@ -27,7 +27,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_text
 from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.mapping.inference import window_log_probabilities
+from bdgf.mapping.inference import MappedWindow, map_tile, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.preparation import Preparation
@@ -107,6 +107,11 @@ class PretrainedMapper:
             SettingsError: The run's features are those of another model.
         """
         path = folder / "stages.json"
+        if not path.is_file():
+            raise RunFolderError(
+                f"{folder} is not a run folder; name one that 'bdgf run' or 'bdgf train' has"
+                " written."
+            )
         try:
             finished = json.loads(path.read_text(encoding="utf-8"))
             trained = "train" in finished
@@ -243,6 +248,13 @@ class PretrainedMapper:
         """Return the log-probabilities (K, h, w) of a window of what ``on`` returned."""
         network, weights = self.members[0]
         return window_log_probabilities(network, weights, prepared, store, tile, window)
+
+    def mapped(
+        self, prepared: PreparedScene, store: FeatureStore, tile: int
+    ) -> Iterator[MappedWindow]:
+        """Yield the classified windows of a tile of what ``on`` returned, as ``bdgf map`` does."""
+        network, weights = self.members[0]
+        return map_tile(network, weights, prepared, store, tile, self.settings.mapping.tile)
 
     def windows(
         self, scene: Scene

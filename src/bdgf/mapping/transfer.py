@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bdgf import __version__
-from bdgf.config import Settings
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import write_maps
-from bdgf.mapping.trained import TrainedRun
 from bdgf.progress import Progress
+from bdgf.runfolder import map_paths
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
@@ -22,7 +22,7 @@ RECORD = "mapped.json"
 
 
 def map_other(
-    run: TrainedRun, scene: Scene, folder: Path, settings: Settings, progress: Progress
+    mapper: PretrainedMapper, learned: Path, scene: Scene, folder: Path, progress: Progress
 ) -> list[Shift]:
     """Map a scene that the run has not seen.
 
@@ -30,10 +30,10 @@ def map_other(
     the run's denoiser, and the classes are those of the run, whatever labels the scene has.
 
     Args:
-        run: The trained run.
+        mapper: What the run has learned.
+        learned: Where it was read from, for the record.
         scene: The other scene.
         folder: Where map and confidence go, as in a run folder, with ``mapped.json``.
-        settings: Of which the mapping's and the device count.
         progress: Receives lines and pixels.
 
     Returns:
@@ -43,37 +43,28 @@ def map_other(
         RunFolderError: Modalities or bands differ from the run's, or the folder holds other files;
             nothing was changed.
     """
-    scene = in_order(scene, [one.name for one in run.preparation.fitted])
-    prepared, store = run.on(scene, settings)
+    scene = in_order(scene, [one.name for one in mapper.preparation.fitted])
+    prepared, store = mapper.on(scene)
     _check_folder(folder)
-    shifts = find_shifts(run.preparation, scene, run.settings.seed)
+    shifts = find_shifts(mapper.preparation, scene, mapper.settings.seed)
     for shift in shifts:
         progress.say(f"warning: {shift.describe()}")
-    single = len(scene.tiles) == 1
-
-    def paths(tile: int) -> tuple[Path, Path]:
-        name = scene.tiles[tile].name
-        if single:
-            return folder / "map.tif", folder / "confidence.tif"
-        return folder / "maps" / f"{name}.tif", folder / "confidence" / f"{name}.tif"
-
     record = {
         "bdgf": __version__,
-        "run": str(run.folder.path.resolve()),
+        "run": str(learned.resolve()),
         "scene": scene.name,
         "scene_file": str(scene.spec.path.resolve()),
         "notes": list(scene.notes),
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    side = settings.mapping.tile
     write_maps(
         scene,
-        paths,
-        run.legend,
-        lambda tile: run.mapped(prepared, store, tile, side),
+        lambda tile: map_paths(folder, scene.tiles[tile].name, len(scene.tiles) == 1),
+        mapper.classes,
+        lambda tile: mapper.mapped(prepared, store, tile),
         progress,
-        settings.mapping.acquired,
+        mapper.settings.mapping.acquired,
     )
     return shifts
 
