@@ -67,6 +67,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 leftover.unlink()
 
 
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn failures of a folder or disk while a file is written into an error of ours.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FOLDER_FAULTS or error.errno == errno.ENOENT:
+            raise _unwritable(path, error) from error
+        raise
+
+
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.reliance import measure_reliance
-from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
+from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
 from bdgf.diffusion.transfer import (
     WEIGHTS,
     described,
@@ -51,7 +52,7 @@ from bdgf.evaluation.missing import evaluate_without
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
-from bdgf.mapping.inference import map_tile
+from bdgf.mapping.inference import map_windows
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at, confidence_at
 from bdgf.mapping.scene_maps import Votes, write_maps
@@ -161,7 +162,8 @@ class Pipeline:
         if stage == "features":
             if self.settings.features.source == "none":
                 return []
-            names = [tile_file(tile.name) for tile in self.scene.tiles]
+            stored = are_stored(folder.features)
+            names = [tile_file(tile.name) for tile in self.scene.tiles] if stored else []
             own = [REDUCTION] if self.guided else []
             return [folder.features / name for name in (INDEX, *own, *names)]
         if stage == "train":
@@ -199,6 +201,8 @@ class Pipeline:
     @property
     def store(self) -> FeatureStore:
         """The guidance features."""
+        if self.guided and not are_stored(self.folder.features):
+            return self._computed(self.prepared)
         folder = None if self.settings.features.source == "none" else self.folder.features
         tiles = range(self.prepared.tiles)
         names = [tile.name for tile in self.scene.tiles]
@@ -223,7 +227,7 @@ class Pipeline:
         """Return the guidance features of a view of the scene: our own are made from the view."""
         return self._computed(view) if self.guided else self.store
 
-    def _computed(self, view: SceneWithout) -> ComputedFeatures:
+    def _computed(self, view: PreparedScene) -> ComputedFeatures:
         reduction = Reduction.load(self.folder.features / REDUCTION)
         return ComputedFeatures(self._extractor(view), reduction)
 
@@ -379,16 +383,26 @@ class Pipeline:
     def _map(self) -> None:
         store = self.store
         network, weights = self.trained(store)
-        side = self.settings.mapping.tile
         write_maps(
             self.scene,
             self._map_paths,
             self._legend(),
-            lambda tile: map_tile(network, weights, self.prepared, store, tile, side),
+            lambda tile, windows: map_windows(
+                network, weights, self.prepared, store, tile, windows
+            ),
+            self.settings.mapping.tile,
+            self._map_origin(),
             self.progress,
             self.settings.mapping.acquired,
             Votes(self._votes_path, network.heads),
         )
+
+    def _map_origin(self) -> str:
+        """Return what decides the map: a stopped one goes on only with the very same weights."""
+        digest = hashlib.sha256(self.fingerprints["map"].encode())
+        for path in (self.folder.network, *([self.folder.diffusion] if self.guided else [])):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def _legend(self) -> Legend:
         scene = self.scene

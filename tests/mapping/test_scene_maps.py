@@ -10,7 +10,6 @@ from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.scene_maps import Votes, write_maps
 from bdgf.progress import Silent
-from bdgf.scene.layout import windows_of
 from bdgf.scene.scene import Scene
 
 LEGEND = Legend.of((3, 5), ("a", "b"), ("#111111", "#222222"))
@@ -23,8 +22,8 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         name = f"{scene.tiles[tile].name}.tif"
         return tmp_path / "maps" / name, tmp_path / "confidence" / name
 
-    def mapped(tile: int):
-        for window in windows_of(scene.tiles[tile].height, scene.tiles[tile].width, 16):
+    def mapped(tile: int, windows):
+        for window in windows:
             shape = (window.height, window.width)
             votes = np.stack([np.full(shape, 0), np.full(shape, 1)])
             yield MappedWindow(
@@ -35,7 +34,7 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         return tmp_path / "votes" / f"{scene.tiles[tile].name}.tif"
 
     votes = Votes(votes_path, ("pixel", "cnn"))
-    write_maps(scene, paths, LEGEND, mapped, Silent(), "2020-01-02", votes)
+    write_maps(scene, paths, LEGEND, mapped, 16, "x", Silent(), "2020-01-02", votes)
     for index, tile in enumerate(scene.tiles):
         with rasterio.open(paths(index)[0]) as raster:
             assert raster.shape == (tile.height, tile.width)

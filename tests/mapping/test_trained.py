@@ -11,7 +11,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
 from bdgf.mapping.reading import read_confidence, read_map
 from bdgf.mapping.trained import TrainedRun
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.scene import Scene
 
 
@@ -23,7 +23,7 @@ def test_on_its_own_scene_it_gives_what_the_run_stored(trained_run: Path, tiny_s
     window = Window(3, 4, 30, 40)
     np.testing.assert_array_equal(features.window(0, window), stored.window(0, window))
     classes, confidence = np.empty(shape, int), np.empty(shape, np.float32)
-    for part in run.mapped(prepared, features, 0, run.settings.mapping.tile):
+    for part in run.mapped(prepared, features, 0, windows_of(*shape, 32)):
         classes[part.window.slices] = part.classes
         confidence[part.window.slices] = part.confidence
     np.testing.assert_array_equal(classes, read_map(trained_run / "map.tif", scene.class_codes))

@@ -96,7 +96,7 @@ class Pretraining:
         self.settings, self.compute, self.seed = settings, compute, seed
         self.layout = prepared.layout
         self.device = device_of(compute)
-        self.crops = CropSampler(prepared, settings.crop)
+        self.crops = CropSampler(prepared, settings.crop, seed)
         self.schedule = NoiseSchedule(settings.timesteps, settings.beta_start, settings.beta_end)
         self.model = place(build_denoiser(settings, self.layout, seed), self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)

@@ -93,8 +93,7 @@ class Fitting:
         scene = prepared.scene
         found = Labelled(scene.positions("train"), scene.labels_at("train"))
         # a pixel without a spectral value has nothing to learn from, whatever its label
-        masks = [prepared.valid(tile) for tile in range(prepared.tiles)]
-        present = np.array([masks[t][r, c] for t, r, c in found.positions], dtype=bool)
+        present = prepared.valid_at(found.positions)
         self.labelled = found.select(present)
         self.ground = scene.ground_positions("train")[present]
         if not present.all():
@@ -105,7 +104,8 @@ class Fitting:
                 " check the nodata value of the image and the place of the labels."
             )
         self.source = PatchSource(prepared, store, settings.network.window)
-        self.unlabelled = UnlabelledPixels(prepared)
+        self.source.keep(self.labelled.positions)
+        self.unlabelled = UnlabelledPixels(prepared, settings.seed)
 
     def fit(self) -> Fitted:
         """Train to the last step, resuming what was killed."""

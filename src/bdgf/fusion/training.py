@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
 from bdgf.optimisation import Course
 from bdgf.randomness import numpy_generator, torch_generator
-from bdgf.scene.layout import ChannelLayout
+from bdgf.scene.layout import ChannelLayout, Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.sampling import draw_blocks
 
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 4.0
@@ -48,21 +50,40 @@ class Labelled:
 
 
 class UnlabelledPixels:
-    """Draws pixels of the scene, labelled or not, in proportion to the tiles' valid area."""
+    """Draws pixels of the scene, labelled or not, in proportion to the tiles' valid area.
 
-    def __init__(self, prepared: PreparedScene) -> None:
-        self.flat = [np.flatnonzero(prepared.valid(tile)) for tile in range(prepared.tiles)]
-        self.widths = [prepared.shape(tile)[1] for tile in range(prepared.tiles)]
-        area = np.array([len(flat) for flat in self.flat], dtype=np.float64)
-        self.share = area / area.sum()
+    Those of a large scene come from some windows that are drawn from all over it.
+
+    Args:
+        prepared: The scene.
+        seed: Seed of the windows of a large scene.
+    """
+
+    def __init__(self, prepared: PreparedScene, seed: int = 0) -> None:
+        self.prepared, self.seed = prepared, seed
+
+    @cached_property
+    def _places(self) -> tuple[list[tuple[int, Window]], list[NDArray[np.int64]]]:
+        """Windows of the scene, and their valid pixels as flat indices."""
+        prepared = self.prepared
+        if prepared.scene.large:
+            samples = draw_blocks(prepared, self.seed)
+            flat = [np.flatnonzero(sample.valid) for sample in samples]
+            return [(sample.tile, sample.window) for sample in samples], flat
+        tiles = range(prepared.tiles)
+        whole = [(tile, Window(0, 0, *prepared.shape(tile))) for tile in tiles]
+        return whole, [np.flatnonzero(prepared.valid(tile)) for tile in tiles]
 
     def draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Return positions, (count, 3)."""
-        tiles = generator.choice(len(self.flat), size=count, p=self.share)
+        places, flat = self._places
+        area = np.array([len(pixels) for pixels in flat], dtype=np.float64)
+        drawn = generator.choice(len(flat), size=count, p=area / area.sum())
         found = np.empty((count, 3), dtype=np.int64)
-        for i, tile in enumerate(tiles):
-            pixel = self.flat[tile][generator.integers(len(self.flat[tile]))]
-            found[i] = tile, pixel // self.widths[tile], pixel % self.widths[tile]
+        for i, place in enumerate(drawn):
+            tile, window = places[place]
+            row, col = divmod(int(flat[place][generator.integers(len(flat[place]))]), window.width)
+            found[i] = tile, window.row + row, window.col + col
         return found
 
 

@@ -261,9 +261,8 @@ class PretrainedMapper:
         """
         prepared, store = self.on(scene)
         for tile in range(prepared.tiles):
-            valid = prepared.valid(tile)
             for window in windows_of(*prepared.shape(tile), self.settings.mapping.tile):
-                present = valid[window.slices]
+                present = prepared.valid_in(tile, window)
                 if present.any():
                     scores = self.log_probabilities(prepared, store, tile, window).numpy()
                 else:

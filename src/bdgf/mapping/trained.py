@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from bdgf import checkpoint, config
+from bdgf import __version__, checkpoint, config
 from bdgf.compute import device_of, place
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
@@ -19,7 +21,7 @@ from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
 from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.mapping.inference import map_tile, window_log_probabilities
+from bdgf.mapping.inference import map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.scene_maps import Mapped
 from bdgf.runfolder import RunFolder
@@ -162,7 +164,23 @@ class TrainedRun:
         network, weights = self.members[0]
         return window_log_probabilities(network, weights, prepared, store, tile, window)
 
-    def mapped(self, prepared: PreparedScene, store: FeatureStore, tile: int, side: int) -> Mapped:
-        """Return the classified windows of a tile, as ``bdgf map`` computes them."""
+    def mapped(
+        self,
+        prepared: PreparedScene,
+        store: FeatureStore,
+        tile: int,
+        windows: Iterable[Window],
+    ) -> Mapped:
+        """Return classified windows of a tile, as ``bdgf map`` computes them."""
         network, weights = self.members[0]
-        return map_tile(network, weights, prepared, store, tile, side)
+        return map_windows(network, weights, prepared, store, tile, windows)
+
+    def origin_of(self, scene: Scene) -> str:
+        """Return a digest of all that decides the map of a scene: weights, components, rasters."""
+        digest = hashlib.sha256(f"{__version__}\n{scene.signature('images')}".encode())
+        for name in (self.folder.network, self.folder.preparation):
+            digest.update(name.read_bytes())
+        if self.settings.features.source != "none":
+            digest.update(self.folder.diffusion.read_bytes())
+            digest.update((self.folder.features / REDUCTION).read_bytes())
+        return digest.hexdigest()

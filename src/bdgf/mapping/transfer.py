@@ -66,12 +66,13 @@ def map_other(
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    side = settings.mapping.tile
     write_maps(
         scene,
         paths,
         run.legend,
-        lambda tile: run.mapped(prepared, store, tile, side),
+        lambda tile, windows: run.mapped(prepared, store, tile, windows),
+        settings.mapping.tile,
+        run.origin_of(scene),
         progress,
         settings.mapping.acquired,
     )

@@ -21,16 +21,22 @@ from bdgf.scene.formats.opening import open_source
 from bdgf.scene.formats.selection import BandSelection
 from bdgf.scene.formats.stack import StackSource
 from bdgf.scene.grid import Grid, apply
-from bdgf.scene.labels.codes import UNLABELLED, count_classes, to_indices
+from bdgf.scene.labels.codes import to_indices
+from bdgf.scene.labels.pixels import TileLabels, joined
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
 from bdgf.scene.memory import Images, InMemory, LabelArrays, describe
 from bdgf.scene.scene_file import load_scene_file
-from bdgf.scene.splits import Labels, split_labels, thin_labels
+from bdgf.scene.splits import Pixels, split_pixels, thin_pixels
 
 logger = logging.getLogger(__name__)
 
 Part = Literal["train", "test"]
+
+WHOLE_PIXELS = 1 << 23
+"""Pixels of all tiles up to which a scene is looked at whole; of a larger one windows are drawn."""
+
+_STRIP_PIXELS = 1 << 24  # of the labels that are read at once
 
 # Okabe and Ito's colours for colour-blind readers, then Paul Tol's muted scheme.
 _PALETTE = (
@@ -55,7 +61,7 @@ class Tile:
         self,
         name: str,
         sources: tuple[RasterSource, ...],
-        labels: Callable[[], tuple[NDArray[np.int16], NDArray[np.int16]]],
+        labels: Callable[[], tuple[TileLabels, TileLabels]],
     ) -> None:
         placed = [source for source in sources if Grid.of(source).placed]
         self.name = name
@@ -74,12 +80,20 @@ class Tile:
     @property
     def train(self) -> NDArray[np.int16]:
         """Class indices (H, W) of the training pixels, -1 elsewhere."""
-        return self._labels()[0]
+        return self.labels("train").whole()
 
     @property
     def test(self) -> NDArray[np.int16]:
         """Class indices (H, W) of the test pixels, -1 elsewhere."""
-        return self._labels()[1]
+        return self.labels("test").whole()
+
+    def labels(self, which: Part) -> TileLabels:
+        """Return the labelled pixels of a part.
+
+        Raises:
+            SceneError: The scene has no labels.
+        """
+        return self._labels()[0 if which == "train" else 1]
 
     def read(self, modality: int, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read raw values (C, h, w), 0 where not valid, and valid (C, h, w) inside the tile."""
@@ -193,6 +207,11 @@ class Scene:
         return cls(spec, memory)
 
     @property
+    def large(self) -> bool:
+        """Whether the scene is too large to keep something of every pixel in memory."""
+        return sum(tile.height * tile.width for tile in self.tiles) > WHOLE_PIXELS
+
+    @property
     def has_labels(self) -> bool:
         """Whether the scene has labels; one without can only be mapped."""
         return self._labels is not None
@@ -200,9 +219,8 @@ class Scene:
     def positions(self, which: Part) -> NDArray[np.int64]:
         """Return the labelled pixels (n, 3) of a part as tile, row, column, in this order."""
         found = [
-            np.column_stack([np.full((len(at), 1), number), at])
+            np.column_stack([np.full((len(labels), 1), number), labels.positions])
             for number, labels in enumerate(self._part(which))
-            for at in [np.argwhere(labels >= 0)]
         ]
         return np.concatenate(found).astype(np.int64)
 
@@ -231,7 +249,7 @@ class Scene:
 
     def labels_at(self, which: Part) -> NDArray[np.int64]:
         """Return the class indices (n,) of a part's pixels, in the order of `positions`."""
-        found = [labels[labels >= 0] for labels in self._part(which)]
+        found = [labels.classes for labels in self._part(which)]
         return np.concatenate(found).astype(np.int64)
 
     def signature(self, part: Literal["images", "labels"]) -> str:
@@ -251,13 +269,13 @@ class Scene:
             return self._memory.digest(part, described)
         return self.spec.signature(part)
 
-    def _part(self, which: Part) -> Labels:
+    def _part(self, which: Part) -> Pixels:
         if which not in ("train", "test"):
             raise ValueError(f"which is {which!r}; it must be train or test")
         train, test = self._both()
         return train if which == "train" else test
 
-    def _both(self) -> tuple[Labels, Labels]:
+    def _both(self) -> tuple[Pixels, Pixels]:
         if self._labels is None:
             raise SceneError(
                 f"{self.spec.path.name} has no labels, and this step needs them: add"
@@ -300,7 +318,7 @@ class Scene:
                 self._say(f"{modality.name} {place}", note)
             sources.append(source)
 
-        def labels() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        def labels() -> tuple[TileLabels, TileLabels]:
             train, test = self._both()
             return train[number], test[number]
 
@@ -364,7 +382,7 @@ class Scene:
     def _named(self, source: RasterSource) -> str:
         return self.spec.display(source.path)
 
-    def _load_labels(self) -> tuple[Labels, Labels]:
+    def _load_labels(self) -> tuple[Pixels, Pixels]:
         labels = self.spec.labels
         if labels is None:
             return [], []
@@ -376,35 +394,43 @@ class Scene:
             self._say(note, note)
         if self.spec.split.kind == "given":
             train = read["train"]
-            test = read.get("test", [np.full_like(tile, UNLABELLED) for tile in train])
+            nothing = [TileLabels.none(tile.height, tile.width) for tile in self.tiles]
+            test = read.get("test", nothing)
             self._check_disjoint(train, test)
         else:
-            train, test = split_labels(self._merged(list(read.values())), self.spec.split)
+            train, test = split_pixels(self._merged(list(read.values())), self.spec.split)
         if self.spec.budget is not None:
-            train = thin_labels(train, self.spec.budget, self.spec.budget_seed)
+            train = thin_pixels(train, self.spec.budget, self.spec.budget_seed)
         self._check_classes(train, test)
         return train, test
 
-    def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> NDArray[np.int16]:
+    def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> TileLabels:
         reference = self._named(tile.sources[self.spec.reference])
         if self._memory is not None:
             number = self.spec.tiles.index(tile.name)
             modality = self.modalities[self.spec.reference].name
             codes, sentence = self._memory.codes(which, number, tile.grid, reference, modality)
             self._say(f"labels {which}", sentence)
-            return to_indices(codes, self.class_codes, f"{which} labels")
-        codes = self._reader.codes(file, tile.name, tile.grid, reference)
+            return TileLabels.of(to_indices(codes, self.class_codes, f"{which} labels"))
+        rows = max(1, _STRIP_PIXELS // tile.width)
+        name = self.spec.display(self.spec.file(file.path, tile.name))
+        parts = [
+            TileLabels.of(to_indices(codes, self.class_codes, name))
+            for codes in self._reader.strips(file, tile.name, tile.grid, reference, rows)
+        ]
         for note in self._reader.notes:
             self._say(f"labels {which}", note)
         self._reader.notes.clear()
-        name = self.spec.display(self.spec.file(file.path, tile.name))
-        return to_indices(codes, self.class_codes, name)
+        return joined(tile.height, tile.width, parts)
 
-    def _check_disjoint(self, train: Labels, test: Labels) -> None:
-        shared = [(a >= 0) & (b >= 0) for a, b in zip(train, test, strict=True)]
-        count = sum(int(mask.sum()) for mask in shared)
+    def _check_disjoint(self, train: Pixels, test: Pixels) -> None:
+        shared = [
+            np.intersect1d(a.flat, b.flat, assume_unique=True).size
+            for a, b in zip(train, test, strict=True)
+        ]
+        count = sum(shared)
         if count:
-            tile = next(t.name for t, mask in zip(self.tiles, shared, strict=True) if mask.any())
+            tile = next(t.name for t, number in zip(self.tiles, shared, strict=True) if number)
             where = f", the first in tile {tile}" if len(self.tiles) > 1 else ""
             raise SceneError(
                 f"{count:,} pixels are labelled for training and for testing{where}. Accuracy is"
@@ -413,23 +439,28 @@ class Scene:
                 " 32, guard: 8}}' divide all labels."
             )
 
-    def _merged(self, parts: list[Labels]) -> Labels:
-        merged = [tile.copy() for tile in parts[0]]
+    def _merged(self, parts: list[Pixels]) -> Pixels:
+        merged = list(parts[0])
         for part in parts[1:]:
-            for tile, ours, more in zip(self.tiles, merged, part, strict=True):
-                differ = (ours >= 0) & (more >= 0) & (ours != more)
-                if differ.any():
+            for number, (tile, ours, more) in enumerate(zip(self.tiles, merged, part, strict=True)):
+                _, here, there = np.intersect1d(
+                    ours.flat, more.flat, assume_unique=True, return_indices=True
+                )
+                differ = int((ours.classes[here] != more.classes[there]).sum())
+                if differ:
                     raise SceneError(
-                        f"the two label files of tile {tile.name} disagree on {int(differ.sum()):,}"
+                        f"the two label files of tile {tile.name} disagree on {differ:,}"
                         " pixels; a split of their union needs one class per pixel: correct one of"
                         " them, or name a single file with 'all: ...'."
                     )
-                np.copyto(ours, more, where=ours < 0)
+                merged[number] = ours.union(more)
         return merged
 
-    def _check_classes(self, train: Labels, test: Labels) -> None:
-        trained = count_classes(train, len(self.class_codes))
-        tested = count_classes(test, len(self.class_codes))
+    def _check_classes(self, train: Pixels, test: Pixels) -> None:
+        trained, tested = (
+            np.bincount(np.concatenate([t.classes for t in part]), minlength=len(self.class_codes))
+            for part in (train, test)
+        )
         if not trained.any():
             raise SceneError(
                 f"{self.spec.path.name} has no training pixel: all of its training labels are 0 or"

@@ -191,7 +191,7 @@ class Comparison:
         self.inputs = read_raw(prepared, tile, around)
         top, left = piece.row - around.row, piece.col - around.col
         self.cut = (..., slice(top, top + piece.height), slice(left, left + piece.width))
-        self.known = torch.from_numpy(prepared.valid(tile)[piece.slices])
+        self.known = torch.from_numpy(prepared.valid_in(tile, piece))
         self.expected = run.log_probabilities(prepared, store, tile, piece)
 
     def __call__(self, program: Carry) -> Agreement:
@@ -217,9 +217,8 @@ def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
     for tile in range(prepared.tiles):
         if min(prepared.shape(tile)) < smallest:
             continue
-        valid = prepared.valid(tile)
-        for window in windows_of(valid.shape[0], valid.shape[1], _CHECKED):
-            share = float(valid[window.slices].mean())
+        for window in windows_of(*prepared.shape(tile), _CHECKED):
+            share = float(prepared.valid_in(tile, window).mean())
             if best is None or share > best[0]:
                 best = (share, tile, window)
             if share >= 0.5:

@@ -17,7 +17,10 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from bdgf.errors import SceneError
 from bdgf.scene.formats.location import Location, RemotePath, named, without_secrets
 
-_ALWAYS = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
+CACHE_BYTES = 128 << 20
+"""Of GDAL's blocks; a twentieth of the machine's memory otherwise, which no window needs."""
+
+_ALWAYS: dict[str, Any] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_CACHEMAX": CACHE_BYTES}
 _REMOTE = {
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "120",
@@ -84,7 +87,7 @@ def opened(
                 ) from _safe_cause(path, error)
 
 
-def _defaults(path: Location) -> dict[str, str]:
+def _defaults(path: Location) -> dict[str, Any]:
     if not isinstance(path, RemotePath):
         return _ALWAYS
     # Without a listing of the folder, which many servers answer with a long page or not at all.
