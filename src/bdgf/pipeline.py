@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bdgf import checkpoint
+from bdgf import checkpoint, processes
 from bdgf.compute import (
     Precision,
     check_device,
     device_of,
+    join_processes,
     keep_freed_memory,
     make_fabric,
     peak_memory,
@@ -49,6 +50,7 @@ from bdgf.evaluation.confidence import (
     map_log_probabilities,
 )
 from bdgf.evaluation.missing import evaluate_without
+from bdgf.files import remove
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
@@ -57,7 +59,7 @@ from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at, confidence_at
 from bdgf.mapping.scene_maps import Votes, write_maps
 from bdgf.optimisation import optimise
-from bdgf.progress import Progress
+from bdgf.progress import Progress, Silent
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
@@ -72,6 +74,9 @@ from bdgf.tracking import Tracker, check_tracker
 from bdgf.validation import validate
 
 RELIANCE_CROPS = 64
+
+SHARED_STAGES = ("pretrain", "train")
+"""Stages that several processes carry out together; the others are the first one's alone."""
 
 
 class Pipeline:
@@ -93,13 +98,17 @@ class Pipeline:
         validate(settings)
         check_device(settings.compute)
         check_tracker(settings.logger)
-        self.settings, self.progress = with_absolute_start(settings), progress
+        join_processes(settings)
+        self.settings = with_absolute_start(settings)
+        self.progress: Progress = progress if processes.rank() == 0 else Silent()
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = self.scene.spec.path.resolve()
         self.fingerprints = _fingerprints(self.scene, out, settings)
-        self.folder = RunFolder(out)
+        with processes.in_turn():
+            self.folder = RunFolder(out)
+        logger = settings.logger if processes.rank() == 0 else "none"
         self.tracker = Tracker(
-            settings.logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
+            logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
         )
         set_threads(settings.compute)
         keep_freed_memory()
@@ -126,13 +135,13 @@ class Pipeline:
                     f" settings, and '{stages[0]}' needs it; run 'bdgf {stage}' first, or 'bdgf"
                     " run' for all stages."
                 )
-        if not self._finished("prepare"):
+        if not self._finished("prepare") and processes.rank() == 0:
             self._fitted = Preparation.fit(
                 self.scene, self.settings.preparation, self.settings.seed
             )
         self.folder.write_config(self.settings, self.scene_path)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
-            if self._finished(stage):
+            if processes.agree(self._finished(stage)):
                 self.progress.say(f"{stage}: finished before, nothing changed; kept")
                 continue
             if self.folder.was_finished(stage):
@@ -141,7 +150,10 @@ class Pipeline:
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
             try:
-                work()
+                # the other processes help where there is a batch to share, and wait else
+                if processes.rank() == 0 or stage in SHARED_STAGES:
+                    work()
+                processes.wait()
             except BaseException:
                 self.tracker.close(success=False)
                 raise
@@ -298,7 +310,7 @@ class Pipeline:
         denoiser = work.average
         checkpoint.save_tensors(self.folder.diffusion, denoiser.state_dict(), recorded)
         self._measure_balance(work)
-        resumable.unlink(missing_ok=True)
+        remove(resumable)
 
     def _measure_balance(self, work: Pretraining) -> None:
         values, missing = work.crops.draw(
@@ -319,14 +331,14 @@ class Pipeline:
         """Choose the precision once per run: a resumed run must go on in the same."""
         path = self.folder.path / "precision.json"
         origin = self._origin("pretrain")
+        found: dict[str, Any] = {}
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("origin") == origin and found.get("precision") in (
-                "32-true",
-                "bf16-mixed",
-            ):
-                return cast(Precision, found["precision"])
-        precision = work.precision()
+        found = processes.agree(found)
+        known = found.get("origin") == origin
+        if known and found.get("precision") in ("32-true", "bf16-mixed"):
+            return cast(Precision, found["precision"])
+        precision = processes.agree(work.precision())
         self.folder.write_json(path, {"precision": precision, "origin": origin})
         return precision
 

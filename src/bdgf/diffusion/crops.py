@@ -56,17 +56,30 @@ class CropSampler:
         self.share = area / area.sum()
         self.scale = torch.from_numpy(prepared.preparation.diffusion_scale).view(1, -1, 1, 1)
 
-    def draw(self, count: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def draw(
+        self,
+        count: int,
+        generator: np.random.Generator,
+        rows: NDArray[np.int64] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Draw crops, turned and flipped at random.
+
+        Args:
+            count: B, number of crops.
+            generator: Draws them.
+            rows: Which of them are read and returned; None for all.
 
         Returns:
             Values scaled for the denoiser (B, C, S, S), 1 where a modality is missing (B, M, S, S).
         """
         values, missing = [], []
-        for _ in range(count):
+        wanted = range(count) if rows is None else set(rows.tolist())
+        for number in range(count):
             tile, window = self._place(generator)
-            v, m = self.prepared.window(tile, window, edge="missing")
             turns, flip = int(generator.integers(4)), bool(generator.integers(2))
+            if number not in wanted:
+                continue
+            v, m = self.prepared.window(tile, window, edge="missing")
             values.append(_turned(v, turns, flip))
             missing.append(_turned(m, turns, flip))
         return (

@@ -17,6 +17,7 @@ from bdgf.compute import device_of, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
+from bdgf.files import remove
 from bdgf.fusion.crossvalidation import Trust, spatial_folds, trust_from
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.fusion.samples import PatchSource
@@ -130,9 +131,9 @@ class Fitting:
 
     def clean_up(self) -> None:
         """Remove what was kept for a restart; call it once the result is stored."""
-        self._checkpoint("train").unlink(missing_ok=True)
+        remove(self._checkpoint("train"))
         for path in self.folder.glob("fold*.safetensors"):
-            path.unlink()
+            remove(path)
 
     def _training(
         self,
@@ -186,7 +187,7 @@ class Fitting:
                 known = head_log_probabilities(network, self.source, outside.positions)
                 path = self._fold_path(fold)
                 checkpoint.save_tensors(path, {"held_out": known}, self.origin)
-            self._checkpoint(f"fold{fold + 1}").unlink(missing_ok=True)
+            remove(self._checkpoint(f"fold{fold + 1}"))
             held_out.append(known)
             classes.append(outside.classes)
         if not held_out:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf import processes
 from bdgf.config import Settings
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
@@ -171,10 +172,13 @@ class FusionTraining:
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
         hidden = np.full(len(positions), -1, dtype=np.int64)
         hidden[: t.batch] = self._hidden(self.hideable[chosen], draws)
-        patches = self.source.gather(positions, orientation, hidden)
-        patches = self._disturbed(patches, draws, noise)
+        shares = processes.shares([t.batch] * (len(positions) // t.batch))
+        rows = shares[processes.rank()]
+        patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
+        patches = self._disturbed(patches, draws, noise, rows, len(positions))
         output = model(*patches)
-        logits, embedding = output.logits[..., 0, 0].float(), output.embedding[..., 0, 0].float()
+        logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
+        embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
         # 2. cross-entropy of the fusion and of every branch
         target = torch.from_numpy(self.labelled.classes[chosen]).to(self.device)
         own = logits[: t.batch]  # (B, heads, K)
@@ -224,21 +228,27 @@ class FusionTraining:
         return np.where(drawn & hideable, which, -1)
 
     def _disturbed(
-        self, patches: Patches, draws: np.random.Generator, noise: torch.Generator
+        self,
+        patches: Patches,
+        draws: np.random.Generator,
+        noise: torch.Generator,
+        rows: NDArray[np.int64],
+        batch: int,
     ) -> Patches:
-        """Add noise and drop channels."""
+        """Add noise and drop channels in these rows of a batch, as drawn for all of it."""
         t = self.settings.training
         values = patches.values.to(self.device)
         missing = patches.missing.to(self.device)
         guidance = [level.to(self.device) for level in patches.guidance]
-        batch, channels = values.shape[:2]
+        channels = values.shape[1]
         if t.noise:
             drawn = torch.randn(
                 batch, *values.shape[2:], channels, generator=noise, device=self.device
             )
+            drawn = drawn if len(rows) == batch else drawn[torch.from_numpy(rows)]
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         if t.channel_dropout and channels > 1:
-            keep = draws.random((batch, channels)) >= t.channel_dropout
+            keep = draws.random((batch, channels))[rows] >= t.channel_dropout
             scale = torch.from_numpy(keep).to(values)[:, :, None, None]
             values = values * scale
         # what is missing stays exactly zero, whatever noise was added
