@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -54,10 +55,12 @@ from bdgf.files import remove
 from bdgf.fusion.fitting import Fitting, new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.history import History
+from bdgf.mapping.cluster import cluster_mapper, connected
 from bdgf.mapping.inference import map_windows
 from bdgf.mapping.legend import Legend
+from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.reading import classes_at, confidence_at
-from bdgf.mapping.scene_maps import Votes, write_maps
+from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, write_maps
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress, Silent
 from bdgf.randomness import numpy_generator, torch_generator
@@ -65,6 +68,7 @@ from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.runfolder import RunFolder
 from bdgf.scene.hidden import SceneWithout
+from bdgf.scene.layout import Window
 from bdgf.scene.leak import Leak, leakage
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
@@ -87,18 +91,28 @@ class Pipeline:
         out: The run folder.
         settings: All settings.
         progress: Receives lines and steps.
+        scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
+            makes it here.
 
     Raises:
         BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
     """
 
     def __init__(
-        self, scene: Path | Scene, out: Path, settings: Settings, progress: Progress
+        self,
+        scene: Path | Scene,
+        out: Path,
+        settings: Settings,
+        progress: Progress,
+        scheduler: str | None = None,
     ) -> None:
         validate(settings)
         check_device(settings.compute)
         check_tracker(settings.logger)
         join_processes(settings)
+        if scheduler is not None:
+            check_source(settings)  # workers make the features themselves
+        self.scheduler = scheduler
         self.settings = with_absolute_start(settings)
         self.progress: Progress = progress if processes.rank() == 0 else Silent()
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
@@ -395,19 +409,29 @@ class Pipeline:
     def _map(self) -> None:
         store = self.store
         network, weights = self.trained(store)
-        write_maps(
-            self.scene,
-            self._map_paths,
-            self._legend(),
-            lambda tile, windows: map_windows(
-                network, weights, self.prepared, store, tile, windows
-            ),
-            self.settings.mapping.tile,
-            self._map_origin(),
-            self.progress,
-            self.settings.mapping.acquired,
-            Votes(self._votes_path, network.heads),
-        )
+        with contextlib.ExitStack() as cluster:
+            mapper: Mapper
+            if self.scheduler is None:
+
+                def mapper(tile: int, windows: Iterable[Window]) -> Mapped:
+                    return map_windows(network, weights, self.prepared, store, tile, windows)
+
+            else:
+                client = cluster.enter_context(connected(self.scheduler))
+                changes = {"compute": self.settings.compute}
+                trained = PretrainedMapper.from_run(self.folder.path, changes)
+                mapper = cluster_mapper(client, trained, self.scene, self.settings.mapping.tile)
+            write_maps(
+                self.scene,
+                self._map_paths,
+                self._legend(),
+                mapper,
+                self.settings.mapping.tile,
+                self._map_origin(),
+                self.progress,
+                self.settings.mapping.acquired,
+                Votes(self._votes_path, network.heads),
+            )
 
     def _map_origin(self) -> str:
         """Return what decides the map: a stopped one goes on only with the very same weights."""

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
+from bdgf.errors import RunFolderError
 from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.scene_maps import Votes, write_maps
@@ -47,3 +49,30 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         assert item["id"] == f"{scene.name}-{tile.name}"
         assert item["properties"]["datetime"] == "2020-01-02T00:00:00Z"
         assert (tmp_path / "maps" / item["assets"]["confidence"]["href"]).resolve().is_file()
+
+
+def test_a_map_with_a_hole_never_takes_its_name(tiny_scene: Path, tmp_path: Path) -> None:
+    scene = Scene.open(tiny_scene)
+    target = tmp_path / "map.tif", tmp_path / "confidence.tif"
+
+    def mapped(tile: int, windows):
+        for window in windows:
+            if (window.row, window.col) != (0, 48):
+                shape = (window.height, window.width)
+                yield MappedWindow(
+                    window, np.zeros(shape, int), np.ones(shape, np.float32), np.zeros((1, *shape))
+                )
+
+    for _ in range(2):
+        with pytest.raises(RunFolderError, match="1 windows of"):
+            write_maps(scene, lambda _: target, LEGEND, mapped, 16, "x", Silent())
+        assert not target[0].exists()
+    mapped_again = []
+
+    def rest(tile: int, windows):
+        mapped_again.extend(windows)
+        yield MappedWindow.without_data(mapped_again[0], 1)
+
+    write_maps(scene, lambda _: target, LEGEND, rest, 16, "x", Silent())
+    assert len(mapped_again) == 1
+    assert target[0].is_file()

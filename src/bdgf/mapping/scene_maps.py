@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bdgf.errors import RunFolderError
 from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.journal import Journal
 from bdgf.mapping.legend import Legend
@@ -15,7 +16,7 @@ from bdgf.mapping.threads import WriteBehind
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.progress import Progress
-from bdgf.scene.layout import Window, panels_of
+from bdgf.scene.layout import Window, WindowGrid, panels_of
 from bdgf.scene.scene import Scene, Tile
 
 Mapped = Iterable[MappedWindow]
@@ -67,7 +68,8 @@ def write_maps(
         votes: Where the votes of the heads go, None for nowhere.
 
     Raises:
-        RunFolderError: The folder cannot be written, or the disk is full.
+        RunFolderError: The folder cannot be written, the disk is full, or the mapper left windows
+            out.
     """
     single = len(scene.tiles) == 1
     journals = []
@@ -90,12 +92,18 @@ def write_maps(
                 done += part.window.height * part.window.width
             if done:
                 progress.say(f"map: goes on at {100 * done / pixels:.1f} % of {tile.name}")
-            behind = files.enter_context(WriteBehind(_both(journal.add, out.write)))
-            for part in mapper(index, _left(tile.height, tile.width, side, journal)):
-                behind.put(part)
-                done += part.window.height * part.window.width
-                if single:
-                    progress.track("map", done, pixels)
+            with WriteBehind(_both(journal.add, out.write)) as behind:
+                for part in mapper(index, _left(tile.height, tile.width, side, journal)):
+                    behind.put(part)
+                    done += part.window.height * part.window.width
+                    if single:
+                        progress.track("map", done, pixels)
+            missing = len(WindowGrid(tile.height, tile.width, side, side)) - len(journal.done)
+            if missing:  # a map with a hole never takes its name
+                raise RunFolderError(
+                    f"{missing:,} windows of {tile.name} were not classified; what is finished is"
+                    " kept: run the same command again to go on."
+                )
         write_item(
             map_path.with_suffix(".json"),
             scene.name if single else f"{scene.name}-{tile.name}",

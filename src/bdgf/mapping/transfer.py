@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
-from bdgf.mapping.scene_maps import write_maps
+from bdgf.mapping.cluster import cluster_mapper, connected
+from bdgf.mapping.pretrained import PretrainedMapper
+from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
 from bdgf.mapping.trained import TrainedRun
 from bdgf.progress import Progress
+from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
@@ -22,7 +26,12 @@ RECORD = "mapped.json"
 
 
 def map_other(
-    run: TrainedRun, scene: Scene, folder: Path, settings: Settings, progress: Progress
+    run: TrainedRun,
+    scene: Scene,
+    folder: Path,
+    settings: Settings,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> list[Shift]:
     """Map a scene that the run has not seen.
 
@@ -35,6 +44,8 @@ def map_other(
         folder: Where map and confidence go, as in a run folder, with ``mapped.json``.
         settings: Of which the mapping's and the device count.
         progress: Receives lines and pixels.
+        scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
+            makes it here.
 
     Returns:
         What is far from the training scene, already told.
@@ -66,16 +77,29 @@ def map_other(
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    write_maps(
-        scene,
-        paths,
-        run.legend,
-        lambda tile, windows: run.mapped(prepared, store, tile, windows),
-        settings.mapping.tile,
-        run.origin_of(scene),
-        progress,
-        settings.mapping.acquired,
-    )
+    side = settings.mapping.tile
+    with contextlib.ExitStack() as cluster:
+        mapper: Mapper
+        if scheduler is None:
+
+            def mapper(tile: int, windows: Iterable[Window]) -> Mapped:
+                return run.mapped(prepared, store, tile, windows)
+
+        else:
+            client = cluster.enter_context(connected(scheduler))
+            changes = {"compute": settings.compute}
+            trained = PretrainedMapper.from_run(run.folder.path, changes)
+            mapper = cluster_mapper(client, trained, scene, side)
+        write_maps(
+            scene,
+            paths,
+            run.legend,
+            mapper,
+            side,
+            run.origin_of(scene),
+            progress,
+            settings.mapping.acquired,
+        )
     return shifts
 
 

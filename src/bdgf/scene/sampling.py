@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,4 +68,4 @@ def draw_blocks(prepared: PreparedScene, seed: int, least_side: int = BLOCK) -> 
     side = -(-least_side // BLOCK) * BLOCK
     most = max(1, BLOCKS // (side // BLOCK) ** 2)
     drawn = windows_with_data(prepared, side, numpy_generator(seed, "windows of a large scene"))
-    return [sample for sample, _ in zip(drawn, range(most), strict=False)]
+    return list(itertools.islice(drawn, most))
