@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from bdgf import __version__
+from bdgf import __version__, processes
 from bdgf.commands import bench, demo, export, fetch, figures, inspect, polygons, run, table
 from bdgf.commands.options import Command
 from bdgf.console import harmless
@@ -33,7 +33,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    console, errors = Console(), Console(stderr=True)
+    # of several processes of one job the first one reports
+    console, errors = Console(quiet=processes.rank() > 0), Console(stderr=True)
     if not words or words[0] in ("-h", "--help"):
         _print_help(console)
         return 0

@@ -8,15 +8,18 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from bdgf.config import ComputeSettings
+from bdgf import processes
+from bdgf.config import ComputeSettings, Settings
 from bdgf.errors import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -95,10 +98,48 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
-    """Return a launched Fabric on one device of the settings' kind."""
-    fabric = Fabric(accelerator=device_of(settings).type, devices=1, precision=precision)
+    """Return a launched Fabric on one device of the settings' kind.
+
+    Under ``torchrun`` every process has a device of its own, and gradients are averaged.
+    """
+    kind = device_of(settings).type
+    if processes.count() == 1:
+        fabric = Fabric(accelerator=kind, devices=1, precision=precision)
+    else:
+        local = processes.local_count()
+        # the others wait for the first process as long as its own stages take
+        strategy = DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=30))
+        fabric = Fabric(
+            accelerator=kind,
+            devices=local,
+            num_nodes=processes.count() // local,
+            strategy=strategy,
+            precision=precision,
+        )
     fabric.launch()
     return fabric
+
+
+def join_processes(settings: Settings) -> None:
+    """Meet the other processes of the job, where there are any.
+
+    Raises:
+        SettingsError: A batch has fewer samples than there are processes.
+    """
+    number = processes.count()
+    if number == 1:
+        return
+    batches = {
+        "diffusion.batch": settings.diffusion.batch,
+        "training.batch": settings.training.batch,
+    }
+    for name, size in batches.items():
+        if size < number:
+            raise SettingsError(
+                f"{name} is {size} and there are {number} processes; each takes its share of the"
+                f" batch, so it must be at least {number}: start fewer processes, or raise it."
+            )
+    make_fabric(settings.compute, "32-true")
 
 
 def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> Precision:

@@ -114,6 +114,8 @@ class FeatureSettings:
         components: Principal components kept per level.
         levels: Decoder level (coarse, middle, fine, or none) that guides each of the branches'
             three levels, coarse to fine; one name three times guides all of them by that level.
+        stored: Write the features of the whole scene to the disk: auto (where it has room), always,
+            or never (they are computed where they are read, with the same result).
     """
 
     source: str = "diffusion"
@@ -121,6 +123,7 @@ class FeatureSettings:
     noised: bool = False
     components: int = 12
     levels: tuple[str, ...] = ("coarse", "middle", "fine")
+    stored: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from bdgf.mapping.scene_maps import write_maps
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
+from bdgf.scene.layout import windows_of
 from bdgf.scene.memory import Images, LabelArrays
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
@@ -161,8 +162,10 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         scene = self._fitting(X)
         maps = [np.zeros((t.height, t.width), dtype=np.int64) for t in scene.tiles]
         prepared, store = self.mapper_.on(scene)
+        side = self.mapper_.settings.mapping.tile
         for tile, found in enumerate(maps):
-            for part in self.mapper_.mapped(prepared, store, tile):
+            windows = windows_of(*prepared.shape(tile), side)
+            for part in self.mapper_.mapped(prepared, store, tile, windows):
                 known = part.classes >= 0
                 found[part.window.slices] = np.where(known, self.classes_[part.classes], 0)
         return _single(X, maps)
@@ -211,7 +214,9 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 scene,
                 paths.__getitem__,
                 self.mapper_.classes,
-                lambda tile: self.mapper_.mapped(prepared, store, tile),
+                lambda tile, windows: self.mapper_.mapped(prepared, store, tile, windows),
+                self.mapper_.settings.mapping.tile,
+                self.mapper_.origin_of(scene),
                 progress,
                 self.mapper_.settings.mapping.acquired,
             )

@@ -7,9 +7,11 @@ import errno
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bdgf import processes
 from bdgf.errors import RunFolderError
 
 _FOLDER_FAULTS = (
@@ -39,6 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     drivers go by, and is removed with its sidecar when the block fails, so that no half file is
     ever found under the final name.
 
+    Of several processes of one job only the first writes: what the others do goes nowhere.
+
     Args:
         path: The final name; a file that stands there is replaced at the end, in one step.
 
@@ -49,6 +53,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         RunFolderError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
+    if processes.rank() > 0:
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere) / path.name
+        return
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         try:
@@ -71,6 +79,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
             # The folder may have become unreadable; the error on its way out says more than this.
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn failures of a folder or disk while a file is written into an error of ours.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FOLDER_FAULTS or error.errno == errno.ENOENT:
+            raise _unwritable(path, error) from error
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, where it is there; of several processes of one job only the first does."""
+    if processes.rank() == 0:
+        path.unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

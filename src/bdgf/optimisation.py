@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from bdgf import checkpoint
+from bdgf import checkpoint, processes
 from bdgf.errors import TrainingError
 from bdgf.history import History
 from bdgf.progress import Progress
@@ -70,7 +70,11 @@ class Work(Protocol):
         """What learns."""
 
     def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a step and its parts by name."""
+        """Return the loss of a step and its parts by name.
+
+        Where several processes share the batch, both are those of the whole batch, and the loss has
+        the gradient of this process's share of it.
+        """
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
         """Do what follows a step; return further values for the history."""
@@ -116,7 +120,8 @@ def optimise(
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step)
         loss, parts = work.loss(model, step)
-        fabric.backward(loss)
+        # gradients are averaged over the processes, and the shares add up to the whole
+        fabric.backward(loss if processes.count() == 1 else loss * processes.count())
         norm = fabric.clip_gradients(
             model, stepper, max_norm=course.clip_norm, error_if_nonfinite=False
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
-from bdgf import checkpoint
+from bdgf import checkpoint, processes
 from bdgf.compute import keep_freed_memory, set_threads
 from bdgf.config import Settings
 from bdgf.diffusion.external import adopt
@@ -21,17 +23,23 @@ from bdgf.files import remove_leftovers
 from bdgf.fusion.fitting import Fitting
 from bdgf.history import History
 from bdgf.lock import locked
-from bdgf.mapping.inference import map_tile
-from bdgf.mapping.scene_maps import Votes, write_maps
+from bdgf.mapping.cluster import cluster_mapper, connected
+from bdgf.mapping.inference import map_windows
+from bdgf.mapping.pretrained import PretrainedMapper, check_source
+from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, write_maps
 from bdgf.progress import Progress
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.run import Run, fingerprints_of
 from bdgf.runfolder import RunFolder
 from bdgf.scene.cautions import find_cautions
+from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES, plain
+
+SHARED_STAGES = ("pretrain", "train")
+"""Stages that several processes carry out together; the others are the first one's alone."""
 
 
 class Pipeline(Run):
@@ -42,15 +50,25 @@ class Pipeline(Run):
         out: The run folder.
         settings: All settings.
         progress: Receives lines and steps.
+        scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
+            makes it here.
 
     Raises:
         BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
     """
 
     def __init__(
-        self, scene: Path | Scene, out: Path, settings: Settings, progress: Progress
+        self,
+        scene: Path | Scene,
+        out: Path,
+        settings: Settings,
+        progress: Progress,
+        scheduler: str | None = None,
     ) -> None:
         super().__init__(scene, out, settings, progress)
+        if scheduler is not None:
+            check_source(settings)  # workers make the features themselves
+        self.scheduler = scheduler
         set_threads(settings.compute)
         keep_freed_memory()
 
@@ -64,7 +82,8 @@ class Pipeline(Run):
         """
         with locked(self.folder.path):
             self.folder.reload()
-            remove_leftovers(self.folder.path)
+            if processes.rank() == 0:
+                remove_leftovers(self.folder.path)
             self._run(stages)
 
     def _run(self, stages: tuple[str, ...]) -> None:
@@ -83,7 +102,7 @@ class Pipeline(Run):
                     f" settings, and '{stages[0]}' needs it; run 'bdgf {stage}' first, or 'bdgf"
                     " run' for all stages."
                 )
-        if not self.finished("prepare"):
+        if not self.finished("prepare") and processes.rank() == 0:
             self._fitted = Preparation.fit(
                 self.scene, self.settings.preparation, self.settings.seed
             )
@@ -95,7 +114,7 @@ class Pipeline(Run):
         }
         self.folder.write_config(self.settings, self.scene_path, seeds)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
-            if self.finished(stage):
+            if processes.agree(self.finished(stage)):
                 self.progress.say(f"{stage}: finished before, nothing changed; kept")
                 continue
             if self.folder.was_finished(stage):
@@ -104,7 +123,10 @@ class Pipeline(Run):
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
             try:
-                work()
+                # the other processes help where there is a batch to share, and wait else
+                if processes.rank() == 0 or stage in SHARED_STAGES:
+                    work()
+                processes.wait()
             except BaseException:
                 self.tracker.close(success=False)
                 raise
@@ -208,16 +230,36 @@ class Pipeline(Run):
     def _map(self) -> None:
         store = self.store
         network, weights = self.trained(store)
-        side = self.settings.mapping.tile
-        write_maps(
-            self.scene,
-            self.map_paths,
-            self.legend,
-            lambda tile: map_tile(network, weights, self.prepared, store, tile, side),
-            self.progress,
-            self.settings.mapping.acquired,
-            Votes(self.votes_path, network.heads),
-        )
+        with contextlib.ExitStack() as cluster:
+            mapper: Mapper
+            if self.scheduler is None:
+
+                def mapper(tile: int, windows: Iterable[Window]) -> Mapped:
+                    return map_windows(network, weights, self.prepared, store, tile, windows)
+
+            else:
+                client = cluster.enter_context(connected(self.scheduler))
+                changes = {"compute": self.settings.compute}
+                trained = PretrainedMapper.from_run(self.folder.path, changes)
+                mapper = cluster_mapper(client, trained, self.scene, self.settings.mapping.tile)
+            write_maps(
+                self.scene,
+                self.map_paths,
+                self.legend,
+                mapper,
+                self.settings.mapping.tile,
+                self._map_origin(),
+                self.progress,
+                self.settings.mapping.acquired,
+                Votes(self.votes_path, network.heads),
+            )
+
+    def _map_origin(self) -> str:
+        """Return what decides the map: a stopped one goes on only with the very same weights."""
+        digest = hashlib.sha256(self.fingerprints["map"].encode())
+        for path in (self.folder.network, *([self.folder.diffusion] if self.guided else [])):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def _evaluate(self) -> None:
         self.folder.write_json(self.folder.metrics, evaluate(self))

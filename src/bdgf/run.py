@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf import checkpoint
-from bdgf.compute import check_device, device_of, place
+from bdgf import checkpoint, processes
+from bdgf.compute import check_device, device_of, join_processes, place
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
@@ -18,13 +18,13 @@ from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.features import FeatureExtractor
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
-from bdgf.diffusion.store import INDEX, FeatureStore, tile_file
+from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
 from bdgf.diffusion.transfer import WEIGHTS, start_signature, with_absolute_start
 from bdgf.fusion.fitting import new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at
-from bdgf.progress import Progress
+from bdgf.progress import Progress, Silent
 from bdgf.runfolder import RunFolder
 from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.leak import Leak, leakage
@@ -55,13 +55,17 @@ class Run:
         validate(settings)
         check_device(settings.compute)
         check_tracker(settings.logger)
-        self.settings, self.progress = with_absolute_start(settings), progress
+        join_processes(settings)
+        self.settings = with_absolute_start(settings)
+        self.progress: Progress = progress if processes.rank() == 0 else Silent()
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = self.scene.spec.path.resolve()
         self.fingerprints = fingerprints_of(self.scene, out, settings)
-        self.folder = RunFolder(out)
+        with processes.in_turn():
+            self.folder = RunFolder(out)
+        logger = settings.logger if processes.rank() == 0 else "none"
         self.tracker = Tracker(
-            settings.logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
+            logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
         )
 
     def finished(self, stage: str) -> bool:
@@ -79,7 +83,8 @@ class Run:
         if stage == "features":
             if self.settings.features.source == "none":
                 return []
-            names = [tile_file(tile.name) for tile in self.scene.tiles]
+            stored = are_stored(folder.features)
+            names = [tile_file(tile.name) for tile in self.scene.tiles] if stored else []
             own = [REDUCTION] if self.guided else []
             return [folder.features / name for name in (INDEX, *own, *names)]
         if stage == "train":
@@ -118,6 +123,8 @@ class Run:
     @property
     def store(self) -> FeatureStore:
         """The guidance features."""
+        if self.guided and not are_stored(self.folder.features):
+            return self._computed(self.prepared)
         folder = None if self.settings.features.source == "none" else self.folder.features
         tiles = range(self.prepared.tiles)
         names = [tile.name for tile in self.scene.tiles]
@@ -142,7 +149,7 @@ class Run:
         """Return the guidance features of a view of the scene: our own are made from the view."""
         return self._computed(view) if self.guided else self.store
 
-    def _computed(self, view: SceneWithout) -> ComputedFeatures:
+    def _computed(self, view: PreparedScene) -> ComputedFeatures:
         reduction = Reduction.load(self.folder.features / REDUCTION)
         return ComputedFeatures(self.extractor(view), reduction)
 

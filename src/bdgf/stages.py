@@ -47,6 +47,8 @@ def fingerprints(
     for part in ("diffusion", "training"):
         # how often it is saved does not change what comes out
         values[part].pop("checkpoint_every")
+    # nor does where the features are kept, and they are the same computed or stored
+    values["features"].pop("stored")
     # the weights count, not where they lie
     values["diffusion"]["from_run"] = start
     found: dict[str, str] = {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
-from bdgf.diffusion.store import FeatureStore
+from bdgf.diffusion.store import FeatureStore, are_stored
+from bdgf.errors import RunFolderError
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
@@ -98,3 +100,45 @@ def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(
         for part, level in zip(reader.levels(0, window), whole, strict=True):
             expected = level[(slice(None), *window.slices)]
             assert (part - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
+def test_features_that_do_not_fit_are_computed_where_they_are_read(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+
+    class Listener(Silent):
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    def free(bytes_left: int) -> None:
+        usage = SimpleNamespace(free=bytes_left)
+        monkeypatch.setattr("bdgf.diffusion.store.shutil.disk_usage", lambda path: usage)
+
+    reader = extractor(prepared, tiny_settings)
+    free(10 << 30)
+    extract(reader, tmp_path / "stored", {}, Listener())
+    assert not lines
+    free(2 << 30)
+    extract(reader, tmp_path / "computed", {}, Listener())
+    assert "computed where they are read; they take 0.00 GB and 2.15 GB are free" in lines[-1]
+    assert are_stored(tmp_path / "stored")
+    assert not are_stored(tmp_path / "computed")
+    assert {p.name for p in (tmp_path / "computed").iterdir()} == {"features.json", REDUCTION}
+    names, shape = [prepared.scene.tiles[0].name], prepared.shape(0)
+    with pytest.raises(RunFolderError, match="not stored but computed"):
+        FeatureStore(tmp_path / "computed", names, [shape])
+    again = ComputedFeatures(reader, Reduction.load(tmp_path / "computed" / REDUCTION))
+    whole = Window(0, 0, *shape)
+    stored = FeatureStore(tmp_path / "stored", names, [shape])
+    np.testing.assert_array_equal(again.window(0, whole), stored.window(0, whole))
+    # a setting goes before the disk
+    extract(extractor(prepared, tiny_settings, stored="always"), tmp_path / "a", {}, Listener())
+    assert are_stored(tmp_path / "a")
+    free(10 << 30)
+    extract(extractor(prepared, tiny_settings, stored="never"), tmp_path / "b", {}, Listener())
+    assert "as features.stored is never" in lines[-1]
+    assert not are_stored(tmp_path / "b")

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
+from bdgf.errors import RunFolderError
 from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.scene_maps import Votes, write_maps
 from bdgf.progress import Silent
-from bdgf.scene.layout import windows_of
 from bdgf.scene.scene import Scene
 
 LEGEND = Legend.of((3, 5), ("a", "b"), ("#111111", "#222222"))
@@ -23,8 +24,8 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         name = f"{scene.tiles[tile].name}.tif"
         return tmp_path / "maps" / name, tmp_path / "confidence" / name
 
-    def mapped(tile: int):
-        for window in windows_of(scene.tiles[tile].height, scene.tiles[tile].width, 16):
+    def mapped(tile: int, windows):
+        for window in windows:
             shape = (window.height, window.width)
             votes = np.stack([np.full(shape, 0), np.full(shape, 1)])
             yield MappedWindow(
@@ -35,7 +36,7 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         return tmp_path / "votes" / f"{scene.tiles[tile].name}.tif"
 
     votes = Votes(votes_path, ("pixel", "cnn"))
-    write_maps(scene, paths, LEGEND, mapped, Silent(), "2020-01-02", votes)
+    write_maps(scene, paths, LEGEND, mapped, 16, "x", Silent(), "2020-01-02", votes)
     for index, tile in enumerate(scene.tiles):
         with rasterio.open(paths(index)[0]) as raster:
             assert raster.shape == (tile.height, tile.width)
@@ -48,3 +49,30 @@ def test_every_tile_gets_its_files(tiles_scene: Path, tmp_path: Path) -> None:
         assert item["id"] == f"{scene.name}-{tile.name}"
         assert item["properties"]["datetime"] == "2020-01-02T00:00:00Z"
         assert (tmp_path / "maps" / item["assets"]["confidence"]["href"]).resolve().is_file()
+
+
+def test_a_map_with_a_hole_never_takes_its_name(tiny_scene: Path, tmp_path: Path) -> None:
+    scene = Scene.open(tiny_scene)
+    target = tmp_path / "map.tif", tmp_path / "confidence.tif"
+
+    def mapped(tile: int, windows):
+        for window in windows:
+            if (window.row, window.col) != (0, 48):
+                shape = (window.height, window.width)
+                yield MappedWindow(
+                    window, np.zeros(shape, int), np.ones(shape, np.float32), np.zeros((1, *shape))
+                )
+
+    for _ in range(2):
+        with pytest.raises(RunFolderError, match="1 windows of"):
+            write_maps(scene, lambda _: target, LEGEND, mapped, 16, "x", Silent())
+        assert not target[0].exists()
+    mapped_again = []
+
+    def rest(tile: int, windows):
+        mapped_again.extend(windows)
+        yield MappedWindow.without_data(mapped_again[0], 1)
+
+    write_maps(scene, lambda _: target, LEGEND, rest, 16, "x", Silent())
+    assert len(mapped_again) == 1
+    assert target[0].is_file()

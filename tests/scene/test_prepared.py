@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import rasterio
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError
-from bdgf.scene.layout import Window, reflect_index
+from bdgf.scene.layout import Window, reflect_index, windows_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -153,3 +156,60 @@ def test_preparation_of_another_scene_is_refused(scene, write_scene):
     foreign = Preparation.fit(other, PreparationSettings(), 0)
     with pytest.raises(RunFolderError, match="fits scenes with the same modalities"):
         PreparedScene(scene, foreign)
+
+
+def test_valid_pixels_of_windows_and_places_are_those_of_the_tile(scene, preparation):
+    prepared = PreparedScene(scene, preparation, 0)
+    valid = [prepared.valid(tile) for tile in (0, 1)]
+    for window in windows():
+        inside = window.inside(H, W)
+        np.testing.assert_array_equal(prepared.valid_in(0, inside), valid[0][inside.slices])
+    rng = np.random.default_rng(0)
+    places = [(0, *p) for p in rng.integers(0, (H, W), (200, 2))]
+    places += [(tile, *p) for tile in (0, 1) for p in rng.integers(0, (7, 5), (20, 2))]
+    expected = [valid[tile][row, col] for tile, row, col in places]
+    np.testing.assert_array_equal(prepared.valid_at(np.array(places)), expected)
+    assert 0 < np.mean(expected) < 1
+
+
+def test_blocks_that_are_not_stored_are_not_read(tmp_path, monkeypatch):
+    """A sparse GeoTIFF says what it does not hold, and a large scene asks it."""
+    kind = {"driver": "GTiff", "height": 700, "width": 700, "nodata": -1.0, "dtype": "float32"}
+    for name, count in (("hsi", 4), ("sar", 1)):
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", count=count, tiled=True, blockxsize=64, blockysize=64,
+            sparse_ok=True, **kind,
+        ) as file:  # fmt: skip
+            values = np.random.default_rng(0).random((count, 100, 90)).astype(np.float32)
+            file.write(values, window=rasterio.windows.Window(300, 260, 90, 100))
+    (tmp_path / "scene.yaml").write_text(
+        "name: sparse\nmodalities:\n  hsi: {path: hsi.tif, role: spectral}\n"
+        "  sar: {path: sar.tif, role: auxiliary}\n"
+    )
+    scene = Scene.open(tmp_path)
+    prepared = PreparedScene(scene, Preparation.fit(scene, PreparationSettings(), 0))
+    expected = prepared.valid(0)
+    assert expected.sum() == 9000
+    monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 1000)
+    source, read = scene.tiles[0].sources[0], []
+    monkeypatch.setattr(
+        source, "read", lambda window, whole=source.read: read.append(window) or whole(window)
+    )
+    again = PreparedScene(scene, prepared.preparation)
+    for window in windows_of(700, 700, 64):
+        np.testing.assert_array_equal(again.valid_in(0, window), expected[window.slices])
+    areas = {(w.row // 64, w.col // 64) for w in read if w.height == 64}
+    assert areas <= {(row, col) for row in range(4, 6) for col in range(4, 7)}
+    assert areas
+
+
+def test_several_threads_read_the_same(scene, preparation):
+    prepared = PreparedScene(scene, preparation, 300_000)
+    expected = [PreparedScene(scene, preparation).window(0, w, "reflect") for w in windows()]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda w: prepared.window(0, w, "reflect"), windows()))
+    for (values, missing), (ours, gone) in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(values, ours)
+        np.testing.assert_array_equal(missing, gone)
+    held = sum(v.nbytes + m.nbytes for v, m in prepared._cache.values())
+    assert held == prepared._cached <= 300_000

@@ -100,7 +100,7 @@ def stage(name: str) -> Command:
 
 
 def _stage(name: str, words: list[str], console: Console) -> None:
-    another = " | RUN --scene OTHER --to FOLDER" if name == "map" else ""
+    another = " [--scheduler ADDRESS] | RUN --scene OTHER --to FOLDER" if name == "map" else ""
     parser = make_parser(
         name,
         STAGES[name],
@@ -116,12 +116,19 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             help="Map another scene of the same sensors, named with --scene, into this folder;"
             " the run stays as it is",
         )
+        parser.add_argument(
+            "--scheduler",
+            default=None,
+            help="Address of a dask scheduler, such as tcp://host:8786, whose workers make the map;"
+            " they must see the scene's files under the same names",
+        )
     add_settings(parser)
     # once with the defaults, to learn which folder; then with what that folder's run has
     scene, settings = stored(Path(parse(parser, words, {}).run))
     values = parse(parser, words, settings)
     if name == "map" and values.to is not None:
-        _map_other(values.scene, Path(values.run), Path(values.to), as_settings(values), console)
+        to, settings_ = Path(values.to), as_settings(values)
+        _map_other(values.scene, Path(values.run), to, settings_, console, values.scheduler)
         return
     path = values.scene or scene
     if path is None:
@@ -129,11 +136,17 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             f"{values.run} holds no run yet; name the scene file with --scene, or start with"
             " 'bdgf run SCENE --out RUN'."
         )
-    execute(Path(path), Path(values.run), as_settings(values), name, console)
+    scheduler = values.scheduler if name == "map" else None
+    execute(Path(path), Path(values.run), as_settings(values), name, console, scheduler)
 
 
 def _map_other(
-    scene: str | None, out: Path, to: Path, settings: config.Settings, console: Console
+    scene: str | None,
+    out: Path,
+    to: Path,
+    settings: config.Settings,
+    console: Console,
+    scheduler: str | None,
 ) -> None:
     """Map another scene with a trained run."""
     from bdgf.compute import set_threads
@@ -156,7 +169,7 @@ def _map_other(
         )
     set_threads(settings.compute)
     with ConsoleProgress(console) as progress:
-        found = map_other(mapper, out, Scene.open(Path(scene)), to, progress)
+        found = map_other(mapper, out, Scene.open(Path(scene)), to, progress, scheduler)
     if not found:
         say(console, "no band of this scene is far from those of the training scene")
     say(console, f"map: {to / ('map.tif' if (to / 'map.tif').is_file() else 'maps')}")
@@ -190,7 +203,12 @@ def stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
 
 
 def execute(
-    scene: Path, out: Path, settings: config.Settings, stage: str | None, console: Console
+    scene: Path,
+    out: Path,
+    settings: config.Settings,
+    stage: str | None,
+    console: Console,
+    scheduler: str | None = None,
 ) -> None:
     """Run one stage, or all, and print what came out.
 
@@ -200,12 +218,13 @@ def execute(
         settings: All settings.
         stage: The stage, None for all.
         console: Where it is printed.
+        scheduler: Address of a dask scheduler whose workers make the map, None for none.
     """
     from bdgf.pipeline import Pipeline
     from bdgf.stages import STAGES
 
     with ConsoleProgress(console) as progress:
-        pipeline = Pipeline(scene, out, settings, progress)
+        pipeline = Pipeline(scene, out, settings, progress, scheduler)
         pipeline.run(STAGES if stage is None else (stage,))
     if stage in (None, "evaluate"):
         _print_metrics(out, console)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.features import WINDOW, FeatureExtractor
 from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
@@ -44,6 +45,13 @@ class ComputedFeatures(FeatureStore):
         self._cache: OrderedDict[_Key, NDArray[np.float16]] = OrderedDict()
         self._cache_bytes, self._cached = cache_bytes, 0
         self.arrays = [cast(NDArray[np.float16], _Tile(self, t)) for t in range(len(shapes))]
+
+    def needs(self, window: Window) -> Window:
+        """Return the part of the prepared scene that the features of a window are made from."""
+        row, col = window.row // WINDOW * WINDOW, window.col // WINDOW * WINDOW
+        bottom = -(-(window.row + window.height) // WINDOW) * WINDOW
+        right = -(-(window.col + window.width) // WINDOW) * WINDOW
+        return Window(row, col, bottom - row, right - col).grow(HALO)
 
     def kept(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which pixels lie in blocks that stay in memory together.

@@ -71,8 +71,6 @@ def adopt(
     sizes = [projection.matrix.shape[1] for projection in projections]
     unknown = pixels = 0
     for tile, name in enumerate(names):
-        mapped = prepared.valid(tile)
-        pixels += int(mapped.sum())
         with open_tile(folder, name, (sum(sizes), *shapes[tile])) as array:
             for window in windows_of(*shapes[tile], WINDOW):
                 found, without = [], np.zeros((window.height, window.width), dtype=bool)
@@ -81,7 +79,9 @@ def adopt(
                     # where the other model has nothing, there is no guidance
                     found.append(projection.apply(values) * known)
                     without |= ~known
-                unknown += int((without & mapped[window.slices]).sum())
+                mapped = prepared.valid_in(tile, window)
+                pixels += int(mapped.sum())
+                unknown += int((without & mapped).sum())
                 array[(slice(None), *window.slices)] = np.concatenate(found)
         progress.track("features", tile + 1, len(names))
     shown = without_secrets(template)
@@ -117,7 +117,7 @@ def _fitted(
     sample = []
     for tile, window in sample_windows(shapes, numpy_generator(seed, "feature components")):
         values, known = files[tile].read(window)
-        known &= prepared.valid(tile)[window.slices]
+        known &= prepared.valid_in(tile, window)
         sample.append(values[:, known].T)
     joined = np.concatenate(sample)
     if len(joined) < 2:

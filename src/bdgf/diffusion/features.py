@@ -16,11 +16,12 @@ from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
 from bdgf.diffusion.schedule import NoiseSchedule
-from bdgf.diffusion.store import open_tile, write_index
+from bdgf.diffusion.store import open_tile, room_for, write_index
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.sampling import windows_with_data
 
 WINDOW = 256
 """Side of the windows that features are computed in; with their halo, half as large ones would cost
@@ -141,6 +142,29 @@ def sample_windows(
             return
 
 
+def sample_valid(
+    prepared: PreparedScene, generator: np.random.Generator
+) -> Iterator[tuple[int, Window, NDArray[np.bool_]]]:
+    """Yield windows from all over the scene with their valid pixels, which are some.
+
+    The windows of a large scene hold about ``PCA_PIXELS`` valid pixels together; those of another
+    one as many pixels, valid or not.
+    """
+    if prepared.scene.large:
+        total = 0
+        for sample in windows_with_data(prepared, WINDOW // 2, generator):
+            yield sample.tile, sample.window, sample.valid
+            total += int(sample.valid.sum())
+            if total >= PCA_PIXELS:
+                return
+        return
+    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    for tile, window in sample_windows(shapes, generator):
+        valid = prepared.valid_in(tile, window)
+        if valid.any():
+            yield tile, window, valid
+
+
 def extract(
     extractor: FeatureExtractor,
     folder: Path,
@@ -148,6 +172,9 @@ def extract(
     progress: Progress,
 ) -> None:
     """Compute the features of the whole scene and write the container.
+
+    Where the disk has no room for them, or the settings say so, only their components are
+    written, and the features are computed where they are read; they are the same to the last bit.
 
     Args:
         extractor: Reads the denoiser.
@@ -157,21 +184,21 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    guides = extractor.settings.levels
-    samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
-    draws = numpy_generator(extractor.seed, "feature components")
-    for tile, window in sample_windows(shapes, draws):
-        valid = prepared.valid(tile)[window.slices]
-        if not valid.any():
-            continue
-        found_levels = extractor.levels(tile, window)
-        for index, sample in samples.items():
-            sample.append(found_levels[index].cpu().numpy()[:, valid].T)
-    components = extractor.settings.components
-    reduction = Reduction(
-        [Projection.fit(np.concatenate(s), components) for s in samples.values()], guides
-    )
+    reduction = fit_reduction(extractor)
     levels, channels = reduction.levels, reduction.channels
+    explained = [round(projection.explained, 4) for projection in reduction.projections]
+    origin = {**origin, "explained_variance": explained}
+    room = room_for(folder, shapes, channels)
+    wanted = extractor.settings.stored
+    stored = room.enough if wanted == "auto" else wanted == "always"
+    reason = "" if wanted == "auto" else f", as features.stored is {wanted}"
+    if not stored:
+        progress.say(f"features: computed where they are read{reason}; {room.describe()}")
+        reduction.save(folder / REDUCTION)
+        write_index(folder, levels, {**origin, "room": room.describe()}, stored=False)
+        return
+    if prepared.scene.large:
+        progress.say(f"features: stored{reason}; {room.describe()}")
     places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
     done = 0
     for tile, shape in enumerate(shapes):
@@ -183,5 +210,19 @@ def extract(
                 done += 1
                 progress.track("features", done, len(places))
     reduction.save(folder / REDUCTION)
-    explained = [round(projection.explained, 4) for projection in reduction.projections]
-    write_index(folder, levels, {**origin, "explained_variance": explained})
+    write_index(folder, levels, origin)
+
+
+def fit_reduction(extractor: FeatureExtractor) -> Reduction:
+    """Fit the components of the levels in use on windows from all over the scene."""
+    guides = extractor.settings.levels
+    samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
+    draws = numpy_generator(extractor.seed, "feature components")
+    for tile, window, valid in sample_valid(extractor.prepared, draws):
+        found_levels = extractor.levels(tile, window)
+        for index, sample in samples.items():
+            sample.append(found_levels[index].cpu().numpy()[:, valid].T)
+    components = extractor.settings.components
+    return Reduction(
+        [Projection.fit(np.concatenate(s), components) for s in samples.values()], guides
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bdgf import processes
 from bdgf.compute import Precision, choose_precision, device_of, place, to_device
 from bdgf.config import ComputeSettings, DiffusionSettings
 from bdgf.diffusion.balance import BalanceController
@@ -57,7 +58,8 @@ def modality_losses(
         hidden_loss: Loss at hidden positions: eps, none or x0.
 
     Returns:
-        (M,) losses; 0 for a modality without data in this batch.
+        (M,) losses; 0 for a modality without data in this batch. Where several processes share the
+        batch, they are those of the whole batch.
     """
     losses = []
     for index, modality in enumerate(layout.modalities):
@@ -70,8 +72,8 @@ def modality_losses(
                 error = torch.where(hidden > 0, filled.mean(1, keepdim=True), error)
             else:
                 weight = weight * (1.0 - hidden)
-        losses.append((error * weight).sum() / weight.sum().clamp(min=1.0))
-    return torch.stack(losses)
+        losses.append((error * weight).sum() / processes.total(weight.sum()).clamp(min=1.0))
+    return processes.whole_value(torch.stack(losses))
 
 
 class Pretraining:
@@ -97,7 +99,7 @@ class Pretraining:
         self.layout = prepared.layout
         self.device = device_of(compute)
         self.owner = torch.tensor(self.layout.modality_of_channel, device=self.device)  # (C,)
-        self.crops = CropSampler(prepared, settings.crop)
+        self.crops = CropSampler(prepared, settings.crop, seed)
         self.schedule = NoiseSchedule(settings.timesteps, settings.beta_start, settings.beta_end)
         self.model = place(build_denoiser(settings, self.layout, seed), self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -116,16 +118,20 @@ class Pretraining:
     def loss(self, model: torch.nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one step, and the loss of every modality."""
         s = self.settings
-        x0, missing = self.crops.draw(s.batch, numpy_generator(self.seed, "crops", step))
+        rows = processes.shares([s.batch])[processes.rank()]
+        x0, missing = self.crops.draw(s.batch, numpy_generator(self.seed, "crops", step), rows)
         x0, missing = to_device(x0, self.device), to_device(missing, self.device)
+        # draws are those of the whole batch, of which this process takes its rows
+        mine = slice(int(rows[0]), int(rows[-1]) + 1)
         draws = torch_generator(self.seed, "diffusion", step, device=self.device)
-        t = torch.randint(s.timesteps, (s.batch,), generator=draws, device=self.device)
-        noise = torch.randn(x0.shape, generator=draws, device=self.device)
+        t = torch.randint(s.timesteps, (s.batch,), generator=draws, device=self.device)[mine]
+        shape = (s.batch, *x0.shape[1:])
+        noise = torch.randn(shape, generator=draws, device=self.device)[mine]
         # 1. all modalities are noised
         noisy = self.schedule.add_noise(x0, noise, t)
         # 2. the spectral image is masked, with the strength of this iteration
         strength = ramp_strength(s.masking, step, s.steps) * self.balance.gain
-        hidden = draw_hidden(s.masking, strength, s.batch, s.crop, s.crop, draws).float()
+        hidden = draw_hidden(s.masking, strength, s.batch, s.crop, s.crop, draws).float()[mine]
         unseen = missing.clone()
         for index in self.layout.spectral:
             unseen[:, index : index + 1] = torch.maximum(missing[:, index : index + 1], hidden)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from bdgf import checkpoint
+from bdgf import checkpoint, processes
 from bdgf.compute import Precision, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.pretraining import Pretraining
 from bdgf.diffusion.reliance import measure_reliance
 from bdgf.diffusion.transfer import described, take_over
+from bdgf.files import remove
 from bdgf.history import History
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
@@ -67,7 +68,7 @@ def pretrain(
     denoiser = work.average
     checkpoint.save_tensors(folder.diffusion, denoiser.state_dict(), recorded)
     _measure_balance(work, prepared, settings.seed, folder, progress)
-    resumable.unlink(missing_ok=True)
+    remove(resumable)
 
 
 def _measure_balance(
@@ -89,10 +90,13 @@ def _measure_balance(
 def _precision(work: Pretraining, folder: RunFolder, origin: dict[str, Any]) -> Precision:
     """Choose the precision once per run: a resumed run must go on in the same."""
     path = folder.path / "precision.json"
+    found: dict[str, Any] = {}
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
-            return cast(Precision, found["precision"])
-    precision = work.precision()
+    found = processes.agree(found)
+    known = found.get("origin") == origin
+    if known and found.get("precision") in ("32-true", "bf16-mixed"):
+        return cast(Precision, found["precision"])
+    precision = processes.agree(work.precision())
     folder.write_json(path, {"precision": precision, "origin": origin})
     return precision

@@ -1,7 +1,8 @@
 """The container of guidance features: arrays on the scene's grid, whoever computed them.
 
 A folder with one ``TILE.npy`` per tile, float16 (g, H, W), memory-mapped, and ``features.json``
-that says where they came from and which channels belong to which guidance level.
+that says where they came from and which channels belong to which guidance level. Where the disk
+has no room for the arrays, the JSON says that the features are computed where they are read.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,9 @@ from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
 
+_MARGIN_BYTES, _MARGIN_SHARE = 2 << 30, 0.1
+"""What is left free of the disk for the rest of the run."""
+
 
 def tile_file(name: str) -> str:
     """Return a file name for a tile, unique and safe for any tile name."""
@@ -31,6 +37,51 @@ def tile_file(name: str) -> str:
     if safe == name and not safe.startswith("."):
         return f"{safe}.npy"
     return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.npy"
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much of a disk the features of a scene would take.
+
+    Args:
+        needed: Bytes of their arrays.
+        free: Bytes that the disk has, without what arrays of this scene already take.
+    """
+
+    needed: int
+    free: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether they fit, and leave a tenth of the free space and 2 GiB to the rest."""
+        return self.needed <= self.free * (1 - _MARGIN_SHARE) - _MARGIN_BYTES
+
+    def describe(self) -> str:
+        """Say it in words."""
+        return f"they take {self.needed / 1e9:.2f} GB and {self.free / 1e9:.2f} GB are free"
+
+
+def room_for(folder: Path, shapes: Sequence[tuple[int, int]], channels: int) -> Room:
+    """Compare the features of a scene with the disk of a folder, which need not exist.
+
+    Args:
+        folder: Where they would be written.
+        shapes: (H, W) of every tile.
+        channels: Of all levels together.
+    """
+    there = folder
+    while not there.is_dir():
+        there = there.parent
+    old = sum(path.stat().st_size for path in folder.glob("*.npy")) if folder.is_dir() else 0
+    return Room(sum(h * w for h, w in shapes) * channels * 2, shutil.disk_usage(there).free + old)
+
+
+def are_stored(folder: Path) -> bool:
+    """Return whether a folder's features are arrays, and not computed where they are read."""
+    try:
+        return bool(json.loads((folder / INDEX).read_text(encoding="utf-8")).get("stored", True))
+    except (OSError, ValueError, AttributeError):
+        return True  # whoever opens them says what is wrong
 
 
 class FeatureStore:
@@ -58,6 +109,8 @@ class FeatureStore:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             self.levels = [[int(c) for c in level] for level in index["levels"]]
             self.channels = int(index["channels"])
+            if not index.get("stored", True):
+                raise ValueError("it says that they are not stored but computed")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"{folder / INDEX} cannot be read ({error}); run 'bdgf features' again."
@@ -81,6 +134,10 @@ class FeatureStore:
     def level_channels(self) -> tuple[int, ...]:
         """Channels of every guidance level, coarse to fine."""
         return tuple(len(level) for level in self.levels)
+
+    def needs(self, window: Window) -> Window:
+        """Return the part of the prepared scene that the features of a window are made from."""
+        return window
 
     def window(self, tile: int, window: Window, edge: Edge = "reflect") -> NDArray[np.float32]:
         """Return the features of a window, (g, h, w), all levels' channels together.
@@ -124,18 +181,21 @@ def open_tile(
         array.flush()
 
 
-def write_index(folder: Path, levels: Sequence[Sequence[int]], origin: dict[str, Any]) -> None:
+def write_index(
+    folder: Path, levels: Sequence[Sequence[int]], origin: dict[str, Any], stored: bool = True
+) -> None:
     """Write ``features.json`` last: its presence says that the tiles are complete.
 
     Args:
         folder: The container.
         levels: Channels of every level, coarse to fine; levels may share channels.
         origin: Where the features come from.
+        stored: Whether the arrays are there; else they are computed where they are read.
     """
     channels = 1 + max((c for level in levels for c in level), default=-1)
-    text = json.dumps(
-        {"channels": channels, "levels": [list(level) for level in levels], "origin": origin},
-        indent=2,
-    )
+    record = {"channels": channels, "levels": [list(level) for level in levels], "origin": origin}
+    if not stored:
+        record["stored"] = False
+    text = json.dumps(record, indent=2)
     with atomic_path(folder / INDEX) as temporary:
         temporary.write_text(text, encoding="utf-8")

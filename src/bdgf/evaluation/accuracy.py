@@ -18,7 +18,7 @@ from bdgf.scene.scene import Scene
 
 def far_from_training(leak: Leak, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which test pixels (n,) are farther than a patch from every training pixel."""
-    return np.array([leak.far[tile][row, col] for tile, row, col in positions], dtype=bool)
+    return leak.is_far(positions)
 
 
 def score(reference: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Scores:

@@ -55,12 +55,11 @@ def map_log_probabilities(
     network.eval()
     positions = prepared.scene.positions("test")
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    masks = [prepared.valid(tile) for tile in range(prepared.tiles)]
+    valid = prepared.valid_at(positions)
     indices = [np.zeros(0, dtype=np.int64)]
     values = [torch.zeros(0, len(prepared.scene.class_codes))]
     for tile, window, inside in windows_with(positions, shapes, side, most_pixels, seed):
-        present = masks[tile][positions[inside, 1], positions[inside, 2]]
-        chosen = inside[present]
+        chosen = inside[valid[inside]]
         if not len(chosen):
             continue
         fused = window_log_probabilities(network, weights, prepared, store, tile, window)

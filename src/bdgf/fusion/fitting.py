@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bdgf import checkpoint
+from bdgf import checkpoint, processes
 from bdgf.compute import device_of, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
+from bdgf.files import remove
 from bdgf.fusion.crossvalidation import Trust, spatial_folds, trust_from
 from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
 from bdgf.fusion.samples import PatchSource
@@ -106,8 +107,7 @@ class Fitting:
         scene = prepared.scene
         found = Labelled(scene.positions("train"), scene.labels_at("train"))
         # a pixel without a spectral value has nothing to learn from, whatever its label
-        masks = [prepared.valid(tile) for tile in range(prepared.tiles)]
-        present = np.array([masks[t][r, c] for t, r, c in found.positions], dtype=bool)
+        present = prepared.valid_at(found.positions)
         self.labelled = found.select(present)
         self.ground = scene.ground_positions("train")[present]
         if not present.all():
@@ -118,7 +118,8 @@ class Fitting:
                 " check the nodata value of the image and the place of the labels."
             )
         self.source = PatchSource(prepared, store, settings.network.window)
-        self.unlabelled = UnlabelledPixels(prepared)
+        self.source.keep(self.labelled.positions)
+        self.unlabelled = UnlabelledPixels(prepared, settings.seed)
 
     def fit(self) -> Fitted:
         """Train to the last step, resuming what was killed."""
@@ -146,24 +147,30 @@ class Fitting:
 
     def clean_up(self) -> None:
         """Remove what was kept for a restart; call it once the result is stored."""
-        self._checkpoint("train").unlink(missing_ok=True)
+        remove(self._checkpoint("train"))
         for pattern in ("fold*.safetensors", "member*.safetensors"):
             for path in self.folder.glob(pattern):
-                path.unlink()
+                remove(path)
 
     def _train_members(self, ensemble: Ensemble, weights: Sequence[float]) -> None:
         """Train the members one after the other; those that a killed run had finished are kept."""
         for number, member in enumerate(ensemble.networks(), start=1):
             path, file = self.folder / f"member{number}.safetensors", f"member{number}"
-            if path.is_file():
-                tensors, found = checkpoint.load_tensors(path)
-                if found == self.origin:
-                    checkpoint.load_weights(member, tensors, path)
-                    continue
+            known = processes.agree(self._finished_member(path))
+            if known is not None:
+                checkpoint.load_weights(member, known, path)
+                continue
             name = "train" if number == 1 else f"train member {number}"
             self._optimise(self._training(member, self.labelled, name, 1.0, weights), file)
             checkpoint.save_tensors(path, member.state_dict(), self.origin)
-            self._checkpoint(file).unlink(missing_ok=True)
+            remove(self._checkpoint(file))
+
+    def _finished_member(self, path: Path) -> dict[str, Tensor] | None:
+        """Return the weights of a member that a killed run had finished."""
+        if not path.is_file():
+            return None
+        tensors, found = checkpoint.load_tensors(path)
+        return tensors if found == self.origin else None
 
     def _training(
         self,
@@ -217,7 +224,7 @@ class Fitting:
                 known = head_log_probabilities(network, self.source, outside.positions)
                 path = self._fold_path(fold)
                 checkpoint.save_tensors(path, {"held_out": known}, self.origin)
-            self._checkpoint(f"fold{fold + 1}").unlink(missing_ok=True)
+            remove(self._checkpoint(f"fold{fold + 1}"))
             held_out.append(known)
             classes.append(outside.classes)
         if not held_out:

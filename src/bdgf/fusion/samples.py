@@ -42,7 +42,8 @@ class PatchSource:
     """Gathers patches around pixels, mirrored at the tile's edges.
 
     While the scene is small, all of it lies in one table of pixels and a batch is one look-up;
-    otherwise every patch is read by its window. Both give the same patches.
+    otherwise every patch is read by its window, or once for all where ``keep`` was told of it. All
+    give the same patches.
 
     Args:
         prepared: The scene.
@@ -81,6 +82,9 @@ class PatchSource:
                     rows = self._read(tile, strip)
                     self.table[filled : filled + len(rows)] = rows
                     filled += len(rows)
+        self._table_bytes = table_bytes
+        self._kept: Tensor | None = None  # (n·P·P, C + M + g)
+        self._row_of: dict[tuple[int, int, int], int] = {}
         sizes = [(h + 2 * radius) * (w + 2 * radius) for h, w in shapes]
         self._start = torch.tensor(np.cumsum([0, *sizes])[:-1])  # (tiles,)
         self._stride = torch.tensor([w + 2 * radius for _, w in shapes])  # (tiles,)
@@ -89,6 +93,26 @@ class PatchSource:
         turned = [np.rot90(g, k) for g in (grid, grid[:, ::-1]) for k in range(4)]
         orders = np.stack([np.ascontiguousarray(g).reshape(-1, 2) for g in turned])
         self._orders = torch.from_numpy(orders)
+
+    def keep(self, positions: NDArray[np.int64]) -> None:
+        """Read the patches around pixels (n, 3) that are asked for again and again.
+
+        Nothing is done where the whole scene is at hand, or where they would take more memory than
+        the table may. They are read block by block, so that features which are computed where they
+        are read are computed once.
+        """
+        area = self.window**2
+        width = self.channels + self.modalities + self.store.channels
+        if self.table is not None or len(positions) * area * width * 4 > self._table_bytes:
+            return
+        order = np.lexsort((*(positions.T[:0:-1] // (2 * STRIP)), positions[:, 0]))
+        kept = torch.empty(len(positions) * area, width)
+        for row, index in enumerate(order):
+            tile, line, col = (int(p) for p in positions[index])
+            around = Window(line, col, 1, 1).grow(self.window // 2)
+            kept[row * area : (row + 1) * area] = self._read(tile, around)
+            self._row_of[tile, line, col] = row * area
+        self._kept = kept
 
     def gather(
         self,
@@ -114,11 +138,7 @@ class PatchSource:
             index = first[:, None] + order[..., 0] * stride + order[..., 1]
             flat = self.table[index.reshape(-1)].view(count, side * side, -1)
         else:
-            radius = side // 2
-            parts = [
-                self._read(int(t), Window(int(r), int(c), 1, 1).grow(radius))
-                for t, r, c in positions
-            ]
+            parts = [self._patch(int(t), int(r), int(c)) for t, r, c in positions]
             index = order[..., 0] * side + order[..., 1]
             flat = torch.stack([p[i] for p, i in zip(parts, index, strict=True)])
         if hidden is not None:
@@ -157,6 +177,13 @@ class PatchSource:
                 seen = torch.from_numpy(self.without[modality].window(tile, around, "reflect"))
                 rows, cols = order[index].unbind(-1)
                 flat[index, :, guidance:] = seen[:, rows, cols].T
+
+    def _patch(self, tile: int, row: int, col: int) -> Tensor:
+        """Return the pixels of the patch around a pixel as rows, (P·P, C + M + g)."""
+        start = self._row_of.get((tile, row, col))
+        if start is not None and self._kept is not None:
+            return self._kept[start : start + self.window**2]
+        return self._read(tile, Window(row, col, 1, 1).grow(self.window // 2))
 
     def _read(self, tile: int, window: Window) -> Tensor:
         """Return the pixels of a window as rows, (h·w, C + M + g)."""

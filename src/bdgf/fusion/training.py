@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf import processes
 from bdgf.compute import to_device
 from bdgf.config import Settings
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
@@ -21,8 +23,9 @@ from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
 from bdgf.optimisation import Course
 from bdgf.randomness import numpy_generator, torch_generator
-from bdgf.scene.layout import ChannelLayout
+from bdgf.scene.layout import ChannelLayout, Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.sampling import draw_blocks
 
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 4.0
@@ -49,21 +52,40 @@ class Labelled:
 
 
 class UnlabelledPixels:
-    """Draws pixels of the scene, labelled or not, in proportion to the tiles' valid area."""
+    """Draws pixels of the scene, labelled or not, in proportion to the tiles' valid area.
 
-    def __init__(self, prepared: PreparedScene) -> None:
-        self.flat = [np.flatnonzero(prepared.valid(tile)) for tile in range(prepared.tiles)]
-        self.widths = [prepared.shape(tile)[1] for tile in range(prepared.tiles)]
-        area = np.array([len(flat) for flat in self.flat], dtype=np.float64)
-        self.share = area / area.sum()
+    Those of a large scene come from some windows that are drawn from all over it.
+
+    Args:
+        prepared: The scene.
+        seed: Seed of the windows of a large scene.
+    """
+
+    def __init__(self, prepared: PreparedScene, seed: int = 0) -> None:
+        self.prepared, self.seed = prepared, seed
+
+    @cached_property
+    def _places(self) -> tuple[list[tuple[int, Window]], list[NDArray[np.int64]]]:
+        """Windows of the scene, and their valid pixels as flat indices."""
+        prepared = self.prepared
+        if prepared.scene.large:
+            samples = draw_blocks(prepared, self.seed)
+            flat = [np.flatnonzero(sample.valid) for sample in samples]
+            return [(sample.tile, sample.window) for sample in samples], flat
+        tiles = range(prepared.tiles)
+        whole = [(tile, Window(0, 0, *prepared.shape(tile))) for tile in tiles]
+        return whole, [np.flatnonzero(prepared.valid(tile)) for tile in tiles]
 
     def draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Return positions, (count, 3)."""
-        tiles = generator.choice(len(self.flat), size=count, p=self.share)
+        places, flat = self._places
+        area = np.array([len(pixels) for pixels in flat], dtype=np.float64)
+        drawn = generator.choice(len(flat), size=count, p=area / area.sum())
         found = np.empty((count, 3), dtype=np.int64)
-        for i, tile in enumerate(tiles):
-            pixel = self.flat[tile][generator.integers(len(self.flat[tile]))]
-            found[i] = tile, pixel // self.widths[tile], pixel % self.widths[tile]
+        for i, place in enumerate(drawn):
+            tile, window = places[place]
+            row, col = divmod(int(flat[place][generator.integers(len(flat[place]))]), window.width)
+            found[i] = tile, window.row + row, window.col + col
         return found
 
 
@@ -152,10 +174,13 @@ class FusionTraining:
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
         hidden = np.full(len(positions), -1, dtype=np.int64)
         hidden[: t.batch] = self._hidden(self.hideable[chosen], draws)
-        patches = self.source.gather(positions, orientation, hidden)
-        patches = self._disturbed(patches, draws, noise)
+        shares = processes.shares([t.batch] * (len(positions) // t.batch))
+        rows = shares[processes.rank()]
+        patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
+        patches = self._disturbed(patches, draws, noise, rows, len(positions))
         output = model(*patches)
-        logits, embedding = output.logits[..., 0, 0].float(), output.embedding[..., 0, 0].float()
+        logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
+        embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
         # 2. cross-entropy of the fusion and of every branch
         target = to_device(torch.from_numpy(self.labelled.classes[chosen]), self.device)
         own = logits[: t.batch]  # (B, heads, K)
@@ -205,21 +230,27 @@ class FusionTraining:
         return np.where(drawn & hideable, which, -1)
 
     def _disturbed(
-        self, patches: Patches, draws: np.random.Generator, noise: torch.Generator
+        self,
+        patches: Patches,
+        draws: np.random.Generator,
+        noise: torch.Generator,
+        rows: NDArray[np.int64],
+        batch: int,
     ) -> Patches:
-        """Add noise and drop channels."""
+        """Add noise and drop channels in these rows of a batch, as drawn for all of it."""
         t = self.settings.training
         values, missing, *guidance = (
             to_device(t, self.device) for t in (patches.values, patches.missing, *patches.guidance)
         )
-        batch, channels = values.shape[:2]
+        channels = values.shape[1]
         if t.noise:
             drawn = torch.randn(
                 batch, *values.shape[2:], channels, generator=noise, device=self.device
             )
+            drawn = drawn if len(rows) == batch else drawn[torch.from_numpy(rows)]
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         if t.channel_dropout and channels > 1:
-            keep = draws.random((batch, channels)) >= t.channel_dropout
+            keep = draws.random((batch, channels))[rows] >= t.channel_dropout
             kept = to_device(torch.from_numpy(keep), self.device)
             scale = kept.to(values.dtype)[:, :, None, None]
             values = values * scale

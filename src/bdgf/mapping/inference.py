@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import split_guidance
+from bdgf.mapping.threads import ahead
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
 
@@ -35,6 +36,22 @@ class MappedWindow:
     classes: NDArray[np.int64]
     confidence: NDArray[np.float32]
     votes: NDArray[np.int64]
+
+    @classmethod
+    def without_data(cls, window: Window, heads: int) -> MappedWindow:
+        """Return a window in which no pixel has a class."""
+        shape = (window.height, window.width)
+        return cls(
+            window,
+            np.full(shape, -1, dtype=np.int64),
+            np.full(shape, np.nan, dtype=np.float32),
+            np.full((heads, *shape), -1, dtype=np.int64),
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether no pixel of it has a class."""
+        return not (self.classes >= 0).any()
 
 
 def window_log_probabilities(
@@ -120,24 +137,70 @@ def map_tile(
         tile: Index of the tile.
         side: Side of the windows in pixels.
     """
+    windows = windows_of(*prepared.shape(tile), side)
+    return map_windows(network, weights, prepared, store, tile, windows)
+
+
+def map_windows(
+    network: FusionNetwork,
+    weights: Sequence[float],
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tile: int,
+    windows: Iterable[Window],
+) -> Iterator[MappedWindow]:
+    """Yield class indices, confidences and the heads' votes of some windows of a tile.
+
+    While one window is classified, a second thread reads what the next ones need from the files.
+
+    Args:
+        network: The trained branches.
+        weights: Fusion weight of every head.
+        prepared: The scene.
+        store: Its guidance features.
+        tile: Index of the tile.
+        windows: Windows inside the tile.
+    """
     network.eval()
-    valid = prepared.valid(tile)
-    for window in windows_of(*prepared.shape(tile), side):
-        present = valid[window.slices]
-        if not present.any():
-            yield MappedWindow(
-                window,
-                np.full(present.shape, -1, dtype=np.int64),
-                np.full(present.shape, np.nan, dtype=np.float32),
-                np.full((len(network.heads), *present.shape), -1, dtype=np.int64),
-            )
-            continue
-        logits = window_logits(network, prepared, store, tile, window)
-        confidence, index = _fused(logits, weights).exp().max(0)
-        votes = logits.argmax(1).cpu().numpy()
-        yield MappedWindow(
-            window,
-            np.where(present, index.numpy(), -1),
-            np.where(present, confidence.numpy(), np.float32("nan")),
-            np.where(present, votes, -1),
-        )
+
+    def read(window: Window) -> tuple[Window, NDArray[np.bool_]]:
+        present = prepared.valid_in(tile, window)
+        if present.any():
+            prepared.load(tile, store.needs(window.grow(network.window // 2)))
+        return window, present
+
+    for window, present in ahead(read, windows):
+        yield classify(network, weights, prepared, store, tile, window, present)
+
+
+def classify(
+    network: FusionNetwork,
+    weights: Sequence[float],
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tile: int,
+    window: Window,
+    present: NDArray[np.bool_],
+) -> MappedWindow:
+    """Classify one window of a tile.
+
+    Args:
+        network: The trained branches, in evaluation mode.
+        weights: Fusion weight of every head.
+        prepared: The scene.
+        store: Its guidance features.
+        tile: Index of the tile.
+        window: A window inside the tile.
+        present: (h, w) pixels that get a class.
+    """
+    if not present.any():
+        return MappedWindow.without_data(window, len(network.heads))
+    logits = window_logits(network, prepared, store, tile, window)
+    confidence, index = _fused(logits, weights).exp().max(0)
+    votes = logits.argmax(1).cpu().numpy()
+    return MappedWindow(
+        window,
+        np.where(present, index.numpy(), -1),
+        np.where(present, confidence.numpy(), np.float32("nan")),
+        np.where(present, votes, -1),
+    )

@@ -5,8 +5,9 @@ Its state is settings, names and tensors: it pickles, and goes to a folder of sa
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +28,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_text
 from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.mapping.inference import MappedWindow, map_tile, window_log_probabilities
+from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.preparation import Preparation
@@ -250,11 +251,27 @@ class PretrainedMapper:
         return window_log_probabilities(network, weights, prepared, store, tile, window)
 
     def mapped(
-        self, prepared: PreparedScene, store: FeatureStore, tile: int
+        self,
+        prepared: PreparedScene,
+        store: FeatureStore,
+        tile: int,
+        windows: Iterable[Window],
     ) -> Iterator[MappedWindow]:
-        """Yield the classified windows of a tile of what ``on`` returned, as ``bdgf map`` does."""
+        """Yield classified windows of a tile of what ``on`` returned, as ``bdgf map`` does."""
         network, weights = self.members[0]
-        return map_tile(network, weights, prepared, store, tile, self.settings.mapping.tile)
+        return map_windows(network, weights, prepared, store, tile, windows)
+
+    def origin_of(self, scene: Scene) -> str:
+        """Return a digest of all that decides the map of a scene: weights, components, rasters."""
+        digest = hashlib.sha256(f"{__version__}\n{scene.signature('images')}".encode())
+        for _, (tensors, _) in sorted(self.parts.items()):
+            for _, tensor in sorted(tensors.items()):
+                digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        for projection in self.reduction.projections if self.reduction else ():
+            digest.update(projection.mean.tobytes() + projection.matrix.tobytes())
+        _, origin = self.parts["network"]
+        digest.update(repr((origin["fusion_weights"], origin.get("temperature"))).encode())
+        return digest.hexdigest()
 
     def windows(
         self, scene: Scene
@@ -273,9 +290,8 @@ class PretrainedMapper:
         """
         prepared, store = self.on(scene)
         for tile in range(prepared.tiles):
-            valid = prepared.valid(tile)
             for window in windows_of(*prepared.shape(tile), self.settings.mapping.tile):
-                present = valid[window.slices]
+                present = prepared.valid_in(tile, window)
                 if present.any():
                     scores = self.log_probabilities(prepared, store, tile, window).numpy()
                 else:

@@ -13,6 +13,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bdgf.errors import RunFolderError
 
+_STRIP = 256  # rows: those of a block
+
 
 def read_map(path: Path, class_codes: Sequence[int]) -> NDArray[np.int64]:
     """Read the class index of every pixel of a map.
@@ -73,8 +75,8 @@ def classes_at(
     for tile, path in enumerate(paths):
         here = positions[:, 0] == tile
         if here.any():
-            classes = read_map(path, class_codes)
-            found[here] = classes[positions[here, 1], positions[here, 2]]
+            codes = _read_at(path, positions[here, 1:])
+            found[here] = class_indices(codes, class_codes, path)
     return found
 
 
@@ -101,7 +103,7 @@ def confidence_at(paths: Sequence[Path], positions: NDArray[np.int64]) -> NDArra
     for tile, path in enumerate(paths):
         here = positions[:, 0] == tile
         if here.any():
-            found[here] = read_confidence(path)[positions[here, 1], positions[here, 2]]
+            found[here] = _read_at(path, positions[here, 1:])
     return found
 
 
@@ -127,6 +129,27 @@ def read_strips(path: Path, rows: int) -> Iterator[NDArray[np.generic]]:
                 height = min(rows, source.height - row)
                 place = rasterio.windows.Window(0, row, source.width, height)
                 yield source.read(window=place)
+    except RasterioError as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+
+
+def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
+    """Read some pixels (n, 2), strip by strip, so that a large raster is never whole in memory."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path)
+        with source:
+            found = np.empty(len(pixels), dtype=source.dtypes[0])
+            strip = pixels[:, 0] // _STRIP
+            for number in np.unique(strip):
+                here = strip == number
+                rows, cols = pixels[here, 0], pixels[here, 1]
+                row, col = int(rows.min()), int(cols.min())
+                size = (int(cols.max()) - col + 1, int(rows.max()) - row + 1)
+                part = source.read(1, window=rasterio.windows.Window(col, row, *size))
+                found[here] = part[rows - row, cols - col]
+            return found
     except RasterioError as error:
         raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
 

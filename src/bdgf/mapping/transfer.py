@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bdgf import __version__
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
+from bdgf.mapping.cluster import cluster_mapper, connected
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.scene_maps import write_maps
+from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
 from bdgf.progress import Progress
 from bdgf.runfolder import map_paths
+from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
@@ -22,7 +25,12 @@ RECORD = "mapped.json"
 
 
 def map_other(
-    mapper: PretrainedMapper, learned: Path, scene: Scene, folder: Path, progress: Progress
+    mapper: PretrainedMapper,
+    learned: Path,
+    scene: Scene,
+    folder: Path,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> list[Shift]:
     """Map a scene that the run has not seen.
 
@@ -35,6 +43,8 @@ def map_other(
         scene: The other scene.
         folder: Where map and confidence go, as in a run folder, with ``mapped.json``.
         progress: Receives lines and pixels.
+        scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
+            makes it here.
 
     Returns:
         What is far from the training scene, already told.
@@ -58,14 +68,27 @@ def map_other(
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    write_maps(
-        scene,
-        lambda tile: map_paths(folder, scene.tiles[tile].name, len(scene.tiles) == 1),
-        mapper.classes,
-        lambda tile: mapper.mapped(prepared, store, tile),
-        progress,
-        mapper.settings.mapping.acquired,
-    )
+    settings = mapper.settings.mapping
+    with contextlib.ExitStack() as cluster:
+        windows: Mapper
+        if scheduler is None:
+
+            def windows(tile: int, asked: Iterable[Window]) -> Mapped:
+                return mapper.mapped(prepared, store, tile, asked)
+
+        else:
+            client = cluster.enter_context(connected(scheduler))
+            windows = cluster_mapper(client, mapper, scene, settings.tile)
+        write_maps(
+            scene,
+            lambda tile: map_paths(folder, scene.tiles[tile].name, len(scene.tiles) == 1),
+            mapper.classes,
+            windows,
+            settings.tile,
+            mapper.origin_of(scene),
+            progress,
+            settings.acquired,
+        )
     return shifts
 
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA
-from bdgf.mapping.writing import BLOCK, Grid, WindowWriter
+from bdgf.mapping.writing import Grid, WindowWriter, cloud_optimised
 from bdgf.scene.layout import Window
 
 
 class VotesWriter(WindowWriter):
     """Writes the votes of a tile by windows, whole or not at all.
 
-    A context manager. One band per head, named by it, uint8 (uint16 where a code exceeds 255) with
-    the class codes of the map, 0 for no data. Pixels that are never written have no data.
+    A context manager. A cloud-optimised GeoTIFF with one band per head, named by it, uint8 (uint16
+    where a code exceeds 255) with the class codes of the map, 0 for no data. Pixels that are never
+    written have no data.
 
     Args:
         path: Where the votes go.
@@ -45,31 +43,10 @@ class VotesWriter(WindowWriter):
         self._file: Any
 
     def __enter__(self) -> VotesWriter:
-        placed = {} if self.grid.transform is None else {"transform": self.grid.transform}
         with contextlib.ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path))
-            # Without a grid on the ground the votes have none either: nothing to warn of.
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             self._file = stack.enter_context(
-                rasterio.open(
-                    part,
-                    "w",
-                    driver="GTiff",
-                    height=self.grid.height,
-                    width=self.grid.width,
-                    count=len(self.heads),
-                    dtype=self._dtype,
-                    nodata=NODATA,
-                    crs=self.grid.crs,
-                    compress="deflate",
-                    tiled=True,
-                    blockxsize=BLOCK,
-                    blockysize=BLOCK,
-                    interleave="band",
-                    bigtiff="IF_SAFER",
-                    **placed,
-                )
+                cloud_optimised(part, self.grid, self._dtype, NODATA, len(self.heads))
             )
             for band, head in enumerate(self.heads, 1):
                 self._file.set_band_description(band, head)

@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from bdgf.errors import TrainingError
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA, Legend
+from bdgf.scene.formats.gdal import CACHE_BYTES
 from bdgf.scene.layout import Window
 
 BLOCK = 256
@@ -139,8 +140,12 @@ class MapWriter(WindowWriter):
                 stack.enter_context(atomic_path(sidecar)).write_bytes(content)
             confidence_part = stack.enter_context(atomic_path(self.confidence_path))
             nan = float("nan")
-            codes = stack.enter_context(_raster(map_part, self.grid, self.legend.dtype, NODATA))
-            confidence = stack.enter_context(_raster(confidence_part, self.grid, "float32", nan))
+            codes = stack.enter_context(
+                cloud_optimised(map_part, self.grid, self.legend.dtype, NODATA)
+            )
+            confidence = stack.enter_context(
+                cloud_optimised(confidence_part, self.grid, "float32", nan)
+            )
             self._describe(codes)
             confidence.set_band_description(1, "probability of the class")
             self._files = (codes, confidence)
@@ -197,8 +202,13 @@ class MapWriter(WindowWriter):
 
 
 @contextlib.contextmanager
-def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
-    """Open a GeoTIFF of one band for writing, which becomes a cloud-optimised one at the end.
+def cloud_optimised(
+    path: Path, grid: Grid, dtype: str, nodata: float, bands: int = 1
+) -> Iterator[Any]:
+    """Open a GeoTIFF for writing, which becomes a cloud-optimised one at the end.
+
+    Its bytes depend on what it holds and not on the order in which that was written. Blocks that
+    are never written take no room.
 
     Its parts lie in another order than they are written in, overviews first, so the windows go to
     a plain file that GDAL copies block by block; memory does not grow with the raster.
@@ -208,7 +218,7 @@ def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
     overviews = path.with_name(f"{path.name}.ovr.tmp")  # GDAL's own name, left by a failed copy
     measured = dtype == "float32"
     # Without a grid on the ground the map has none either: that is known, and nothing to warn of.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with rasterio.open(
@@ -217,7 +227,7 @@ def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
                 driver="GTiff",
                 height=grid.height,
                 width=grid.width,
-                count=1,
+                count=bands,
                 dtype=dtype,
                 nodata=nodata,
                 crs=grid.crs,
@@ -225,7 +235,9 @@ def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
                 tiled=True,
                 blockxsize=BLOCK,
                 blockysize=BLOCK,
+                interleave="band",
                 bigtiff="IF_SAFER",
+                sparse_ok=True,
                 **placed,
             ) as raster:
                 yield raster
@@ -238,6 +250,7 @@ def _raster(path: Path, grid: Grid, dtype: str, nodata: float) -> Iterator[Any]:
                 BLOCKSIZE=BLOCK,
                 OVERVIEW_RESAMPLING="AVERAGE" if measured else "MODE",
                 BIGTIFF="IF_SAFER",
+                SPARSE_OK="YES",
             )
         finally:
             for leftover in (plain, overviews):

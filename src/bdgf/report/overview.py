@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.mapping.reading import class_indices, read_strips
 from bdgf.report.results import Results
+from bdgf.scene.layout import Window
 
 MOST_SIDE = 1200
 """Most rows and columns of an overview."""
@@ -72,7 +73,7 @@ def shown_tiles(results: Results, most_cells: int = MOST_CELLS) -> list[int]:
         cells.append(-(-tile.height // step) * -(-tile.width // step))
     if sum(cells) <= most_cells:
         return list(range(len(tiles)))
-    tested = [i for i, tile in enumerate(tiles) if (tile.test >= 0).any()]
+    tested = [i for i, tile in enumerate(tiles) if len(tile.labels("test"))]
     pool = tested or list(range(len(tiles)))
     count = len(pool)
     while True:
@@ -99,7 +100,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
     map_path, confidence_path = results.map_paths(tile)
     votes_path = results.votes_path(tile)
     strip = step * max(1, _STRIP // step)
-    labels = {"train": place.train, "test": place.test}
+    labels = {"train": place.labels("train"), "test": place.labels("test")}
     marks = {name: np.full(size, -1, dtype=np.int32) for name in labels}
     outcomes = np.zeros((2, *size), dtype=np.int64)
     counts = np.zeros(len(codes), dtype=np.int64)
@@ -122,7 +123,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
         votes = class_indices(vote[:, at[0], at[1]], codes, votes_path)
         parts["votes"].append(votes.astype(np.int32))
         for name, all_labels in labels.items():
-            here = all_labels[first : first + strip]
+            here = all_labels.part(Window(first, 0, *classes.shape))
             row, col = np.nonzero(here >= 0)
             cell = ((row + first) // step, col // step)
             marks[name][cell] = here[row, col]

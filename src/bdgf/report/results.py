@@ -10,9 +10,10 @@ from typing import Any
 
 from bdgf import checkpoint
 from bdgf.config import Settings
-from bdgf.diffusion.store import FeatureStore
+from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.history import History
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.runfolder import RunFolder
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
@@ -88,6 +89,9 @@ class Results:
     @cached_property
     def store(self) -> FeatureStore:
         """The guidance features."""
+        if self.settings.features.source == "diffusion" and not are_stored(self.folder.features):
+            changes = {"compute": self.settings.compute}
+            return PretrainedMapper.from_run(self.folder.path, changes).on(self.scene)[1]
         folder = None if self.settings.features.source == "none" else self.folder.features
         tiles = self.scene.tiles
         shapes = [(tile.height, tile.width) for tile in tiles]

@@ -94,11 +94,10 @@ class SceneChips(Dataset[dict[str, Any]]):
 
     def _mask(self, number: int, row: int, col: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         tile = self.scene.tiles[number]
-        labels = tile.train if self.part == "train" else tile.test
         codes = np.array((*self.scene.class_codes, 0), dtype=np.int64)  # the last one is index −1
         inside = Window(row, col, self.size, self.size).inside(tile.height, tile.width)
         mask = np.zeros((self.size, self.size), dtype=np.int64)
-        mask[: inside.height, : inside.width] = codes[labels[inside.slices]]
+        mask[: inside.height, : inside.width] = codes[tile.labels(self.part).part(inside)]
         return mask
 
     def _place(self, number: int, row: int, col: int) -> dict[str, Any]:

@@ -51,6 +51,13 @@ class Grid:
         """Return the grid of a raster."""
         return cls(source.height, source.width, source.transform, source.crs)
 
+    def rows(self, first: int, count: int) -> Grid:
+        """Return the grid of some whole rows."""
+        transform = self.transform
+        if transform is not None:
+            transform = transform @ Affine.translation(0, first)
+        return Grid(count, self.width, transform, self.crs)
+
     @property
     def placed(self) -> bool:
         """Whether the grid has coordinates; the identity is what files without any say."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.scene.layout import Edge, Window, windows_of
+from bdgf.scene.layout import Edge, Window
 from bdgf.scene.prepared import PreparedScene
-
-_SIDE = 128
 
 
 class SceneWithout(PreparedScene):
@@ -47,11 +45,6 @@ class SceneWithout(PreparedScene):
         _, missing = self.window(tile, window, "missing")
         return np.asarray(~missing[self._needed].all(axis=0), dtype=bool)
 
-    def valid(self, tile: int) -> NDArray[np.bool_]:
-        """Return ``valid_in`` of a whole tile, (H, W)."""
-        if tile not in self._valid:
-            found = np.empty(self.shape(tile), dtype=bool)
-            for window in windows_of(*self.shape(tile), _SIDE):
-                found[window.slices] = self.valid_in(tile, window)
-            self._valid[tile] = found
-        return self._valid[tile].copy()
+    def load(self, tile: int, window: Window) -> None:
+        """Prepare what a window needs of the files; the whole scene keeps it."""
+        self._whole.load(tile, window)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Edge = Literal["missing", "reflect"]
 """What a window finds beyond the edge of its tile: missing values, or the mirrored tile."""
+
+
+PANEL = 4096
+"""Columns of a panel: the width in which a large tile is worked through."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,56 @@ class Window:
         )
 
 
+class WindowGrid(Sequence[Window]):
+    """Windows that cover a tile once, row by row, made when they are asked for.
+
+    Args:
+        height: H of the tile.
+        width: W of the tile.
+        rows: Rows of a window; those at the lower edge may have fewer.
+        cols: Columns of a window; those at the right edge may have fewer.
+    """
+
+    def __init__(self, height: int, width: int, rows: int, cols: int) -> None:
+        self.height, self.width, self.rows, self.cols = height, width, rows, cols
+        self._across = -(-width // cols)
+
+    def __len__(self) -> int:
+        return -(-self.height // self.rows) * self._across
+
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Window]: ...
+    def __getitem__(self, index: int | slice) -> Window | list[Window]:
+        """Return the window of a number."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row, col = divmod(index, self._across)
+        return Window(row * self.rows, col * self.cols, self.rows, self.cols).inside(
+            self.height, self.width
+        )
+
+
+def in_order(grids: Sequence[WindowGrid]) -> Iterator[tuple[int, Window]]:
+    """Yield the windows of several tiles one after another, each with the index of its tile."""
+    for tile, grid in enumerate(grids):
+        for window in grid:
+            yield tile, window
+
+
+def shuffled(
+    grids: Sequence[WindowGrid], generator: np.random.Generator
+) -> Iterator[tuple[int, Window]]:
+    """Yield the windows of several tiles in random order, each with the index of its tile."""
+    ends = np.cumsum([len(grid) for grid in grids])
+    for number in generator.permutation(int(ends[-1])):
+        tile = int(np.searchsorted(ends, number, side="right"))
+        yield tile, grids[tile][int(number - ends[tile]) + len(grids[tile])]
+
+
 def windows_of(height: int, width: int, side: int) -> list[Window]:
     """Cut a tile into windows of ``side`` pixels; those at the lower and right edge may be smaller.
 
@@ -60,6 +115,19 @@ def windows_of(height: int, width: int, side: int) -> list[Window]:
         for row in range(0, height, side)
         for col in range(0, width, side)
     ]
+
+
+def panels_of(height: int, width: int, side: int) -> Iterator[Window]:
+    """Yield the windows of ``windows_of`` in panels of ``PANEL`` columns, each from top to bottom.
+
+    What two rows of windows share stays in memory from one row to the next, however wide the tile
+    is. A tile that is no wider than a panel goes row by row.
+    """
+    panel = max(1, PANEL // side) * side
+    for left in range(0, width, panel):
+        for row in range(0, height, side):
+            for col in range(left, min(left + panel, width), side):
+                yield Window(row, col, min(side, height - row), min(side, width - col))
 
 
 def reflect_index(start: int, count: int, size: int) -> NDArray[np.int64]:

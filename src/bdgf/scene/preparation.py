@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
 from bdgf.scene.description import ModalitySpec, Role
-from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.layout import ChannelLayout, ModalityChannels, Window, windows_of
+from bdgf.scene.formats.base import RasterSource, known_empty
+from bdgf.scene.layout import ChannelLayout, ModalityChannels, WindowGrid, in_order, shuffled
 from bdgf.scene.radar import decibel_bands, decibels, smallest_intensity
 from bdgf.scene.scene import Scene
 
@@ -28,6 +28,7 @@ FIRST_DEVIATION = 3.0
 """Standard deviation of the first principal component after preparation."""
 
 _FIT_WINDOW = 256
+_WINDOWS_OF_LARGE = 256  # that a sample of a large scene comes from, were they all full
 _NEARLY_EMPTY = 0.01
 _SMALLEST_SPREAD = 1e-3
 _FIELDS = ("kept", "decibel", "floor", "mean", "matrix", "deviation")
@@ -272,9 +273,14 @@ def _listed(modalities: list[tuple[str, Role, int]]) -> str:
 def sample_pixels(
     scene: Scene, modality: int, most: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw raw pixels (n, bands) evenly over all tiles, NaN where a band is not valid."""
+    """Draw raw pixels (n, bands) evenly over all tiles, NaN where a band is not valid.
+
+    Of a large scene not all windows are read: in random order, until there are enough pixels.
+    """
     total = sum(tile.height * tile.width for tile in scene.tiles)
     share = min(1.0, most / total)
+    if scene.large:
+        share = min(1.0, most / (_WINDOWS_OF_LARGE * _FIT_WINDOW**2))
     sample, with_data = _draw(scene, modality, share, most, rng)
     if share < 1.0 and 0 < len(sample) < most // 2:
         # Much of the scene is nodata, which was counted as pixels to draw from.
@@ -290,32 +296,37 @@ def _draw(
     total = sum(tile.height * tile.width for tile in scene.tiles)
     sample = np.empty((min(most, total), bands), dtype=np.float32)
     seen = taken = 0
-    for tile in scene.tiles:
-        for window in _fit_windows(tile.sources[modality]):
-            values, valid = tile.read(modality, window)
-            pixels = np.flatnonzero(valid.any(axis=0))
-            seen += pixels.size
-            # By running totals: rounding each window would favour or lose the small ones.
-            number = min(int(share * seen + 1e-9) - taken, pixels.size, len(sample) - taken)
-            if number <= 0:
-                continue
-            if number < pixels.size:
-                pixels = np.sort(rng.choice(pixels, size=number, replace=False))
-            chosen = values.reshape(bands, -1)[:, pixels]
-            chosen[~valid.reshape(bands, -1)[:, pixels]] = np.nan
-            sample[taken : taken + number] = chosen.T
-            taken += number
+    grids = [_fit_windows(tile.sources[modality]) for tile in scene.tiles]
+    places = shuffled(grids, rng) if scene.large else in_order(grids)
+    for index, window in places:
+        tile = scene.tiles[index]
+        if scene.large and known_empty(tile.sources[modality], window):
+            continue
+        values, valid = tile.read(modality, window)
+        pixels = np.flatnonzero(valid.any(axis=0))
+        seen += pixels.size
+        # By running totals: rounding each window would favour or lose the small ones.
+        number = min(int(share * seen + 1e-9) - taken, pixels.size, len(sample) - taken)
+        if number <= 0:
+            continue
+        if number < pixels.size:
+            pixels = np.sort(rng.choice(pixels, size=number, replace=False))
+        chosen = values.reshape(bands, -1)[:, pixels]
+        chosen[~valid.reshape(bands, -1)[:, pixels]] = np.nan
+        sample[taken : taken + number] = chosen.T
+        taken += number
+        if scene.large and taken == len(sample):
+            break
     return sample[:taken], seen
 
 
-def _fit_windows(source: RasterSource) -> list[Window]:
+def _fit_windows(source: RasterSource) -> WindowGrid:
     """Windows that cover a raster once; strips where the file holds whole rows."""
     height, width = source.height, source.width
     if source.block[1] < width or width <= _FIT_WINDOW:
-        return windows_of(height, width, _FIT_WINDOW)
+        return WindowGrid(height, width, _FIT_WINDOW, _FIT_WINDOW)
     # A narrower window would unpack every row once per window beside it.
-    rows = max(1, _FIT_WINDOW**2 // width)
-    return [Window(row, 0, min(rows, height - row), width) for row in range(0, height, rows)]
+    return WindowGrid(height, width, max(1, _FIT_WINDOW**2 // width), width)
 
 
 def _fit_modality(

@@ -7,26 +7,32 @@ bits, cached or not.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.scene.formats.base import known_empty
 from bdgf.scene.layout import ChannelLayout, Edge, Window, reflect_index
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 
 _BLOCK = 128
 _RUN_BYTES = 64 << 20
+_CACHE_BYTES, _CACHE_BYTES_OF_LARGE = 1 << 30, 256 << 20
 
 _Block = tuple[NDArray[np.float32], NDArray[np.bool_]]
+_Slices = tuple[slice, slice]
 
 
 class PreparedScene:
     """Prepared channels of a scene, by windows.
 
     Blocks that were prepared are kept in memory up to ``cache_bytes``, those used longest ago go
-    first: a scene that fits is read from its files once, a larger one costs no more memory.
+    first: a scene that fits is read from its files once, a larger one costs no more memory. Several
+    threads may read at once.
 
     Attributes:
         scene: The scene.
@@ -34,8 +40,16 @@ class PreparedScene:
         layout: Which channels belong to which modality.
     """
 
-    def __init__(self, scene: Scene, preparation: Preparation, cache_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, scene: Scene, preparation: Preparation, cache_bytes: int | None = None
+    ) -> None:
         """Check that the preparation fits the scene.
+
+        Args:
+            scene: The scene.
+            preparation: Statistics, of this scene or of another one of its sensors.
+            cache_bytes: Memory for prepared blocks; None takes 1 GiB, and a quarter of that for a
+                scene that does not fit anyway.
 
         Raises:
             RunFolderError: Modalities or bands differ.
@@ -45,8 +59,11 @@ class PreparedScene:
         self.preparation = preparation
         self.layout: ChannelLayout = preparation.layout
         self._cache: OrderedDict[tuple[int, int, int], _Block] = OrderedDict()
-        self._cache_bytes = cache_bytes
+        usual = _CACHE_BYTES_OF_LARGE if scene.large else _CACHE_BYTES
+        self._cache_bytes = usual if cache_bytes is None else cache_bytes
         self._cached = 0
+        self._lock = threading.Lock()
+        self._needed = list(self.layout.spectral) or list(range(len(self.layout.modalities)))
         self._valid: dict[int, NDArray[np.bool_]] = {}
 
     @property
@@ -100,57 +117,106 @@ class PreparedScene:
         These have a spectral modality; any modality in a scene without a spectral one.
         """
         if tile not in self._valid:
-            needed = list(self.layout.spectral) or list(range(len(self.layout.modalities)))
             height, width = self.shape(tile)
             found = np.empty((height, width), dtype=bool)
             for row in range(0, height, _BLOCK):
                 for col in range(0, width, _BLOCK):
-                    _, missing = self._block(tile, row, col)
-                    rows, cols = slice(row, row + _BLOCK), slice(col, col + _BLOCK)
-                    found[rows, cols] = ~missing[needed].all(axis=0)
+                    window = Window(row, col, _BLOCK, _BLOCK).inside(height, width)
+                    found[window.slices] = self.valid_in(tile, window)
             self._valid[tile] = found
         return self._valid[tile].copy()
+
+    def valid_in(self, tile: int, window: Window) -> NDArray[np.bool_]:
+        """Return ``valid`` of a window (h, w) inside the tile, without keeping that of the tile.
+
+        A window in which the files store nothing is told without reading them.
+        """
+        found = np.zeros((window.height, window.width), dtype=bool)
+        if not self._without_data(tile, window):
+            for (_, missing), source, target in self._pieces(tile, window):
+                found[target] = ~missing[self._needed][(slice(None), *source)].all(axis=0)
+        return found
+
+    def valid_at(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some pixels (n, 3), given as tile, row and column, are valid, (n,)."""
+        found = np.zeros(len(positions), dtype=bool)
+        origins = positions.copy()
+        origins[:, 1:] -= origins[:, 1:] % _BLOCK
+        places, owner = np.unique(origins, axis=0, return_inverse=True)
+        order = np.argsort(owner.reshape(-1), kind="stable")
+        ends = np.cumsum(np.bincount(owner.reshape(-1)))[:-1]
+        for (tile, row, col), members in zip(places, np.split(order, ends), strict=True):
+            window = Window(int(row), int(col), _BLOCK, _BLOCK).inside(*self.shape(int(tile)))
+            valid = self.valid_in(int(tile), window)
+            found[members] = valid[positions[members, 1] - row, positions[members, 2] - col]
+        return found
+
+    def load(self, tile: int, window: Window) -> None:
+        """Prepare what a window needs of the files and keep it, as far as memory allows."""
+        for _ in self._pieces(tile, window.inside(*self.shape(tile))):
+            pass
+
+    def _without_data(self, tile: int, window: Window) -> bool:
+        """Return whether no spectral pixel of a window is valid, where little tells so."""
+        if not self.scene.large:
+            return False
+        sources = self.scene.tiles[tile].sources
+        for index in self._needed:
+            place = self.preparation.order[index]
+            if known_empty(sources[place], window):
+                continue
+            # the bands alone: what is nodata in the file need not be prepared to be known
+            _, valid = sources[place].read(window)
+            if valid[self.preparation.fitted[place].kept].all(axis=0).any():
+                return False
+        return True
 
     def _read(self, tile: int, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Put a window inside the tile together from blocks."""
         shape = (window.height, window.width)
         values = np.empty((self.layout.channels, *shape), dtype=np.float32)
         missing = np.empty((len(self.layout.modalities), *shape), dtype=bool)
+        for (block, gone), source, target in self._pieces(tile, window):
+            values[(slice(None), *target)] = block[(slice(None), *source)]
+            missing[(slice(None), *target)] = gone[(slice(None), *source)]
+        return values, missing
+
+    def _pieces(self, tile: int, window: Window) -> Iterator[tuple[_Block, _Slices, _Slices]]:
+        """Yield the blocks under a window inside the tile, and where they and it overlap."""
         bottom, right = window.row + window.height, window.col + window.width
         for row in range(window.row // _BLOCK * _BLOCK, bottom, _BLOCK):
             for col in range(window.col // _BLOCK * _BLOCK, right, _BLOCK):
-                block, gone = self._block(tile, row, col)
+                block = self._block(tile, row, col)
                 first_row, last_row = max(row, window.row), min(row + _BLOCK, bottom)
                 first_col, last_col = max(col, window.col), min(col + _BLOCK, right)
                 source = (
-                    slice(None),
                     slice(first_row - row, last_row - row),
                     slice(first_col - col, last_col - col),
                 )
                 target = (
-                    slice(None),
                     slice(first_row - window.row, last_row - window.row),
                     slice(first_col - window.col, last_col - window.col),
                 )
-                values[target] = block[source]
-                missing[target] = gone[source]
-        return values, missing
+                yield block, source, target
 
     def _block(self, tile: int, row: int, col: int) -> _Block:
         """Return the prepared block at an origin on the grid of blocks."""
         key = (tile, row, col)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
         width = self.shape(tile)[1]
         cols = [col]
-        for right in range(col + _BLOCK, width, _BLOCK):
-            if len(cols) >= self._run(tile) or (tile, row, right) in self._cache:
-                break
-            cols.append(right)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+            for right in range(col + _BLOCK, width, _BLOCK):
+                if len(cols) >= self._run(tile) or (tile, row, right) in self._cache:
+                    break
+                cols.append(right)
+        # two threads may prepare the same block at once: both get the same values
         blocks = self._prepare(tile, row, cols)
-        for at, block in zip(reversed(cols), reversed(blocks), strict=True):
-            self._keep((tile, row, at), block)
+        with self._lock:
+            for at, block in zip(reversed(cols), reversed(blocks), strict=True):
+                self._keep((tile, row, at), block)
         return blocks[0]
 
     def _run(self, tile: int) -> int:
@@ -181,7 +247,7 @@ class PreparedScene:
 
     def _keep(self, key: tuple[int, int, int], block: _Block) -> None:
         size = _bytes(block)
-        if size > self._cache_bytes:
+        if size > self._cache_bytes or key in self._cache:
             return
         self._cache[key] = block
         self._cached += size

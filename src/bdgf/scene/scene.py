@@ -16,17 +16,19 @@ from bdgf.errors import SceneError
 from bdgf.scene.description import ModalitySpec, Role, SceneSpec, SplitSpec, Units
 from bdgf.scene.grid import apply
 from bdgf.scene.labels.parts import LabelParts
+from bdgf.scene.labels.pixels import TileLabels
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.memory import Images, InMemory, LabelArrays, describe
 from bdgf.scene.notes import Notes
 from bdgf.scene.palette import palette
 from bdgf.scene.scene_file import load_scene_file
-from bdgf.scene.splits import Labels
-from bdgf.scene.tiles import Tile, TileOpener, check_bands
+from bdgf.scene.splits import Pixels
+from bdgf.scene.tiles import Part, Tile, TileOpener, check_bands
 
 logger = logging.getLogger(__name__)
 
-Part = Literal["train", "test"]
+WHOLE_PIXELS = 1 << 23
+"""Pixels of all tiles up to which a scene is looked at whole; of a larger one windows are drawn."""
 
 
 class Scene:
@@ -63,7 +65,7 @@ class Scene:
             for number in range(len(spec.tiles))
         )
         check_bands(spec, self.tiles)
-        self._labels: tuple[Labels, Labels] | None = None
+        self._labels: tuple[Pixels, Pixels] | None = None
         if spec.labels is not None:
             self._labels = LabelParts(spec, self.tiles, memory, reader, notes).load()
         self.notes: tuple[str, ...] = notes.summed()
@@ -139,6 +141,11 @@ class Scene:
         return cls(spec, memory)
 
     @property
+    def large(self) -> bool:
+        """Whether the scene is too large to keep something of every pixel in memory."""
+        return sum(tile.height * tile.width for tile in self.tiles) > WHOLE_PIXELS
+
+    @property
     def has_labels(self) -> bool:
         """Whether the scene has labels; one without can only be mapped."""
         return self._labels is not None
@@ -146,9 +153,8 @@ class Scene:
     def positions(self, which: Part) -> NDArray[np.int64]:
         """Return the labelled pixels (n, 3) of a part as tile, row, column, in this order."""
         found = [
-            np.column_stack([np.full((len(at), 1), number), at])
+            np.column_stack([np.full((len(labels), 1), number), labels.positions])
             for number, labels in enumerate(self._part(which))
-            for at in [np.argwhere(labels >= 0)]
         ]
         return np.concatenate(found).astype(np.int64)
 
@@ -177,7 +183,7 @@ class Scene:
 
     def labels_at(self, which: Part) -> NDArray[np.int64]:
         """Return the class indices (n,) of a part's pixels, in the order of `positions`."""
-        found = [labels[labels >= 0] for labels in self._part(which)]
+        found = [labels.classes for labels in self._part(which)]
         return np.concatenate(found).astype(np.int64)
 
     def signature(self, part: Literal["images", "labels"]) -> str:
@@ -197,13 +203,13 @@ class Scene:
             return self._memory.digest(part, described)
         return self.spec.signature(part)
 
-    def _part(self, which: Part) -> Labels:
+    def _part(self, which: Part) -> Pixels:
         if which not in ("train", "test"):
             raise ValueError(f"which is {which!r}; it must be train or test")
         train, test = self._both()
         return train if which == "train" else test
 
-    def _both(self) -> tuple[Labels, Labels]:
+    def _both(self) -> tuple[Pixels, Pixels]:
         if self._labels is None:
             raise SceneError(
                 f"{self.spec.path.name} has no labels, and this step needs them: add"
@@ -211,6 +217,6 @@ class Scene:
             )
         return self._labels
 
-    def _labels_of(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    def _labels_of(self, number: int) -> tuple[TileLabels, TileLabels]:
         train, test = self._both()
         return train[number], test[number]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.labels.codes import UNLABELLED
+from bdgf.scene.labels.pixels import TileLabels
 
 logger = logging.getLogger(__name__)
 
 Labels = list[NDArray[np.int16]]
 """Class indices (H, W) of every tile, -1 where unlabelled."""
 
+Pixels = list[TileLabels]
+"""The labelled pixels of every tile."""
+
 
 def split_labels(labels: Labels, spec: SplitSpec) -> tuple[Labels, Labels]:
-    """Divide labels into training and test labels.
+    """Divide labels into training and test labels; see `split_pixels`.
 
     Args:
         labels: Class indices (H, W) of every tile.
@@ -31,7 +33,24 @@ def split_labels(labels: Labels, spec: SplitSpec) -> tuple[Labels, Labels]:
     Raises:
         SceneError: There is no labelled pixel.
     """
-    if not any((tile >= 0).any() for tile in labels):
+    train, test = split_pixels([TileLabels.of(tile) for tile in labels], spec)
+    return [tile.whole() for tile in train], [tile.whole() for tile in test]
+
+
+def split_pixels(labels: Pixels, spec: SplitSpec) -> tuple[Pixels, Pixels]:
+    """Divide labelled pixels into training and test pixels.
+
+    Args:
+        labels: The labelled pixels of every tile.
+        spec: A random or blocks split; its own seed decides.
+
+    Returns:
+        Training and test pixels, with no pixel in both.
+
+    Raises:
+        SceneError: There is no labelled pixel.
+    """
+    if not any(len(tile) for tile in labels):
         raise SceneError(
             "the label files hold no labelled pixel (all are 0 or nodata); a split needs labels."
         )
@@ -41,56 +60,56 @@ def split_labels(labels: Labels, spec: SplitSpec) -> tuple[Labels, Labels]:
     return _blocks(labels, spec, rng)
 
 
-def _random(labels: Labels, per_class: int, rng: np.random.Generator) -> tuple[Labels, Labels]:
+def thin_labels(labels: Labels, per_class: int, seed: int) -> Labels:
+    """Keep some labelled pixels of every class; see `thin_pixels`."""
+    thinned = thin_pixels([TileLabels.of(tile) for tile in labels], per_class, seed)
+    return [tile.whole() for tile in thinned]
+
+
+def thin_pixels(labels: Pixels, per_class: int, seed: int) -> Pixels:
+    """Keep at most ``per_class`` labelled pixels of every class, drawn from all tiles together.
+
+    Args:
+        labels: The labelled pixels of every tile.
+        per_class: Pixels of a class that are kept; a smaller class keeps all of its own.
+        seed: Seed of the draw. A larger number keeps the pixels of a smaller one and adds more.
+    """
+    classes = _classes(labels)
+    kept = np.zeros(len(classes), dtype=bool)
+    for index in range(int(classes.max(initial=-1)) + 1):
+        rng = np.random.default_rng([seed, index])
+        kept[rng.permutation(np.flatnonzero(classes == index))[:per_class]] = True
+    return _selected(labels, kept)
+
+
+def _random(labels: Pixels, per_class: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     """Draw ``per_class`` training pixels of every class from all tiles together.
 
     A class with fewer than twice as many gives half of its pixels, at least one; all others are
     test pixels.
     """
-    flat = np.concatenate([tile.ravel() for tile in labels])
-    train = np.full_like(flat, UNLABELLED)
-    test = flat.copy()
-    for index in range(int(flat.max()) + 1):
-        pixels = np.flatnonzero(flat == index)
+    classes = _classes(labels)
+    train = np.zeros(len(classes), dtype=bool)
+    for index in range(int(classes.max()) + 1):
+        pixels = np.flatnonzero(classes == index)
         if pixels.size == 0:
             continue
         number = min(per_class, max(1, pixels.size // 2))
-        drawn = rng.choice(pixels, size=number, replace=False)
-        train[drawn] = index
-        test[drawn] = UNLABELLED
-    return _as_tiles(train, labels), _as_tiles(test, labels)
+        train[rng.choice(pixels, size=number, replace=False)] = True
+    return _selected(labels, train), _selected(labels, ~train)
 
 
-def thin_labels(labels: Labels, per_class: int, seed: int) -> Labels:
-    """Keep at most ``per_class`` labelled pixels of every class, drawn from all tiles together.
-
-    Args:
-        labels: Class indices (H, W) of every tile.
-        per_class: Pixels of a class that are kept; a smaller class keeps all of its own.
-        seed: Seed of the draw. A larger number keeps the pixels of a smaller one and adds more.
-    """
-    flat = np.concatenate([tile.ravel() for tile in labels])
-    kept = np.full_like(flat, UNLABELLED)
-    for index in range(int(flat.max(initial=UNLABELLED)) + 1):
-        rng = np.random.default_rng([seed, index])
-        kept[rng.permutation(np.flatnonzero(flat == index))[:per_class]] = index
-    return _as_tiles(kept, labels)
+def _classes(labels: Pixels) -> NDArray[np.int16]:
+    return np.concatenate([tile.classes for tile in labels])
 
 
-def _as_tiles(values: NDArray[np.int16], labels: Labels) -> Labels:
-    ends = np.cumsum([tile.size for tile in labels])[:-1]
-    parts = np.split(values, ends)
-    return [part.reshape(tile.shape) for part, tile in zip(parts, labels, strict=True)]
+def _selected(labels: Pixels, keep: NDArray[np.bool_]) -> Pixels:
+    """Keep some of the pixels of all tiles, in their order (n,)."""
+    parts = np.split(keep, np.cumsum([len(tile) for tile in labels])[:-1])
+    return [tile.select(part) for tile, part in zip(labels, parts, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Block:
-    tile: int
-    rows: slice
-    cols: slice
-
-
-def _blocks(labels: Labels, spec: SplitSpec, rng: np.random.Generator) -> tuple[Labels, Labels]:
+def _blocks(labels: Pixels, spec: SplitSpec, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     """Draw whole squares of pixels for training; the rest, less a guard band, is for testing.
 
     Squares are drawn in random order until training holds ``train_share`` of the labelled pixels.
@@ -99,9 +118,8 @@ def _blocks(labels: Labels, spec: SplitSpec, rng: np.random.Generator) -> tuple[
     pixels alone: those up to ``guard`` pixels (rows or columns, whichever is more) from a training
     square are in neither part, so training keeps what few labels there are.
     """
-    classes = max(int(tile.max(initial=UNLABELLED)) for tile in labels) + 1
-    blocks, counts = _labelled_blocks(labels, spec.size, classes)
-    order = rng.permutation(len(blocks))
+    squares, counts = _labelled_squares(labels, spec.size)
+    order = rng.permutation(len(squares))
     left = (counts > 0).sum(axis=0)  # squares of each class that are not in training
     spare = np.minimum(left, 2) - 1  # 1 where one square has to stay for testing
     chosen: set[int] = set()
@@ -123,35 +141,50 @@ def _blocks(labels: Labels, spec: SplitSpec, rng: np.random.Generator) -> tuple[
         if counts[sorted(chosen)].sum() + counts[block].sum() <= target:
             take(int(block))
 
-    train = [np.full_like(tile, UNLABELLED) for tile in labels]
-    test = [tile.copy() for tile in labels]
-    near = [np.zeros(tile.shape, dtype=bool) for tile in labels]
-    for number in chosen:
-        block = blocks[number]
-        area = (block.rows, block.cols)
-        train[block.tile][area] = labels[block.tile][area]
-        near[block.tile][_grown(block.rows, spec.guard), _grown(block.cols, spec.guard)] = True
-    for part, close in zip(test, near, strict=True):
-        part[close] = UNLABELLED
+    train, test = [], []
+    for number, tile in enumerate(labels):
+        ours = squares[sorted(chosen)]
+        ours = ours[ours[:, 0] == number, 1:]
+        train.append(tile.select(_near(tile, ours, spec.size, 0)))
+        test.append(tile.select(~_near(tile, ours, spec.size, spec.guard)))
     return train, test
 
 
-def _labelled_blocks(
-    labels: Labels, size: int, classes: int
-) -> tuple[list[_Block], NDArray[np.int64]]:
-    """Squares with a label on all tiles, and their pixels of every class (squares, K)."""
-    blocks, counts = [], []
-    for number, tile in enumerate(labels):
-        height, width = tile.shape
-        for row in range(0, height, size):
-            for col in range(0, width, size):
-                rows, cols = slice(row, min(row + size, height)), slice(col, min(col + size, width))
-                inside = tile[rows, cols]
-                inside = inside[inside >= 0]
-                if inside.size:
-                    blocks.append(_Block(number, rows, cols))
-                    counts.append(np.bincount(inside, minlength=classes))
-    return blocks, np.stack(counts).astype(np.int64)
+def _labelled_squares(labels: Pixels, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Squares with a label (m, 3) as tile, row and column of squares, and their pixels (m, K)."""
+    places = [
+        np.column_stack([np.full(len(tile), number), tile.positions // size])
+        for number, tile in enumerate(labels)
+    ]
+    squares, owner = np.unique(np.concatenate(places), axis=0, return_inverse=True)
+    classes = _classes(labels).astype(np.int64)
+    number = int(classes.max()) + 1
+    counts = np.bincount(owner.reshape(-1) * number + classes, minlength=len(squares) * number)
+    return squares, counts.reshape(-1, number).astype(np.int64)
+
+
+def _near(tile: TileLabels, squares: NDArray[np.int64], size: int, guard: int) -> NDArray[np.bool_]:
+    """Whether a labelled pixel (n,) of a tile lies in a square or up to ``guard`` pixels off one.
+
+    Args:
+        tile: The tile.
+        squares: (m, 2) rows and columns of the tile's squares.
+        size: Side of a square.
+        guard: Pixels around it.
+    """
+    found = np.zeros(len(tile), dtype=bool)
+    across = -(-tile.width // size) + 1
+    known = squares[:, 0] * across + squares[:, 1]
+    reach = -(-guard // size)
+    pixels = tile.positions
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            square = pixels // size + (down, right)
+            off = pixels - square * size  # from the square's first row and column
+            close = ((off >= -guard) & (off < size + guard) & (square >= 0)).all(axis=1)
+            close &= square[:, 1] < across
+            found[close] |= np.isin(square[close] @ np.array([across, 1]), known)
+    return found
 
 
 def _empties_test(
@@ -159,7 +192,3 @@ def _empties_test(
 ) -> bool:
     """Whether training would take the last test square of a class that has more than one."""
     return bool(((block > 0) & (left <= spare)).any())
-
-
-def _grown(side: slice, guard: int) -> slice:
-    return slice(max(0, side.start - guard), side.stop + guard)

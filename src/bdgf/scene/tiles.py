@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -18,10 +18,13 @@ from bdgf.scene.formats.opening import open_source
 from bdgf.scene.formats.selection import BandSelection
 from bdgf.scene.formats.stack import StackSource
 from bdgf.scene.grid import Grid
+from bdgf.scene.labels.pixels import TileLabels
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
 from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
+
+Part = Literal["train", "test"]
 
 
 class Tile:
@@ -40,7 +43,7 @@ class Tile:
         self,
         name: str,
         sources: tuple[RasterSource, ...],
-        labels: Callable[[], tuple[NDArray[np.int16], NDArray[np.int16]]],
+        labels: Callable[[], tuple[TileLabels, TileLabels]],
     ) -> None:
         placed = [source for source in sources if Grid.of(source).placed]
         self.name = name
@@ -59,12 +62,20 @@ class Tile:
     @property
     def train(self) -> NDArray[np.int16]:
         """Class indices (H, W) of the training pixels, -1 elsewhere."""
-        return self._labels()[0]
+        return self.labels("train").whole()
 
     @property
     def test(self) -> NDArray[np.int16]:
         """Class indices (H, W) of the test pixels, -1 elsewhere."""
-        return self._labels()[1]
+        return self.labels("test").whole()
+
+    def labels(self, which: Part) -> TileLabels:
+        """Return the labelled pixels of a part.
+
+        Raises:
+            SceneError: The scene has no labels.
+        """
+        return self._labels()[0 if which == "train" else 1]
 
     def read(self, modality: int, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read raw values (C, h, w), 0 where not valid, and valid (C, h, w) inside the tile."""
@@ -86,9 +97,7 @@ class TileOpener:
     ) -> None:
         self.spec, self._memory, self._reader, self._notes = spec, memory, reader, notes
 
-    def open(
-        self, number: int, labels: Callable[[], tuple[NDArray[np.int16], NDArray[np.int16]]]
-    ) -> Tile:
+    def open(self, number: int, labels: Callable[[], tuple[TileLabels, TileLabels]]) -> Tile:
         """Open the rasters of a tile; the first modality, or ``align``, gives the grid.
 
         Args:

@@ -10,7 +10,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from bdgf.scene.formats.base import RasterSource, check_inside
+from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.grid import Grid
 from bdgf.scene.layout import Window
 
@@ -141,6 +141,14 @@ class WarpedSource(_OnGrid):
         inner, shape = _inner(near, window), (self.bands, near.height, near.width)
         values[inner], valid[inner] = found.T.reshape(shape), known.T.reshape(shape)
         return True
+
+    def without_data(self, window: Window) -> bool:
+        """Return whether the source is known to store nothing where a window lies on it."""
+        near = _common(window, self._reach)
+        if near.height * near.width == 0:
+            return True
+        needed = _needed(self._places(near), self._own)
+        return needed.height * needed.width == 0 or known_empty(self.source, needed)
 
     def _places(self, window: Window) -> Floats:
         """Columns and rows (2, q, n) on the source of n pixels: their centres, or four corners."""

@@ -393,3 +393,26 @@ def test_vrt_runs_no_code(tmp_path):
     with pytest.raises(SceneError):
         whole(GdalSource(tmp_path / "a.vrt"))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("stored", ["squares", "strips"])
+def test_a_sparse_file_tells_where_it_has_nothing(tmp_path, interleave, stored):
+    layout = {"tiled": True, "blockxsize": 32, "blockysize": 32} if stored == "squares" else {}
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=200, width=200, dtype="uint16", nodata=0,
+        interleave=interleave, sparse_ok=True, **layout,
+    ) as file:  # fmt: skip
+        file.write(np.ones((3, 30, 30), np.uint16), window=rasterio.windows.Window(100, 64, 30, 30))
+    source = GdalSource(path)
+    assert source.without_data(Window(0, 0, 60, 200))
+    assert not source.without_data(Window(90, 100, 4, 4))
+    assert source.without_data(Window(160, 0, 40, 200))
+    for row in range(0, 200, 40):  # what it says is never wrong
+        for col in range(0, 200, 40):
+            window = Window(row, col, 40, 40)
+            assert not (source.without_data(window) and source.read(window)[1].any())
+    # another value means "no data", and what is not stored reads as 0: that is a value
+    assert not GdalSource(path, nodata=7).without_data(Window(0, 0, 60, 200))
+    assert GdalSource(path, nodata=7).read(Window(0, 0, 60, 200))[1].all()

@@ -8,7 +8,7 @@ import scipy.io
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.labels.codes import count_classes, read_codes, to_indices
+from bdgf.scene.labels.codes import read_codes, to_indices
 
 
 def test_codes_from_tif_and_mat(tmp_path, write_tif):
@@ -42,8 +42,3 @@ def test_fractions_and_several_bands_are_no_labels(write_tif):
         read_codes(open_source(write_tif("a.tif", np.array([[1.5, 2.0]]))))
     with pytest.raises(SceneError, match="3 bands"):
         read_codes(open_source(write_tif("b.tif", np.ones((3, 2, 2)))))
-
-
-def test_counts_add_over_tiles():
-    tiles = [np.array([[0, -1, 2]], dtype=np.int16), np.array([[2], [2]], dtype=np.int16)]
-    assert count_classes(tiles, 4).tolist() == [1, 0, 3, 0]

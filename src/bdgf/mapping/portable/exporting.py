@@ -119,9 +119,8 @@ def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
     for tile in range(prepared.tiles):
         if min(prepared.shape(tile)) < smallest:
             continue
-        valid = prepared.valid(tile)
-        for window in windows_of(valid.shape[0], valid.shape[1], _CHECKED):
-            share = float(valid[window.slices].mean())
+        for window in windows_of(*prepared.shape(tile), _CHECKED):
+            share = float(prepared.valid_in(tile, window).mean())
             if best is None or share > best[0]:
                 best = (share, tile, window)
             if share >= 0.5:

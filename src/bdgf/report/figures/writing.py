@@ -85,7 +85,7 @@ def _picked(results: Results, tile: str | None) -> list[int]:
                 " with --tile."
             )
         return [names.index(tile)]
-    tested = [i for i, one in enumerate(tiles) if (one.test >= 0).any()]
+    tested = [i for i, one in enumerate(tiles) if len(one.labels("test"))]
     pool = (
         list(range(len(tiles))) if len(tiles) <= MOST_TILES else tested or list(range(len(tiles)))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from affine import Affine
@@ -55,6 +55,28 @@ class RasterSource(Protocol):
             SceneError: The file cannot be read.
         """
         ...
+
+
+@runtime_checkable
+class SparseReader(Protocol):
+    """A raster whose file may store only some of its blocks."""
+
+    def without_data(self, window: Window) -> bool:
+        """Return whether the file is known to store nothing in a window, without reading it."""
+        ...
+
+
+def known_empty(source: RasterSource, window: Window) -> bool:
+    """Return whether a raster has no valid value in a window, where that is known without reading.
+
+    Args:
+        source: The raster.
+        window: A window that lies inside it.
+
+    Returns:
+        True where it has none; False says nothing.
+    """
+    return isinstance(source, SparseReader) and source.without_data(window)
 
 
 def clean(

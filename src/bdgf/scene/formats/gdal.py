@@ -18,9 +18,12 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from bdgf.errors import SceneError
 from bdgf.scene.formats.location import Location, RemotePath, named, without_secrets
 
+CACHE_BYTES = 128 << 20
+"""Of GDAL's blocks; a twentieth of the machine's memory otherwise, which no window needs."""
+
 # A local file, such as a VRT of others, must not make GDAL ask the network: addresses are read
 # where a user names them. No address has this name.
-_ALWAYS = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
+_ALWAYS: dict[str, Any] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_CACHEMAX": CACHE_BYTES}
 _CURL = "CPL_VSIL_CURL_ALLOWED_FILENAME"
 _LOCAL = _ALWAYS | {_CURL: "/vsicurl/none"}
 _REMOTE = {
@@ -90,7 +93,7 @@ def opened(
                 ) from _safe_cause(path, error)
 
 
-def _defaults(path: Location) -> dict[str, str]:
+def _defaults(path: Location) -> dict[str, Any]:
     if not isinstance(path, RemotePath):
         return _LOCAL
     # Without a listing of the folder, which many servers answer with a long page or not at all.

@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.io import DatasetReader
 
 from bdgf.errors import SceneError
@@ -61,6 +61,7 @@ class GdalSource:
                 has no raster of this key, or several and no key is given.
         """
         self.path = data_file(path)
+        self._stored: NDArray[np.bool_] | None = None
         if isinstance(self.path, Path):
             check_classic(self.path)
             check_hdf5(self.path)
@@ -90,6 +91,36 @@ class GdalSource:
         check_inside(self, window)
         with self._open() as dataset:
             return self._read(dataset, window, bands)
+
+    def without_data(self, window: Window) -> bool:
+        """Return whether a GeoTIFF stores no block in a window, and so has no valid value there.
+
+        Raises:
+            SceneError: The file cannot be opened.
+        """
+        if not self._sparse_bands:
+            return False
+        if self._stored is None:
+            self._stored = self._stored_blocks()
+        rows, cols = self.block
+        here = self._stored[
+            window.row // rows : -(-(window.row + window.height) // rows),
+            window.col // cols : -(-(window.col + window.width) // cols),
+        ]
+        return not here.any()
+
+    def _stored_blocks(self) -> NDArray[np.bool_]:
+        """Whether the file stores a block, for all of them at once: opening it takes long."""
+        rows, cols = -(-self.height // self.block[0]), -(-self.width // self.block[1])
+        stored = np.zeros((rows, cols), dtype=bool)
+        with self._open() as dataset:
+            for row, col in np.ndindex(rows, cols):
+                name = f"BLOCK_OFFSET_{col}_{row}"
+                stored[row, col] = any(
+                    dataset.get_tag_item(name, "TIFF", bidx=band) is not None
+                    for band in self._sparse_bands
+                )
+        return stored
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[Window], Pixels]]:
@@ -151,6 +182,7 @@ class GdalSource:
             bare = dataset.crs is None and dataset.transform.is_identity
             self.transform = None if bare else dataset.transform
         self._describe_gaps(dataset, nodata)
+        self._sparse_bands = self._bands_that_may_be_absent(dataset)
         scales = np.array(self._of_bands(dataset.scales))
         offsets = np.array(self._of_bands(dataset.offsets))
         self._scaling = (scales, offsets) if (scales != 1).any() or offsets.any() else None
@@ -189,6 +221,22 @@ class GdalSource:
             for flag in flags
         )
         self._one_mask = all(MaskFlags.per_dataset in flag for flag in flags)
+
+    def _bands_that_may_be_absent(self, dataset: DatasetReader) -> tuple[int, ...]:
+        """Bands whose stored blocks tell where there is data, none where they do not.
+
+        What a GeoTIFF does not store reads as its nodata value, or as 0: only where that value
+        means "no data" does a missing block say something.
+        """
+        if dataset.driver not in ("GTiff", "COG") or self._target.axes != "CHW":
+            return ()
+        if self._target.flipped:
+            return ()
+        for own, value in zip(self._of_bands(dataset.nodatavals), self._nodata, strict=True):
+            fill = 0.0 if own is None else own
+            if value is None or not (fill == value or (np.isnan(fill) and np.isnan(value))):
+                return ()
+        return self._indexes[:1] if dataset.interleaving is Interleaving.pixel else self._indexes
 
     def _of_bands(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """What GDAL says of its bands, for the bands of this raster."""

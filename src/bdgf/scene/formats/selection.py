@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.base import RasterSource, check_inside
+from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.formats.location import named
 from bdgf.scene.layout import Window
 
@@ -93,6 +93,10 @@ class BandSelection:
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a window that lies inside the raster; see `RasterSource.read`."""
         return self.read_bands(window, range(1, self.bands + 1))
+
+    def without_data(self, window: Window) -> bool:
+        """Return whether the file is known to store nothing in a window."""
+        return known_empty(self.source, window)
 
     def read_bands(
         self, window: Window, bands: Sequence[int]

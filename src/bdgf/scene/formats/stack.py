@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.base import RasterSource, check_inside
+from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.formats.location import named
 from bdgf.scene.formats.selection import read_bands
 from bdgf.scene.layout import Window
@@ -74,6 +74,10 @@ class StackSource:
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a window that lies inside the raster; see `RasterSource.read`."""
         return self.read_bands(window, range(1, self.bands + 1))
+
+    def without_data(self, window: Window) -> bool:
+        """Return whether all files are known to store nothing in a window."""
+        return all(known_empty(source, window) for source in self.sources)
 
     def read_bands(
         self, window: Window, bands: Sequence[int]

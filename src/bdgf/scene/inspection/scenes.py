@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bdgf.scene.inspection import words
 from bdgf.scene.inspection.doubts import image_doubts
 from bdgf.scene.inspection.findings import Group, Raster
 from bdgf.scene.inspection.label_doubts import few_pixels
 from bdgf.scene.inspection.statistics import measure, merge
-from bdgf.scene.labels.codes import count_classes
 from bdgf.scene.leak import leakage
 from bdgf.scene.scene import Scene
+from bdgf.scene.tiles import Part
 
 _WINDOW = 11
 _MOST_MEASURED = 12
@@ -85,14 +88,18 @@ def _few(scene: Scene) -> list[str]:
     """Classes with few training pixels."""
     if not scene.has_labels:
         return []
-    counts = count_classes([tile.train for tile in scene.tiles], len(scene.class_codes))
+    counts = _counts(scene, "train")
     pairs = zip(scene.class_names, counts.tolist(), strict=True)
     return few_pixels(f"The training part of {scene.name}", dict(pairs))
 
 
+def _counts(scene: Scene, which: Part) -> NDArray[np.int64]:
+    """Return the pixels of every class (K,)."""
+    return np.bincount(scene.labels_at(which), minlength=len(scene.class_codes))
+
+
 def _classes(scene: Scene) -> list[str]:
-    train = count_classes([tile.train for tile in scene.tiles], len(scene.class_codes))
-    test = count_classes([tile.test for tile in scene.tiles], len(scene.class_codes))
+    train, test = _counts(scene, "train"), _counts(scene, "test")
     rows = [("code", "class", "train", "test")]
     rows += [
         (str(code), name, f"{ours:,}", f"{theirs:,}")

@@ -13,8 +13,12 @@ UNLABELLED = -1
 """Class index of a pixel without a label."""
 
 
-def read_codes(source: RasterSource) -> NDArray[np.int32]:
+def read_codes(source: RasterSource, window: Window | None = None) -> NDArray[np.int32]:
     """Read the codes (H, W) of a label raster; 0 where unlabelled, nodata or NaN.
+
+    Args:
+        source: The raster.
+        window: A window inside it; None reads all of it.
 
     Raises:
         SceneError: Several bands, or values that are not whole numbers or too large for a code.
@@ -24,7 +28,7 @@ def read_codes(source: RasterSource) -> NDArray[np.int32]:
             f"{source.path.name} has {source.bands} bands; labels are one band of class codes: save"
             " that band alone."
         )
-    values, valid = source.read(Window(0, 0, source.height, source.width))
+    values, valid = source.read(window or Window(0, 0, source.height, source.width))
     # Invalid pixels are 0 already, which is the code of "unlabelled".
     whole = np.rint(values[0])
     broken = valid[0] & ((whole != values[0]) | (np.abs(whole) > 2**24))
@@ -62,11 +66,3 @@ def to_indices(
     indices = np.searchsorted(known[1:], codes).astype(np.int16)
     indices[codes == 0] = UNLABELLED
     return indices
-
-
-def count_classes(labels: list[NDArray[np.int16]], classes: int) -> NDArray[np.int64]:
-    """Count the pixels of every class (K,) over tiles of class indices (H, W)."""
-    counts = np.zeros(classes, dtype=np.int64)
-    for tile in labels:
-        counts += np.bincount(tile[tile >= 0], minlength=classes)
-    return counts

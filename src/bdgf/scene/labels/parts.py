@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import LabelFile, SceneSpec
-from bdgf.scene.labels.codes import UNLABELLED, count_classes, to_indices
+from bdgf.scene.labels.codes import to_indices
+from bdgf.scene.labels.pixels import TileLabels, joined
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
-from bdgf.scene.splits import Labels, split_labels, thin_labels
+from bdgf.scene.splits import Pixels, split_pixels, thin_pixels
 from bdgf.scene.tiles import Tile
 
 logger = logging.getLogger(__name__)
+
+_STRIP_PIXELS = 1 << 24  # of the labels that are read at once
 
 
 class LabelParts:
@@ -44,11 +46,11 @@ class LabelParts:
         self._names = dict(sorted(classes.items()))
         self._codes = tuple(self._names)
 
-    def load(self) -> tuple[Labels, Labels]:
+    def load(self) -> tuple[Pixels, Pixels]:
         """Return the class indices of every tile, for training and for testing.
 
         Raises:
-            SceneError: Labels that cannot be read, or do not fit together.
+            SceneError: Pixels that cannot be read, or do not fit together.
         """
         labels = self.spec.labels
         if labels is None:
@@ -61,35 +63,43 @@ class LabelParts:
             self._notes.say(note, note)
         if self.spec.split.kind == "given":
             train = read["train"]
-            test = read.get("test", [np.full_like(tile, UNLABELLED) for tile in train])
+            nothing = [TileLabels.none(tile.height, tile.width) for tile in self.tiles]
+            test = read.get("test", nothing)
             self._check_disjoint(train, test)
         else:
-            train, test = split_labels(self._merged(list(read.values())), self.spec.split)
+            train, test = split_pixels(self._merged(list(read.values())), self.spec.split)
         if self.spec.budget is not None:
-            train = thin_labels(train, self.spec.budget, self.spec.budget_seed)
+            train = thin_pixels(train, self.spec.budget, self.spec.budget_seed)
         self._check_classes(train, test)
         return train, test
 
-    def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> NDArray[np.int16]:
+    def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> TileLabels:
         reference = self.spec.display(tile.sources[self.spec.reference].path)
         if self._memory is not None:
             number = self.spec.tiles.index(tile.name)
             modality = self.spec.modalities[self.spec.reference].name
             codes, sentence = self._memory.codes(which, number, tile.grid, reference, modality)
             self._notes.say(f"labels {which}", sentence)
-            return to_indices(codes, self._codes, f"{which} labels")
-        codes = self._reader.codes(file, tile.name, tile.grid, reference)
+            return TileLabels.of(to_indices(codes, self._codes, f"{which} labels"))
+        rows = max(1, _STRIP_PIXELS // tile.width)
+        name = self.spec.display(self.spec.file(file.path, tile.name))
+        parts = [
+            TileLabels.of(to_indices(codes, self._codes, name))
+            for codes in self._reader.strips(file, tile.name, tile.grid, reference, rows)
+        ]
         for note in self._reader.notes:
             self._notes.say(f"labels {which}", note)
         self._reader.notes.clear()
-        name = self.spec.display(self.spec.file(file.path, tile.name))
-        return to_indices(codes, self._codes, name)
+        return joined(tile.height, tile.width, parts)
 
-    def _check_disjoint(self, train: Labels, test: Labels) -> None:
-        shared = [(a >= 0) & (b >= 0) for a, b in zip(train, test, strict=True)]
-        count = sum(int(mask.sum()) for mask in shared)
+    def _check_disjoint(self, train: Pixels, test: Pixels) -> None:
+        shared = [
+            np.intersect1d(a.flat, b.flat, assume_unique=True).size
+            for a, b in zip(train, test, strict=True)
+        ]
+        count = sum(shared)
         if count:
-            tile = next(t.name for t, mask in zip(self.tiles, shared, strict=True) if mask.any())
+            tile = next(t.name for t, number in zip(self.tiles, shared, strict=True) if number)
             where = f", the first in tile {tile}" if len(self.tiles) > 1 else ""
             raise SceneError(
                 f"{count:,} pixels are labelled for training and for testing{where}. Accuracy is"
@@ -98,23 +108,28 @@ class LabelParts:
                 " 32, guard: 8}}' divide all labels."
             )
 
-    def _merged(self, parts: list[Labels]) -> Labels:
-        merged = [tile.copy() for tile in parts[0]]
+    def _merged(self, parts: list[Pixels]) -> Pixels:
+        merged = list(parts[0])
         for part in parts[1:]:
-            for tile, ours, more in zip(self.tiles, merged, part, strict=True):
-                differ = (ours >= 0) & (more >= 0) & (ours != more)
-                if differ.any():
+            for number, (tile, ours, more) in enumerate(zip(self.tiles, merged, part, strict=True)):
+                _, here, there = np.intersect1d(
+                    ours.flat, more.flat, assume_unique=True, return_indices=True
+                )
+                differ = int((ours.classes[here] != more.classes[there]).sum())
+                if differ:
                     raise SceneError(
-                        f"the two label files of tile {tile.name} disagree on {int(differ.sum()):,}"
+                        f"the two label files of tile {tile.name} disagree on {differ:,}"
                         " pixels; a split of their union needs one class per pixel: correct one of"
                         " them, or name a single file with 'all: ...'."
                     )
-                np.copyto(ours, more, where=ours < 0)
+                merged[number] = ours.union(more)
         return merged
 
-    def _check_classes(self, train: Labels, test: Labels) -> None:
-        trained = count_classes(train, len(self._codes))
-        tested = count_classes(test, len(self._codes))
+    def _check_classes(self, train: Pixels, test: Pixels) -> None:
+        trained, tested = (
+            np.bincount(np.concatenate([t.classes for t in part]), minlength=len(self._codes))
+            for part in (train, test)
+        )
         if not trained.any():
             raise SceneError(
                 f"{self.spec.path.name} has no training pixel: all of its training labels are 0 or"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from bdgf.scene.alignment import align
 from bdgf.scene.description import LabelFile, SceneSpec
+from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.location import Location
 from bdgf.scene.formats.numpy_files import NpyReader
 from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
@@ -18,6 +20,7 @@ from bdgf.scene.labels.index_lists import index_codes, is_index_list
 from bdgf.scene.labels.roi import roi_codes
 from bdgf.scene.labels.vector import VectorLabels
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
+from bdgf.scene.layout import Window
 
 ROI_SUFFIXES = (".txt", ".roi", ".xml")
 
@@ -62,6 +65,44 @@ class LabelReader:
         codes = self._raster(path, file, grid, reference)
         codes[np.isin(codes, ignore)] = 0
         return codes
+
+    def strips(
+        self, file: LabelFile, tile: str, grid: Grid, reference: str, rows: int
+    ) -> Iterator[NDArray[np.int32]]:
+        """Yield the class codes (h, W) of a file strip by strip, from top to bottom.
+
+        Rasters and vector files are read by strips; lists of pixels are drawn whole.
+
+        Args:
+            file: The label file.
+            tile: Name of the tile.
+            grid: The tile's grid.
+            reference: Name of the file that the grid is from, for messages.
+            rows: Rows of a strip; the last one may have fewer.
+
+        Raises:
+            SceneError: The file cannot be read, or does not fit the grid.
+        """
+        path = self._spec.file(file.path, tile)
+        suffix = path.suffix.lower()
+        vector = isinstance(path, Path) and suffix in VECTOR_SUFFIXES
+        listed = isinstance(path, Path) and (
+            suffix in ROI_SUFFIXES or (not vector and self._is_list(path, file, grid))
+        )
+        if rows >= grid.height or listed:
+            yield self.codes(file, tile, grid, reference)
+            return
+        raster = None if vector else self._aligned(path, file, grid, reference)
+        labels = self._spec.labels
+        for row in range(0, grid.height, rows):
+            height = min(rows, grid.height - row)
+            if raster is not None:
+                codes = read_codes(raster, Window(row, 0, height, grid.width))
+            else:
+                assert isinstance(path, Path)
+                codes = self._vector(file, path).codes(grid.rows(row, height))
+            codes[np.isin(codes, labels.ignore if labels is not None else ())] = 0
+            yield codes
 
     def finish(self) -> list[str]:
         """Return what is to be said of files of polygons when all tiles have been read."""
@@ -127,6 +168,9 @@ class LabelReader:
     def _raster(
         self, path: Location, file: LabelFile, grid: Grid, reference: str
     ) -> NDArray[np.int32]:
+        return read_codes(self._aligned(path, file, grid, reference))
+
+    def _aligned(self, path: Location, file: LabelFile, grid: Grid, reference: str) -> RasterSource:
         source = open_source(path, file.key, axes=file.axes)
         name = self._spec.display(path)
         multiples = self._spec.align is not None
@@ -140,4 +184,4 @@ class LabelReader:
             modality=self._spec.modalities[self._spec.reference].name,
         )
         self.notes += [note for note in dict.fromkeys([sentence, *aligned.notes]) if note]
-        return read_codes(aligned)
+        return aligned

@@ -1,0 +1,131 @@
+"""The processes of one job: under ``torchrun`` several work on one batch, and the first one writes.
+
+Each process takes its share of the same batch, so that a job of several computes what a job of one
+would. Without ``torchrun`` everything here stands for one process alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+def count() -> int:
+    """Return the number of processes of the job, on all machines."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 1  # other launchers set WORLD_SIZE too, and start programs that know nothing of it
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return the number of this process in the job, from 0; number 0 writes and reports."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+def local_count() -> int:
+    """Return the number of processes of the job on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
+
+
+def wait() -> None:
+    """Wait until all processes have come here."""
+    if count() > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Let the first process through the block before all others."""
+    if rank() > 0:
+        wait()
+    yield
+    if rank() == 0:
+        wait()
+
+
+def agree(value: Value) -> Value:
+    """Return the first process's value, in all of them."""
+    if count() == 1:
+        return value
+    import torch.distributed as dist
+
+    found = [value]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
+
+
+def shares(parts: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Divide a batch among the processes.
+
+    Args:
+        parts: Sizes of the parts of the batch, one after another; each is divided by itself.
+
+    Returns:
+        Rows of the batch by process, ascending.
+    """
+    number = count()
+    found: list[list[NDArray[np.int64]]] = [[] for _ in range(number)]
+    start = 0
+    for size in parts:
+        cut = np.array_split(np.arange(start, start + size), number)
+        for mine, rows in zip(found, cut, strict=True):
+            mine.append(rows)
+        start += size
+    return [np.concatenate(rows) for rows in found]
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over the processes, without a gradient."""
+    if count() == 1:
+        return tensor
+    import torch.distributed as dist
+
+    found = tensor.detach().clone()
+    dist.all_reduce(found)
+    return found
+
+
+def whole_value(tensor: Tensor) -> Tensor:
+    """Return the sum over the processes that has the gradient of this process's part."""
+    return tensor if count() == 1 else tensor + (total(tensor) - tensor.detach())
+
+
+def gathered(tensor: Tensor, rows: Sequence[NDArray[np.int64]]) -> Tensor:
+    """Put the shares of a batch together.
+
+    Args:
+        tensor: This process's share, (b, ...).
+        rows: Rows of all shares, as ``shares`` gives them.
+
+    Returns:
+        The whole batch (B, ...), the same in all processes. Its gradient reaches this process's own
+        rows: summed over the processes it is the gradient of the whole.
+    """
+    if count() == 1:
+        return tensor
+    import torch
+    import torch.distributed as dist
+
+    most = max(len(part) for part in rows)
+    padded = tensor.new_zeros((most, *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor.detach()
+    found = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(found, padded)
+    parts = [
+        tensor if number == rank() else part[: len(own)]
+        for number, (part, own) in enumerate(zip(found, rows, strict=True))
+    ]
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    return torch.cat(parts)[torch.from_numpy(order).to(tensor.device)]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdgf.config import PreparationSettings
+from bdgf.scene import sampling
+from bdgf.scene.preparation import Preparation, sample_pixels
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.sampling import draw_blocks, windows_with_data
+from bdgf.scene.scene import Scene
+
+
+@pytest.fixture
+def gappy(tmp_path: Path, write_scene: Callable[..., Path]) -> PreparedScene:
+    """A scene of which a few corners alone have data."""
+    cube = np.random.default_rng(0).normal(size=(3, 300, 410)).astype(np.float32)
+    filled = np.zeros((300, 410), dtype=bool)
+    filled[10:60, 20:50] = filled[280:300, 400:410] = filled[140:150, 130:250] = True
+    cube[:, ~filled] = np.nan
+    scene = Scene.open(write_scene({"hsi": cube}))
+    return PreparedScene(scene, Preparation.fit(scene, PreparationSettings(), 0))
+
+
+def test_every_window_with_data_comes_once(gappy: PreparedScene) -> None:
+    valid, found = gappy.valid(0), np.zeros((300, 410), dtype=int)
+    for sample in windows_with_data(gappy, 32, np.random.default_rng(0)):
+        np.testing.assert_array_equal(sample.valid, valid[sample.window.slices])
+        assert sample.valid.any()
+        found[sample.window.slices] += 1
+    assert found.max() == 1
+    assert (found[valid] == 1).all()
+
+
+def test_blocks_are_as_many_as_fit_and_seeded(
+    gappy: PreparedScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(draw_blocks(gappy, 0)) == 3, "of twelve blocks three have data"
+    assert {s.window.width for s in draw_blocks(gappy, 0, 200)} <= {256, 410 - 256}
+    monkeypatch.setattr(sampling, "BLOCKS", 2)
+    drawn = [[s.window for s in draw_blocks(gappy, seed)] for seed in range(8)]
+    assert all(len(windows) == 2 for windows in drawn)
+    assert drawn[0] == [s.window for s in draw_blocks(gappy, 0)]
+    assert len({tuple(windows) for windows in drawn}) > 1
+
+
+def test_statistics_of_a_large_scene_come_from_some_windows(
+    write_scene: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    cube = rng.normal(5.0, 2.0, size=(4, 1100, 900)).astype(np.float32)
+    scene = Scene.open(write_scene({"hsi": cube}))
+    assert not scene.large
+    monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 1000)
+    assert scene.large
+    read = []
+    source = scene.tiles[0].sources[0]
+    monkeypatch.setattr(
+        source, "read", lambda window, whole=source.read: read.append(window) or whole(window)
+    )
+    monkeypatch.setattr("bdgf.scene.preparation._WINDOWS_OF_LARGE", 4)
+    sample = sample_pixels(scene, 0, 5000, np.random.default_rng(1))
+    assert len(sample) == 5000
+    assert sample.mean(axis=0) == pytest.approx([5.0] * 4, abs=0.15)
+    assert sum(w.height * w.width for w in read) < 0.5 * 1100 * 900
+    again = sample_pixels(scene, 0, 5000, np.random.default_rng(1))
+    np.testing.assert_array_equal(sample, again)
