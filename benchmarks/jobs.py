@@ -54,7 +54,7 @@ def memory(setup: Setup, work: Path) -> Values:
     out = work / "runs" / "memory"
     _run(setup, scene_file(work, base), out, QUICKEST)
     found = []
-    for factor in (1, 2) if setup.small else (1, 4, 12):
+    for factor in (1, 2) if setup.small else (1, 4):
         spec = replace(base, height=base.height * factor)
         target = work / "runs" / "mapped"
         shutil.rmtree(target, ignore_errors=True)
