@@ -196,7 +196,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         Args:
             X: As for `predict`; its coordinates and CRS are the map's.
             folder: Gets ``map.tif`` and ``confidence.tif``; of several tiles ``maps/TILE.tif`` and
-                ``confidence/TILE.tif``.
+                ``confidence/TILE.tif``; with attribute table, style and STAC item beside the maps.
 
         Returns:
             Paths of the maps.
