@@ -18,6 +18,8 @@ from bdgf.validation import validate
         ("network.branches", (), "at least one of"),
         ("network.branches", ("cnn", "cnn"), "each once"),
         ("network.guided", ("cnn", "rnn"), "guides none"),
+        ("network.groups", 0, "at least 1"),
+        ("network.attention_heads", 0, "at least 1"),
         ("network.guided", ("cnn", "cnn"), "each once"),
         ("features.levels", ("fine",), "three of"),
         ("features.levels", ("fine", "finest", "fine"), "three of"),

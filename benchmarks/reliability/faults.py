@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benchmarks.reliability.small_run import Child, contents, differences, make_scenes, start, words
 
 SPACE = 64 << 20

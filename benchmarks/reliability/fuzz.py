@@ -160,8 +160,9 @@ def prepare(folder: Path) -> Ground:
     import h5py
     import netCDF4
     import rasterio
-    from benchmarks.reliability.small_run import make_scenes, start, words
     from scipy.io import netcdf_file, savemat
+
+    from benchmarks.reliability.small_run import make_scenes, start, words
 
     scene, tiles = make_scenes(folder / "scenes")
     files = folder / "files"
@@ -465,23 +466,20 @@ def _load(words: list[str], console: object) -> None:
     from bdgf.commands.run import stored
     from bdgf.config import from_values
     from bdgf.diffusion.store import FeatureStore
-    from bdgf.mapping.trained import TrainedRun
+    from bdgf.mapping.pretrained import PretrainedMapper
     from bdgf.report.results import Results
     from bdgf.runfolder import RunFolder
     from bdgf.scene.scene import Scene
 
     run = Path(words[0])
     scene_path, _ = stored(run)
-    trained = TrainedRun(run)
-    trained.settings, trained.preparation  # noqa: B018
-    for name in ("member", "members", "network", "reduction", "denoiser", "legend"):
-        with contextlib.suppress(AttributeError):
-            getattr(trained, name)
+    mapper = PretrainedMapper.from_run(run)
+    mapper.preparation, mapper.denoiser, mapper.members  # noqa: B018
     folder = RunFolder(run)
     folder.seconds()
     folder.scene()
     scene = Scene.open(Path(scene_path or ""))
-    results = Results(scene, folder, trained.settings)
+    results = Results(scene, folder, mapper.settings)
     results.history, results.metrics, results.environment, results.preparation  # noqa: B018
     FeatureStore(run / "features", [t.name for t in scene.tiles], [(37, 41)])
     from_values({})
@@ -665,7 +663,7 @@ def main(arguments: list[str]) -> int:
     values = parser.parse_args(arguments)
     chosen = [kind for kind in values.kinds.split(",") if kind] or list(SHARES)
     if values.engine == "own":
-        for module in ("bdgf.commands.run", "bdgf.pipeline", "bdgf.mapping.trained", "bdgf.cli",
+        for module in ("bdgf.commands.run", "bdgf.pipeline", "bdgf.mapping.pretrained", "bdgf.cli",
                        "bdgf.scene.inspection.describe", "h5py", "scipy.io"):  # fmt: skip
             __import__(module)
         import torch

@@ -43,11 +43,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=10**9, help="At most so many runs")
     values = parser.parse_args(arguments)
     import torch
-    from benchmarks.reliability.small_run import SETTINGS, make_scenes
 
     from bdgf import config
     from bdgf.pipeline import Pipeline
     from bdgf.progress import Silent
+    from benchmarks.reliability.small_run import SETTINGS, make_scenes
 
     torch.set_num_threads(1)
     settings = config.replace(config.Settings(), SETTINGS)

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ _FOLDER_FAULTS = (
     errno.ENAMETOOLONG,
 )
 
+
+NPY_ERRORS = (OSError, ValueError, SyntaxError, EOFError, tokenize.TokenError)
+"""What NumPy raises on a damaged ``.npy`` file, whose header it reads as a Python literal."""
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}(\..*)?")
 """Names that ``atomic_path`` gives to files that are being written."""

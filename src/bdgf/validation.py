@@ -14,6 +14,10 @@ def validate(settings: Settings) -> None:
     Raises:
         SettingsError: The first value that cannot work, with the rule and the way out.
     """
+    # first of all: what follows divides by some of them
+    for name, value, least in _least(settings):
+        if value < least:
+            raise SettingsError(f"{name} is {value}; it must be at least {least}.")
     window = settings.network.window
     if window % 2 == 0 or window < 3:
         raise SettingsError(
@@ -73,9 +77,6 @@ def validate(settings: Settings) -> None:
             f"mapping.acquired is {acquired!r}; it must be a date or a time of ISO 8601, such as"
             " 2018-08-27 or 2018-08-27T10:36:00Z."
         )
-    for name, value, least in _least(settings):
-        if value < least:
-            raise SettingsError(f"{name} is {value}; it must be at least {least}.")
     for name, value in _positive(settings):
         if not 0 < value < float("inf"):
             raise SettingsError(f"{name} is {value}; it must be greater than 0.")

@@ -54,3 +54,15 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(RunFolderError, match="cannot be read"):
         FeatureStore(tmp_path, ["a"], [(3, 4)])
+
+
+@pytest.mark.parametrize("damage", [b"(", b"'", b"\x00", b"L"])
+def test_a_damaged_header_is_refused(tmp_path: Path, damage: bytes) -> None:
+    fill_tile(tmp_path, "a", np.zeros((1, 3, 4), dtype=np.float16))
+    write_index(tmp_path, [[0], [0], [0]], {})
+    data = bytearray((tmp_path / "a.npy").read_bytes())
+    data[12:13] = damage
+    data[20:21] = damage
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(RunFolderError, match=r"a\.npy cannot be read"):
+        FeatureStore(tmp_path, ["a"], [(3, 4)])

@@ -18,7 +18,7 @@ from bdgf import __version__, config
 from bdgf.bench.variants import changes_of
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path, atomic_write_text
+from bdgf.files import NPY_ERRORS, atomic_path, atomic_write_text
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
 
@@ -153,7 +153,7 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
             # results of earlier versions have none
             {str(name): float(value) for name, value in values.get("cost", {}).items()},
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*NPY_ERRORS, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{path} cannot be read ({error}); remove it, and 'bdgf bench' makes it again."
         ) from None

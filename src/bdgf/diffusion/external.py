@@ -14,6 +14,7 @@ from bdgf.diffusion.features import WINDOW, sample_windows
 from bdgf.diffusion.reduction import DECODER_LEVELS, REDUCTION, Projection, levels_in_use
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
+from bdgf.files import NPY_ERRORS
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.alignment import align
@@ -233,7 +234,7 @@ class ExternalFeatures:
 def _memory_mapped(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except NPY_ERRORS as error:
         raise SceneError(
             f"{path} cannot be read as features ({error}); features.source must name a .npy array"
             " or a raster."

@@ -22,7 +22,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path, reserve
+from bdgf.files import NPY_ERRORS, atomic_path, reserve
 from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
@@ -119,7 +119,7 @@ class FeatureStore:
             path = folder / tile_file(name)
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except NPY_ERRORS as error:
                 raise RunFolderError(
                     f"{path} cannot be read ({error}); run 'bdgf features' again."
                 ) from None
