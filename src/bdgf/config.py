@@ -147,6 +147,9 @@ class NetworkSettings:
             the diffusion tokens are keys and values) or diffusion (the other way round).
         pooling: Radius in pixels of the mean that each branch's features are pooled by before its
             head, part of the window; 0 reads the centre alone. Of the dense network.
+        whole_patch: The CNN branch sees the patch as a whole: two convolutions without residuals,
+            the mean over what they leave of the patch, and a head that is not told of the pixel
+            itself. Of the dense network.
         pixel_path: Add a head that sees only the pixel itself.
         feature_path: Add a head that sees the pixel and its diffusion features, without a window.
     """
@@ -163,6 +166,7 @@ class NetworkSettings:
     guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
     cross_query: Literal["task", "diffusion"] = "task"
     pooling: int = 1
+    whole_patch: bool = False
     pixel_path: bool = True
     feature_path: bool = True
 

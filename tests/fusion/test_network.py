@@ -29,6 +29,7 @@ VARIANTS = [
     {"guided": ()},
     {"cross_query": "diffusion"},
     {"pooling": 1},
+    {"whole_patch": True},
 ]
 """Ways in which the branches are guided, and their features pooled."""
 MODALITIES = [(3,), (4, 2, 1), (200,)]

@@ -113,12 +113,15 @@ class GuidedNetwork(FusionNetwork):
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
+        # a branch that sees the patch as a whole is not told which pixel is meant
+        self.whole_patch = settings.whole_patch and settings.kind == "dense"
+        self.alone = ("pixel", "cnn") if self.whole_patch else ("pixel",)
         self.pixel = PixelEmbedding(self.channels + self.modalities, width)
         self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {
-                name: Head(width if name == "pixel" else 2 * width, width, classes)
+                name: Head(width if name in self.alone else 2 * width, width, classes)
                 for name in self.heads
             }
         )
@@ -156,9 +159,9 @@ class GuidedNetwork(FusionNetwork):
             seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
             inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
         inputs += [
-            torch.cat([norm(branch), pixel], 3)
-            for norm, branch in zip(self.norms.values(), branches, strict=True)
-        ]  # (B, h, w, 2D)
+            norm(branch) if name in self.alone else torch.cat([norm(branch), pixel], 3)
+            for (name, norm), branch in zip(self.norms.items(), branches, strict=True)
+        ]  # (B, h, w, D or 2D)
         # 4. heads
         read = [head(x) for head, x in zip(self.classifiers.values(), inputs, strict=True)]
         return NetworkOutput(
