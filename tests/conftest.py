@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bdgf import config
+from bdgf.progress import Silent
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -36,6 +38,22 @@ TINY = {
     "compute.precision": "32",
 }
 """Settings by which a whole run takes seconds."""
+
+
+class Listener(Silent):
+    """Progress that keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Progress whose lines can be looked at."""
+    return Listener()
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +136,29 @@ def trained_run(
     out = tmp_path_factory.mktemp("trained") / "run"
     Pipeline(tiny_scene, out, tiny_settings, Silent()).run(("pretrain", "features", "train", "map"))
     return out
+
+
+class ReadBack(TorchDispatchMode):
+    """Collects the operations for which the host would wait for a device."""
+
+    WAIT = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masks = name.startswith("index") and any(
+            isinstance(t, torch.Tensor) and t.dtype == torch.bool
+            for t in (args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ())
+        )
+        if masks or name.startswith(self.WAIT):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def read_back() -> ReadBack:
+    """Context in which the operations are collected that read values back from a device."""
+    return ReadBack()

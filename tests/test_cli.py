@@ -146,6 +146,7 @@ def test_inspect_describes_and_writes_a_scene_file_that_opens(
     printed = capsys.readouterr().out
     for name in ("hsi.tif", "EPSG:32632", "24", "27"):
         assert name in printed
+    assert f"then run it: bdgf run {target} --out runs/first" in printed
     assert main(["inspect", str(target)]) == 0
     assert main(["inspect", *files, "--write", str(target)]) == 2
     assert "not overwritten" in capsys.readouterr().err
@@ -344,3 +345,34 @@ def test_bench_refuses_what_it_cannot_take_from_elsewhere(
     said = " ".join(capsys.readouterr().err.split())
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3.64 TiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+def test_memory_that_is_used_up_is_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(words: list[str], console: object) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "run", ("", command))
+    assert main(["run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("bdgf: the memory is not enough (")
+    assert "Traceback" not in said
+    monkeypatch.setitem(COMMANDS, "run", ("", lambda words, console: [][0]))
+    with pytest.raises(IndexError):
+        main(["run"])
+
+
+def test_a_name_that_no_system_takes_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "a" * 5000]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "bdgf: " in said

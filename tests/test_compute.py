@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from bdgf import compute
 from bdgf.config import ComputeSettings
@@ -44,6 +45,20 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     compute.check_device(ComputeSettings())
     with pytest.raises(SettingsError, match="finds no CUDA device; use auto or cpu"):
         compute.check_device(ComputeSettings(accelerator="cuda"))
+
+
+def test_the_number_of_threads_is_that_of_all_libraries() -> None:
+    with threadpool_limits(2):
+        compute.set_threads(ComputeSettings(threads=1))
+        assert torch.get_num_threads() == 1
+        found = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert found
+        assert set(found) == {1}
+
+
+def test_copies_to_a_device_keep_the_values() -> None:
+    tensor = torch.arange(6.0).view(2, 3).t()
+    assert torch.equal(compute.to_device(tensor, torch.device("cpu")), tensor)
 
 
 def test_convolutions_are_placed_channels_last() -> None:

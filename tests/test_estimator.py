@@ -168,9 +168,18 @@ def test_the_score_is_the_overall_accuracy(fitted, tiny_scene, images, labels):
         fitted.score(Scene.from_arrays(images, labels))
 
 
+def _lazy(array: np.ndarray) -> object:
+    """The array as xarray's, computed by parts."""
+    dask = pytest.importorskip("dask.array", reason="dask is in the test extra")
+    xarray = pytest.importorskip("xarray", reason="xarray is in the test extra")
+    return xarray.DataArray(dask.from_array(array, chunks=(3, 16, 16)), dims=("band", "y", "x"))
+
+
 def test_a_new_scene_of_the_same_sensors(fitted, images):
     part = {name: array[:, 5:30, 7:40] for name, array in images.items()}
     assert fitted.predict(part).shape == (25, 33)
+    lazy = {name: _lazy(array) for name, array in part.items()}
+    np.testing.assert_array_equal(fitted.predict(lazy), fitted.predict(part))
     maps = fitted.predict([part, images])
     assert [one.shape for one in maps] == [(25, 33), (45, 51)]
     with pytest.raises(SceneError, match="fitted on hsi, sar, dsm"):

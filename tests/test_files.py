@@ -9,7 +9,14 @@ import stat
 import pytest
 
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path, atomic_write_bytes, atomic_write_text
+from bdgf.files import (
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_text,
+    is_temporary,
+    remove_leftovers,
+    reserve,
+)
 
 
 def test_writes_and_replaces(tmp_path):
@@ -64,3 +71,42 @@ def test_full_disk_is_a_run_folder_error(tmp_path):
 def test_other_os_errors_keep_their_type(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.bin"):
         (tmp_path / "missing").read_bytes()
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "features").mkdir()
+    left = [tmp_path / ".map.0a1b2c3d.tif", tmp_path / "features" / ".a.b.00000000.npy"]
+    own = [tmp_path / ".hidden", tmp_path / "map.tif", tmp_path / ".map.0a1b2c3.tif"]
+    for path in (*left, *own):
+        path.touch()
+    with atomic_path(tmp_path / "network.safetensors") as part:
+        assert is_temporary(part)
+    assert not is_temporary(tmp_path / "network.safetensors")
+    remove_leftovers(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in own[:2])
+    assert own[2].exists(), "seven digits are not ours"
+
+
+def test_space_is_taken_before_it_is_written(tmp_path):
+    path = tmp_path / "sparse.bin"
+    with path.open("wb") as file:
+        file.write(b"header")
+        file.truncate(3 << 20)
+    assert path.stat().st_blocks * 512 < 1 << 20
+    reserve(path)
+    assert path.stat().st_size == 3 << 20
+    assert path.stat().st_blocks * 512 >= 3 << 20
+    assert path.read_bytes()[:8] == b"header\0\0"
+
+
+def test_space_is_taken_where_the_system_has_no_call_for_it(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    path = tmp_path / "sparse.bin"
+    with path.open("wb") as file:
+        file.write(b"header")
+        file.truncate((3 << 20) + 5)
+    reserve(path)
+    assert path.stat().st_blocks * 512 >= 3 << 20
+    assert path.stat().st_size == (3 << 20) + 5
+    assert path.read_bytes() == b"header" + bytes((3 << 20) - 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bdgf import optimisation
+from bdgf import checkpoint, optimisation
 from bdgf.compute import make_fabric
 from bdgf.config import ComputeSettings
 from bdgf.errors import TrainingError
@@ -113,3 +113,22 @@ def test_the_course_rises_then_falls() -> None:
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < min(rates) < 0.01
+
+
+class Exploding(Line):
+    """Its loss grows a millionfold at a step, and stays finite."""
+
+    def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = super().loss(model, step)
+        return (loss * 1e6 if step >= 25 else loss), parts
+
+
+def test_a_loss_that_explodes_stops_with_the_step_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"has grown to .* at step 30"):
+        carry_through(tmp_path, Exploding())
+    kept = checkpoint.load_tensors(tmp_path / "line.safetensors")
+    assert kept[1]["step"] == 20
+    assert all(value.isfinite().all() for value in kept[0].values())
+    # it goes on from there, and remembers how small the loss was
+    with pytest.raises(TrainingError, match="at step 30"):
+        carry_through(tmp_path, Exploding())

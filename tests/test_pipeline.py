@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,47 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
 
 
+def test_a_run_of_two_members_killed_in_the_second_keeps_the_first(
+    trained_run: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bdgf.optimisation import Course
+
+    rate, steps = Course.rate, []
+
+    def watched(course: Course, at: int) -> float:
+        steps.append(course.name)
+        if fatal and course.name == "train member 2" and at == 5:
+            raise KeyboardInterrupt
+        return rate(course, at)
+
+    monkeypatch.setattr(Course, "rate", watched)
+    stages = ("pretrain", "features", "train", "map")
+    settings = config.replace(tiny_settings, {"network.members": 2})
+    outs = [tmp_path / "whole", tmp_path / "killed"]
+    for out, fatal in zip(outs, (False, True), strict=True):
+        shutil.copytree(trained_run, out)
+        if not fatal:
+            Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+            continue
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+        fatal = False
+        steps.clear()
+        Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+    assert set(steps) == {"train member 2"}, "folds and first member were finished and are kept"
+    assert same_weights(*outs)
+    assert not list(outs[1].glob("member*"))
+    for name in ("map.tif", "confidence.tif", "history.jsonl"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+    first = {n: w for n, w in network_of(outs[0]).items() if n.startswith("members.0.")}
+    alone = network_of(trained_run)
+    assert all(torch.equal(w, alone[n.removeprefix("members.0.")]) for n, w in first.items())
+
+
 def test_finished_stages_are_kept_and_changed_ones_done_again(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings
 ) -> None:
@@ -249,38 +291,6 @@ def test_features_of_another_model_take_the_place_of_ours(
     assert (tmp_path / "run" / "map.tif").is_file()
 
 
-def test_a_denoiser_of_another_scene_is_the_start(
-    whole: Path, tiny_settings: config.Settings, tmp_path: Path
-) -> None:
-    spec = SyntheticSpec(height=24, width=24, bands=5, classes=2, train_per_class=8)
-    scene = make_scene(tmp_path / "scene", spec)
-    theirs, _ = checkpoint.load_tensors(whole / "diffusion.safetensors")
-    _, lines = carry_out(
-        scene, tmp_path / "as is", tiny_settings,
-        diffusion__from_run=str(whole), diffusion__pretrain=False, evaluation__baselines=False,
-    )  # fmt: skip
-    assert any(line.startswith("denoiser: starts from that of") for line in lines)
-    assert any("the denoiser keeps the weights taken over" in line for line in lines)
-    metrics = json.loads((tmp_path / "as is" / "metrics.json").read_text())
-    assert metrics["denoiser_from"]["random"] == ["stem", "out"]
-    assert metrics["denoiser_from"]["source"] == str(whole / "diffusion.safetensors")
-    kept, _ = checkpoint.load_tensors(tmp_path / "as is" / "diffusion.safetensors")
-    for name, value in kept.items():
-        if name.split(".")[0] not in ("stem", "out"):
-            assert torch.equal(value, theirs[name])
-    pipeline = Pipeline(
-        scene, tmp_path / "on", config.replace(tiny_settings, {"diffusion.from_run": str(whole)}),
-        Silent(),
-    )  # fmt: skip
-    pipeline.run(("pretrain",))
-    on, origin = checkpoint.load_tensors(tmp_path / "on" / "diffusion.safetensors")
-    assert origin["from_run"]["steps"] == tiny_settings.diffusion.steps
-    assert not torch.equal(on["up1.conv1.weight"], theirs["up1.conv1.weight"])
-    # six steps move the weights a little; random ones lie far from them
-    moved = (on["up1.conv1.weight"] - theirs["up1.conv1.weight"]).norm()
-    assert moved < 0.3 * theirs["up1.conv1.weight"].norm()
-
-
 def test_weights_that_were_taken_over_may_go_afterwards(
     whole: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
@@ -384,18 +394,3 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     finally:
         checkpoint.save_tensors(whole / "network.safetensors", tensors, origin)
     assert (whole / "map.tif").read_bytes() == before
-
-
-def test_a_scene_without_test_labels_is_mapped_and_not_scored(
-    tmp_path: Path, tiny_settings: config.Settings
-) -> None:
-    spec = SyntheticSpec(height=24, width=24, bands=4, classes=2, train_per_class=6)
-    scene = make_scene(tmp_path / "scene", spec)
-    text = scene.read_text().replace("  test: test.tif\n", "")
-    assert "test.tif" not in text
-    scene.write_text(text)
-    _, lines = carry_out(scene, tmp_path / "run", tiny_settings)
-    assert any("no test pixel" in line for line in lines)
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["methods"] == {}
-    assert (tmp_path / "run" / "map.tif").is_file()
-    assert (tmp_path / "run" / "report.html").is_file()

@@ -39,3 +39,17 @@ def test_folders_that_cannot_be_a_run_are_refused(tmp_path: Path) -> None:
     (broken / "stages.json").write_text("[1, 2")
     with pytest.raises(RunFolderError, match="cannot be read"):
         RunFolder(broken)
+
+
+def test_a_folder_of_a_run_that_was_killed_at_once_is_no_foreign_one(tmp_path: Path) -> None:
+    for name in (".lock", ".stages.0a1b2c3d.json"):
+        (tmp_path / name).touch()
+    assert not RunFolder(tmp_path).was_finished("prepare")
+
+
+def test_what_another_process_finished_is_seen_after_reading_again(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path), RunFolder(tmp_path)
+    second.finish("prepare", "a", 1.0)
+    assert not first.finished("prepare", "a")
+    first.reload()
+    assert first.finished("prepare", "a")

@@ -13,6 +13,7 @@ from rich.table import Table
 from bdgf import __version__, processes
 from bdgf.commands import bench, demo, export, fetch, figures, inspect, polygons, run, table
 from bdgf.commands.options import Command
+from bdgf.console import harmless
 from bdgf.errors import BdgfError, SettingsError
 
 COMMANDS: dict[str, tuple[str, Command]] = {
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"bdgf {__version__}", highlight=False)
         return 0
     handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
+    handler.addFilter(_harmless)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("bdgf").setLevel(logging.INFO)
     try:
@@ -50,12 +52,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         COMMANDS[words[0]][1](words[1:], console)
     except BdgfError as error:
-        errors.print(f"bdgf: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        text = harmless(f"bdgf: {error}")
+        errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         return error.exit_status
+    except OSError as error:
+        if error.strerror is None:  # of a library, which means something else by it
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        text = harmless(
+            f"bdgf: {place}{error.strerror}; the system refuses this file: check its path, its"
+            " rights and the disk."
+        )
+        errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        return BdgfError.exit_status
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        errors.print(
+            f"bdgf: the memory is not enough ({_first_line(error)}); close other programs, choose a"
+            " smaller scene or smaller settings (batches, crops, tiles, widths), or use a larger"
+            " machine. The same command goes on from the last checkpoint.",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return BdgfError.exit_status
     except KeyboardInterrupt:
         errors.print("bdgf: stopped; the same command goes on from the last checkpoint.")
         return 130
     return 0
+
+
+def _harmless(record: logging.LogRecord) -> bool:
+    record.msg, record.args = harmless(record.getMessage()), ()
+    return True
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up; torch has words for it and no type."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text.lower()
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no further word of the system"
 
 
 def _print_help(console: Console) -> None:

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from bdgf import processes
@@ -33,9 +35,10 @@ PROBE_GAIN = 1.5
 
 
 def set_threads(settings: ComputeSettings) -> None:
-    """Set the number of CPU threads, 0 leaving torch's own choice."""
+    """Set the number of CPU threads, of torch and of NumPy, 0 leaving their own choice."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
+        threadpool_limits(settings.threads, user_api="blas")
 
 
 def keep_freed_memory() -> None:
@@ -82,6 +85,16 @@ def place(module: AnyModule, device: torch.device) -> AnyModule:
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return module
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device, without waiting for what the device is still doing.
+
+    An ordinary copy to CUDA waits for all work before it; one from pinned memory is queued.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
@@ -172,6 +185,13 @@ def peak_memory() -> int:
     """Return the largest resident memory of this process so far, in bytes."""
     if sys.platform == "win32":
         return 0  # Windows has no such count without further packages
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Linux hands the count of getrusage on to the program that a process starts, so a small
+        # program that is started by a large one would count the large one's memory
+        for line in status.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -133,6 +133,8 @@ class NetworkSettings:
     Args:
         kind: dense (valid and sliding-window operators, the map is computed once) or patch (padded
             operators on every pixel's own patch).
+        members: Networks that are trained, each from a seed of its own; their log-probabilities
+            are averaged.
         window: P, side of the patch that decides a pixel, odd.
         width: D, channels of every branch.
         groups: Channel groups of the Mamba branch's group channel attention.
@@ -150,6 +152,7 @@ class NetworkSettings:
     """
 
     kind: Literal["dense", "patch"] = "dense"
+    members: int = 1
     window: int = 11
     width: int = 48
     groups: int = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 
@@ -17,6 +18,18 @@ from rich.progress import (
 
 LINE_EVERY = 15.0
 """Seconds between two lines of one piece of work where there is no terminal."""
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """Return a text whose control characters are spelled out.
+
+    Names come from files: printed as they are they could move the cursor, rewrite lines, or turn
+    the direction of writing.
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 class ConsoleProgress:
@@ -60,7 +73,7 @@ class ConsoleProgress:
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
     def track(self, name: str, done: int, total: int, info: str = "") -> None:
         """Move the bar of a piece of work, or print a line when the last is long ago."""

@@ -18,10 +18,10 @@ from bdgf import config
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
-from bdgf.mapping.writing import MapWriter
+from bdgf.mapping.scene_maps import write_maps
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
-from bdgf.runfolder import RunFolder
+from bdgf.runfolder import RunFolder, map_paths
 from bdgf.scene.memory import Images, LabelArrays
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
@@ -160,8 +160,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         scene = self._fitting(X)
         maps = [np.zeros((t.height, t.width), dtype=np.int64) for t in scene.tiles]
-        for tile, window, scores, present in self.mapper_.windows(scene):
-            maps[tile][window.slices] = np.where(present, self.classes_[_best(scores)], 0)
+        prepared, store = self.mapper_.on(scene)
+        for tile, found in enumerate(maps):
+            for part in self.mapper_.mapped(prepared, store, tile):
+                known = part.classes >= 0
+                found[part.window.slices] = np.where(known, self.classes_[part.classes], 0)
         return _single(X, maps)
 
     def predict_proba(self, X: AnyScene) -> NDArray[np.float32] | list[NDArray[np.float32]]:
@@ -200,25 +203,21 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             BdgfError: The scene cannot be read, or the folder cannot be written.
         """
         scene = self._fitting(X)
-        written: list[Path] = []
-        colors = self.mapper_.classes.colors
-        codes = self.classes_.tolist()
-        parts = self.mapper_.windows(scene)
-        with contextlib.ExitStack() as stack:
-            writer: MapWriter | None = None
-            for tile, window, scores, present in parts:
-                if tile == len(written):
-                    stack.close()  # the tile before is complete
-                    paths = _map_paths(Path(folder), scene, tile)
-                    grid = scene.tiles[tile]
-                    writer = stack.enter_context(
-                        MapWriter(*paths, grid, codes, self.class_names_, colors)
-                    )
-                    written.append(paths[0])
-                if writer is not None:
-                    index = np.where(present, _best(scores), -1)
-                    writer.write(window, index, np.exp(scores).max(0))
-        return written
+        prepared, store = self.mapper_.on(scene)
+        single = len(scene.tiles) == 1
+        paths = [map_paths(Path(folder), tile.name, single) for tile in scene.tiles]
+        with self._progress() as progress:
+            write_maps(
+                scene,
+                paths.__getitem__,
+                self.mapper_.classes,
+                lambda tile, windows: self.mapper_.mapped(prepared, store, tile, windows),
+                self.mapper_.settings.mapping.tile,
+                self.mapper_.origin_of(scene),
+                progress,
+                self.mapper_.settings.mapping.acquired,
+            )
+        return [path for path, _ in paths]
 
     def score(self, X: AnyScene, y: LabelArrays = None) -> float:
         """Return the overall accuracy, from 0 to 1, on labelled pixels.
@@ -373,15 +372,3 @@ def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any
 def _single(X: AnyScene, maps: list[AnyArray]) -> AnyArray | list[AnyArray]:
     """Return the only map, or the list where there are several tiles or a list was given."""
     return maps if len(maps) > 1 or isinstance(X, list | tuple) else maps[0]
-
-
-def _best(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the index of the most probable class (h, w), as the map takes it."""
-    return np.asarray(np.exp(scores).argmax(0), dtype=np.int64)
-
-
-def _map_paths(folder: Path, scene: Scene, tile: int) -> tuple[Path, Path]:
-    if len(scene.tiles) == 1:
-        return folder / "map.tif", folder / "confidence.tif"
-    name = scene.tiles[tile].name
-    return folder / "maps" / f"{name}.tif", folder / "confidence" / f"{name}.tif"

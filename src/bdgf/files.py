@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _FOLDER_FAULTS = (
     errno.EPERM,
     errno.EROFS,
     errno.ENOSPC,
+    errno.EFBIG,
     errno.EDQUOT,
     errno.EIO,
     errno.EISDIR,
@@ -25,6 +27,10 @@ _FOLDER_FAULTS = (
     errno.EEXIST,
     errno.ENAMETOOLONG,
 )
+
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}(\..*)?")
+"""Names that ``atomic_path`` gives to files that are being written."""
 
 
 @contextlib.contextmanager
@@ -116,6 +122,44 @@ def atomic_write_text(path: Path, data: str) -> None:
         RunFolderError: The folder cannot be written, or the disk is full.
     """
     atomic_write_bytes(path, data.encode("utf-8"))
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell whether a name is that of a file that was being written when its writer was killed."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder and the folders inside of it.
+
+    Call it only where no other process writes.
+    """
+    for place in (folder, *(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())):
+        for path in place.iterdir():
+            if is_temporary(path) and path.is_file():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def reserve(path: Path) -> None:
+    """Take the disk space that a sparse file has promised itself.
+
+    Writing through a memory map to a disk that has become full ends the process with a signal; here
+    it is an error like any other.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        held = file.read(4096)  # the header is there already
+        file.seek(0)
+        file.write(held)
+        for _ in range(len(held), size, 1 << 20):
+            file.write(bytes(min(1 << 20, size - file.tell())))
 
 
 def _sync(path: Path) -> None:

@@ -25,6 +25,9 @@ from bdgf.randomness import numpy_generator
 
 LOG_EVERY = 10
 
+EXPLODED = 1000.0
+"""Times the least loss so far (1 where it is smaller) from which nothing is learned any more."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -103,7 +106,7 @@ def optimise(
         progress: Receives the steps.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or has exploded.
     """
     course = work.course
     optimizer = torch.optim.AdamW(
@@ -111,6 +114,7 @@ def optimise(
     )
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)
+    begun = min((float(r["loss"]) for r in history.rows if r["stage"] == course.name), default=1.0)
     model, stepper = fabric.setup(work.model, optimizer)
     for step in range(first, course.steps):
         for group in optimizer.param_groups:
@@ -128,14 +132,27 @@ def optimise(
         saves = done % course.checkpoint_every == 0 and done < course.steps
         # reading the loss waits for the device, so it is not done at every step
         if saves or done % LOG_EVERY == 0 or done == course.steps:
-            value = float(loss.detach())
-            if not math.isfinite(value) or (norm is not None and not norm.isfinite()):
+            found = {
+                "loss": loss.detach(),
+                **parts,
+                "norm": torch.zeros(()) if norm is None else norm,
+            }
+            named = _read(found)
+            value, size = named.pop("loss"), named.pop("norm")
+            if not (math.isfinite(value) and math.isfinite(size)):
                 raise TrainingError(
                     f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"
                     " finite; the last checkpoint is kept: lower the learning rate or check the"
                     " scene for extreme values."
                 )
-            named = {name: float(part) for name, part in parts.items()}
+            highest = EXPLODED * max(1.0, begun)
+            if value > highest:
+                raise TrainingError(
+                    f"The loss of '{course.name}' has grown to {value:.3g} at step {done}, more"
+                    f" than {EXPLODED:g} times what it was; the last checkpoint is kept: lower the"
+                    " learning rate or check the scene for extreme values."
+                )
+            begun = min(begun, value)
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
@@ -144,6 +161,13 @@ def optimise(
             history.save()
             _save(work, optimizer, path, origin, done)
     history.save()
+
+
+def _read(values: dict[str, Tensor]) -> dict[str, float]:
+    """Read scalars from the device all at once: reading waits for it."""
+    device = next(iter(values.values())).device
+    joined = torch.stack([value.detach().to(device).double() for value in values.values()])
+    return dict(zip(values, joined.tolist(), strict=True))
 
 
 @contextmanager

@@ -9,7 +9,10 @@ import torch
 
 
 def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
-    """Return the generator of one purpose at one step; it depends on nothing else."""
+    """Return the generator of one purpose at one step; it depends on nothing else.
+
+    A last counter of 0 is as none (so numpy makes seeds): one purpose always has as many counters.
+    """
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *counters])
 
 
@@ -19,3 +22,8 @@ def torch_generator(
     """Return the torch generator of one purpose at one step on a device."""
     state = int(numpy_generator(seed, purpose, *counters).integers(0, 2**62))
     return torch.Generator(device=device).manual_seed(state)
+
+
+def derived_seed(seed: int, purpose: str, *counters: int) -> int:
+    """Return a seed of its own for one purpose; it depends on nothing else."""
+    return int(numpy_generator(seed, purpose, *counters).integers(2**31))

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import yaml
 from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import atomic_path, is_temporary
+from bdgf.lock import LOCK
 from bdgf.stages import STAGES, plain
 
 _INDEX = "stages.json"
@@ -35,7 +37,9 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            foreign = any(path.iterdir()) and not (path / _INDEX).is_file()
+            # a run that was killed while it made the folder may have left its first file half
+            held = [p for p in path.iterdir() if p.name != LOCK and not is_temporary(p)]
+            foreign = bool(held) and not (path / _INDEX).is_file()
         except OSError as error:
             raise RunFolderError(
                 f"{path} cannot be used as a run folder ({error.strerror}); give a folder that can"
@@ -59,12 +63,11 @@ class RunFolder:
     history = property(lambda self: self.path / "history.jsonl")
     metrics = property(lambda self: self.path / "metrics.json")
     balance = property(lambda self: self.path / "balance.json")
+    warnings = property(lambda self: self.path / "warnings.json")
 
     def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
         """Return the paths of a tile's map and confidence."""
-        if single:
-            return self.path / "map.tif", self.path / "confidence.tif"
-        return self.path / "maps" / f"{tile}.tif", self.path / "confidence" / f"{tile}.tif"
+        return map_paths(self.path, tile, single)
 
     def votes_path(self, tile: str, single: bool) -> Path:
         """Return the path of what every head by itself says of a tile."""
@@ -77,6 +80,14 @@ class RunFolder:
     def was_finished(self, stage: str) -> bool:
         """Tell whether a stage was finished once, with whatever inputs and settings."""
         return stage in self._finished
+
+    def reload(self) -> None:
+        """Read again what is finished: another process may have ended since the folder was opened.
+
+        Raises:
+            RunFolderError: It cannot be read.
+        """
+        self._finished = self._load()
 
     def seconds(self) -> dict[str, float]:
         """Return how long each finished stage took."""
@@ -98,12 +109,12 @@ class RunFolder:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
-    def write_config(self, settings: Settings, scene: Path) -> None:
-        """Write the resolved settings and the environment."""
+    def write_config(self, settings: Settings, scene: Path, seeds: Mapping[str, int]) -> None:
+        """Write the resolved settings, and the environment with the seeds of all that is drawn."""
         resolved = {"scene": str(scene), **plain(settings)}
         with atomic_path(self.path / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
-        self.write_json(self.path / "environment.json", environment())
+        self.write_json(self.path / "environment.json", {**environment(), "seeds": dict(seeds)})
 
     def scene(self) -> Path | None:
         """Return the scene file of the run in this folder, None before the first."""
@@ -131,6 +142,19 @@ class RunFolder:
 
     def _save(self) -> None:
         self.write_json(self.path / _INDEX, self._finished)
+
+
+def map_paths(folder: Path, tile: str, single: bool) -> tuple[Path, Path]:
+    """Return the paths of a tile's map and confidence in any folder.
+
+    Args:
+        folder: Where the maps of a scene go.
+        tile: Name of the tile.
+        single: Whether the scene has no other tile.
+    """
+    if single:
+        return folder / "map.tif", folder / "confidence.tif"
+    return folder / "maps" / f"{tile}.tif", folder / "confidence" / f"{tile}.tif"
 
 
 def environment() -> dict[str, Any]:

@@ -113,6 +113,7 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("diffusion.checkpoint_every", s.diffusion.checkpoint_every, 1),
         ("diffusion.masking.block", s.diffusion.masking.block, 1),
         ("features.components", s.features.components, 1),
+        ("network.members", s.network.members, 1),
         ("network.width", s.network.width, 8),
         ("network.groups", s.network.groups, 1),
         ("network.state", s.network.state, 1),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bdgf import config
-from bdgf.diffusion import computed
+from bdgf.diffusion import computed, features
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
@@ -26,6 +26,14 @@ def reader(prepared: PreparedScene, settings: config.Settings) -> FeatureExtract
     return FeatureExtractor(
         denoiser, prepared, settings.features, settings.diffusion, 0, torch.device("cpu")
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(computed, "WINDOW", 128)
+        patch.setattr(features, "WINDOW", 128)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,19 @@ def weights(work: Pretraining) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in work.average.state_dict().items()}
 
 
+def test_a_step_waits_for_no_device(
+    prepared: PreparedScene, tiny_settings: config.Settings, read_back: Any
+) -> None:
+    # full strength from the first step, so that both masks are drawn
+    settings = config.replace(tiny_settings, {"diffusion.masking.ramp": "fixed"})
+    work = Pretraining(prepared, settings.diffusion, settings.compute, settings.seed)
+    with read_back:
+        loss, parts = work.loss(work.model, 3)
+        loss.backward()
+        work.after_step(3, parts)
+    assert read_back.found == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -15,6 +15,7 @@ from bdgf.evaluation.confidence import (
     evaluate_confidence,
     map_log_probabilities,
 )
+from bdgf.evaluation.stage import calibration
 from bdgf.fusion.temperature import fit_temperature
 from bdgf.mapping.reading import classes_at, confidence_at
 from bdgf.pipeline import Pipeline
@@ -42,7 +43,7 @@ def test_probabilities_are_those_of_the_map(run):
     network, weights = run.trained(run.store)
     seen, values = map_log_probabilities(network, weights, run.prepared, run.store, 32, 0)
     positions = run.scene.positions("test")
-    paths = [run._map_paths(tile) for tile in range(len(run.scene.tiles))]
+    paths = [run.map_paths(tile) for tile in range(len(run.scene.tiles))]
     classes = classes_at([p for p, _ in paths], run.scene.class_codes, positions)
     confidence = confidence_at([p for _, p in paths], positions)
     assert np.array_equal(np.sort(seen), np.flatnonzero(classes >= 0))
@@ -82,7 +83,7 @@ def test_before_is_without_the_temperature_that_the_network_has(run):
     try:
         fitted = fit_temperature(values, reference)
         checkpoint.save_tensors(run.folder.network, tensors, {**origin, "temperature": fitted})
-        found = run._calibration(checkpoint.load_tensors(run.folder.network)[1])
+        found = calibration(run, checkpoint.load_tensors(run.folder.network)[1])
     finally:
         checkpoint.save_tensors(run.folder.network, tensors, origin)
     assert found["temperature"] == fitted

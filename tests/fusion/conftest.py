@@ -64,3 +64,56 @@ def patches_of() -> Callable[..., Images]:
         return cut(values), cut(missing), [cut(level) for level in guidance]
 
     return make
+
+
+ScanArguments = Callable[[tuple[int, int, int, int], torch.dtype], list[Tensor]]
+
+
+@pytest.fixture
+def scan_arguments() -> ScanArguments:
+    """Random x, dt, A, B, C, D of an S6 scan of B × L × D × N; the same numbers in every dtype."""
+
+    def make(shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
+        batch, length, width, states = shape
+        generator = torch.Generator().manual_seed(length)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+        drawn = [
+            normal(batch, length, width),
+            torch.nn.functional.softplus(normal(batch, length, width) - 2),
+            -torch.nn.functional.softplus(normal(width, states)),
+            normal(batch, length, states),
+            normal(batch, length, states),
+            normal(width),
+        ]
+        return [t.to(dtype).requires_grad_() for t in drawn]
+
+    return make
+
+
+@pytest.fixture
+def scan_gradients() -> Callable[..., list[Tensor]]:
+    """Output of a scan and the gradients of all its arguments."""
+
+    def compute(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+        y = function(*inputs)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).to(y.dtype)
+        gradients = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=False)
+        return [y.detach(), *gradients]
+
+    return compute
+
+
+@pytest.fixture
+def largest_error() -> Callable[[list[Tensor], list[Tensor]], float]:
+    """Largest difference of tensors, as a share of the largest value of each but at least of 1."""
+
+    def compare(found: list[Tensor], expected: list[Tensor]) -> float:
+        return max(
+            float((f.double() - e).abs().max() / e.abs().max().clamp(min=1))
+            for f, e in zip(found, expected, strict=True)
+        )
+
+    return compare

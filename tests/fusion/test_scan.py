@@ -5,7 +5,6 @@ import types
 
 import pytest
 import torch
-from torch import Tensor
 
 from bdgf.fusion import scan
 from bdgf.fusion.scan import (
@@ -14,64 +13,25 @@ from bdgf.fusion.scan import (
     spiral_order,
     ssd_reference,
 )
-
-SHAPES = [(2, 1, 3, 4), (1, 2, 1, 1), (3, 7, 5, 2), (5, 25, 8, 4), (2, 121, 6, 3)]
-
-
-def arguments(shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
-    batch, length, width, states = shape
-    generator = torch.Generator().manual_seed(length)
-
-    def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=generator, dtype=torch.float64)
-
-    drawn = [
-        normal(batch, length, width),
-        torch.nn.functional.softplus(normal(batch, length, width) - 2),
-        -torch.nn.functional.softplus(normal(width, states)),
-        normal(batch, length, states),
-        normal(batch, length, states),
-        normal(width),
-    ]
-    return [t.to(dtype).requires_grad_() for t in drawn]
+from bdgf.fusion.scan_blocks import blocked_scan
 
 
-def outputs_and_gradients(function, inputs: list[Tensor]) -> list[Tensor]:
-    y = function(*inputs)
-    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y).to(y.dtype)
-    gradients = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=False)
-    return [y.detach(), *gradients]
+def test_scan_equals_the_loop_with_all_gradients(scan_arguments, scan_gradients, largest_error):
+    shape = (3, 7, 5, 2)
+    expected = scan_gradients(selective_scan_reference, scan_arguments(shape, torch.float64))
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        found = scan_gradients(selective_scan, scan_arguments(shape, dtype))
+        assert all(f.dtype == dtype for f in found)
+        assert largest_error(found, expected) < tolerance
 
 
-def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
-    return max(
-        float((f.double() - e).abs().max() / e.abs().max().clamp(min=1))
-        for f, e in zip(found, expected, strict=True)
-    )
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("buffer", [1, 200, 2_000_000])
-def test_scan_equals_the_float64_loop(monkeypatch, shape, dtype, tolerance, buffer):
-    monkeypatch.setattr(scan, "_BUFFER", buffer)  # one sample, a few, all of them at a time
-    expected = outputs_and_gradients(selective_scan_reference, arguments(shape, torch.float64))
-    found = outputs_and_gradients(selective_scan, arguments(shape, dtype))
-    assert all(f.dtype == dtype for f in found)
-    assert largest_error(found, expected) < tolerance
-
-
-def test_gradients_by_finite_differences():
-    assert torch.autograd.gradcheck(selective_scan, arguments((2, 4, 3, 2), torch.float64))
-
-
-def test_scan_of_an_empty_batch():
-    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((2, 5, 3, 2), torch.float32))
+def test_scan_of_an_empty_batch(scan_arguments):
+    x, dt, A, B_, C_, D_ = (t.detach() for t in scan_arguments((2, 5, 3, 2), torch.float32))
     assert selective_scan(x[:0], dt[:0], A, B_[:0], C_[:0], D_).shape == (0, 5, 3)
 
 
-def test_scan_takes_views_and_half_precision_inputs():
-    x, dt, A, B_, C_, D_ = (t.detach() for t in arguments((3, 7, 5, 2), torch.float32))
+def test_scan_takes_views_and_half_precision_inputs(scan_arguments):
+    x, dt, A, B_, C_, D_ = (t.detach() for t in scan_arguments((3, 7, 5, 2), torch.float32))
     expected = selective_scan(x, dt, A, B_, C_, D_)
     view = x.transpose(0, 1).contiguous().transpose(0, 1)
     assert torch.equal(selective_scan(view, dt, A, B_, C_, D_), expected)
@@ -80,8 +40,8 @@ def test_scan_takes_views_and_half_precision_inputs():
     assert (rounded.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
-def test_kernel_gets_channels_before_tokens():
-    inputs = [t.detach() for t in arguments((3, 7, 5, 2), torch.float64)]
+def test_kernel_gets_channels_before_tokens(scan_arguments):
+    inputs = [t.detach() for t in scan_arguments((3, 7, 5, 2), torch.float64)]
 
     def kernel(u, delta, A, B, C, D):
         assert all(t.is_contiguous() for t in (u, delta, B, C))
@@ -105,6 +65,45 @@ def test_kernel_is_found_only_where_the_package_is(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mamba_ssm", None)
         assert scan._cuda_kernel.__wrapped__() is None
+
+
+@pytest.fixture
+def fresh_choice():
+    choice = scan._triton_scan
+    choice.cache_clear()
+    yield
+    choice.cache_clear()
+
+
+def test_every_device_has_the_fastest_scan_that_is_installed(monkeypatch, fresh_choice):
+    def own(*arguments):
+        return selective_scan_reference(*arguments)
+
+    monkeypatch.setattr(scan, "_cuda_kernel", lambda: None)
+    monkeypatch.setattr(scan, "_triton_scan", lambda: own)
+    assert scan._fastest("cpu", torch.float32) is blocked_scan
+    assert scan._fastest("cuda", torch.float32) is own
+    monkeypatch.setattr(scan, "_cuda_kernel", lambda: selective_scan_reference)
+    chosen = scan._fastest("cuda", torch.float32)
+    assert chosen.func is scan._scan_by_kernel
+    assert scan._fastest("cuda", torch.float64) is own  # that kernel takes no float64
+
+
+def test_no_own_kernels_without_triton_or_where_it_fails(monkeypatch, fresh_choice, caplog):
+    name = "bdgf.fusion.scan_triton"
+    monkeypatch.setitem(sys.modules, name, None)
+    assert scan._triton_scan() is None
+    module = types.ModuleType(name)
+
+    def broken(*arguments):
+        raise RuntimeError("no C compiler")
+
+    module.triton_scan = broken
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(scan.torch, "ones", lambda *size, **_: torch.zeros(*size))
+    scan._triton_scan.cache_clear()
+    assert scan._triton_scan() is None
+    assert "no C compiler" in caplog.text
 
 
 def test_reference_of_one_state_is_the_known_sum():

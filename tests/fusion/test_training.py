@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,21 @@ def test_the_loss_of_a_step_depends_on_the_step_alone(
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert parts.keys() == {"supervised", "agreement", "entropy", "similarity"}
+
+
+def test_a_step_waits_for_no_device(
+    prepared: PreparedScene, tiny_settings: config.Settings, read_back: Any
+) -> None:
+    changes = {"mutual.unlabelled": True, "training.ema": 0.9, "training.modality_dropout": 0.5}
+    work = training(prepared, config.replace(tiny_settings, changes))
+    with read_back:
+        loss, parts = work.loss(work.model, 3)
+        loss.backward()
+        work.after_step(3, parts)
+    assert read_back.found == []
+    with read_back:
+        float(loss.detach())  # what it would find
+    assert read_back.found == ["_local_scalar_dense"]
 
 
 def test_heads_learn_from_each_other_only_once_their_worth_is_known(

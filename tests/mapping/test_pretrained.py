@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import checkpoint, config
+from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_confidence, read_map
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
+from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 
 
@@ -52,6 +54,31 @@ def test_it_maps_as_the_run_did(run, tiny_scene):
     np.testing.assert_allclose(confidence, read_confidence(run / "confidence.tif"), rtol=1e-5)
 
 
+def test_its_features_and_classified_windows_are_those_of_the_run(run, tiny_scene):
+    mapper, scene = PretrainedMapper.from_run(run), Scene.open(tiny_scene)
+    prepared, features = mapper.on(scene)
+    shape = prepared.shape(0)
+    folder = run / "features" if features.channels else None
+    stored = FeatureStore(folder, [scene.tiles[0].name], [shape])
+    window = Window(3, 4, 30, 40)
+    np.testing.assert_array_equal(features.window(0, window), stored.window(0, window))
+    classes, confidence = np.empty(shape, int), np.empty(shape, np.float32)
+    for part in mapper.mapped(prepared, features, 0):
+        classes[part.window.slices] = part.classes
+        confidence[part.window.slices] = part.confidence
+    np.testing.assert_array_equal(classes, read_map(run / "map.tif", scene.class_codes))
+    np.testing.assert_array_equal(confidence, read_confidence(run / "confidence.tif"))
+
+
+def test_it_knows_its_classes_without_its_scene(run, tiny_scene):
+    scene, classes = Scene.open(tiny_scene), PretrainedMapper.from_run(run).classes
+    assert (classes.codes, classes.names, classes.colors) == (
+        scene.class_codes,
+        scene.class_names,
+        scene.class_colors,
+    )
+
+
 def test_folder_and_pickle_keep_it(run, tiny_scene, tmp_path):
     scene = Scene.open(tiny_scene)
     mapper = PretrainedMapper.from_run(run)
@@ -85,6 +112,9 @@ def test_a_scene_of_other_sensors_is_refused(run, tiles_scene):
 def test_what_cannot_be_loaded_is_refused(run, tmp_path):
     with pytest.raises(RunFolderError, match="holds neither config"):
         PretrainedMapper.load(tmp_path)
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        PretrainedMapper.from_run(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="nothing was written"):
         PretrainedMapper.from_run(run).save(tmp_path)
@@ -131,5 +161,11 @@ def test_the_settings_are_those_the_network_was_trained_with(run, tmp_path):
 
 
 def test_features_of_files_belong_to_one_scene(run, tmp_path):
+    foreign = shutil.copytree(run, tmp_path / "foreign")
+    tensors, origin = checkpoint.load_tensors(foreign / "network.safetensors")
+    origin["settings"]["features"]["source"] = "embedding.tif"
+    checkpoint.save_tensors(foreign / "network.safetensors", tensors, origin)
+    with pytest.raises(SettingsError, match="belong to one scene"):
+        PretrainedMapper.load(foreign)
     with pytest.raises(SettingsError, match="belong to one scene"):
         PretrainedMapper.load(run, {"features.source": "features.npy"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,33 @@ def test_pystac_validates_it_and_reads_its_extensions(tmp_path):
     assert [c.value for c in classes] == [0, 1, 4]
     assert classes[1].color_hint == "1F6B2C"
     assert written["assets"]["map"]["classification:classes"][1]["title"] == '<script>&"'
+
+
+PREFIXES = {"proj": "projection", "classification": "classification", "processing": "processing"}
+
+
+def test_it_declares_the_extensions_whose_fields_it_has(tmp_path):
+    item = _write(tmp_path, _grid())
+    fields = [*item["properties"], *(key for one in item["assets"].values() for key in one)]
+    used = {PREFIXES[field.partition(":")[0]] for field in fields if ":" in field}
+    declared = {address.split("/")[3] for address in item["stac_extensions"]}
+    assert used == declared == set(PREFIXES.values())
+
+
+def test_fields_have_the_form_that_the_extensions_ask_for(tmp_path):
+    item = _write(tmp_path, _grid())
+    properties = item["properties"]
+    assert type(properties["proj:epsg"]) is int
+    assert [type(side) for side in properties["proj:shape"]] == [int, int]
+    assert len(properties["proj:transform"]) == 6
+    assert all(isinstance(version, str) for version in properties["processing:software"].values())
+    classes = item["assets"]["map"]["classification:classes"]
+    for one in classes:
+        assert one.keys() <= {"value", "name", "title", "color_hint", "nodata"}
+        assert type(one["value"]) is int
+        assert re.fullmatch(r"[0-9A-Za-z_-]+", one["name"])
+        assert re.fullmatch(r"[0-9A-Fa-f]{6}", one.get("color_hint", "000000"))
+    assert len({one["name"] for one in classes}) == len(classes)
 
 
 def test_geometry_is_the_grid_in_degrees(tmp_path):

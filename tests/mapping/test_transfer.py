@@ -12,7 +12,7 @@ import rasterio
 import yaml
 
 from bdgf.errors import RunFolderError
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -43,8 +43,8 @@ def test_the_same_rasters_without_labels_get_the_same_map(
 ) -> None:
     path = _unlabelled(tiny_scene, tmp_path / "scene")
     before = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*")}
-    run = TrainedRun(trained_run)
-    assert map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener) == []
+    run = PretrainedMapper.from_run(trained_run)
+    assert map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener) == []
     for name in ("map.tif", "confidence.tif", "map.qml", "map.tif.aux.xml"):
         assert (tmp_path / "out" / name).read_bytes() == (trained_run / name).read_bytes(), name
     assert {p: p.stat().st_mtime_ns for p in trained_run.rglob("*")} == before
@@ -53,11 +53,11 @@ def test_the_same_rasters_without_labels_get_the_same_map(
     assert json.loads((tmp_path / "out" / "map.json").read_text())["id"] == "other"
     assert not any("warning" in line for line in listener.lines)
     # again into the same folder, but never among other files
-    map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+    map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
     with pytest.raises(RunFolderError, match="holds files but no mapped"):
-        map_other(run, Scene.open(path), path.parent, run.settings, listener)
+        map_other(run, trained_run, Scene.open(path), path.parent, listener)
     with pytest.raises(RunFolderError, match="holds files but no mapped"):
-        map_other(run, Scene.open(path), trained_run, run.settings, listener)
+        map_other(run, trained_run, Scene.open(path), trained_run, listener)
 
 
 def test_another_place_in_several_tiles(trained_run: Path, tmp_path: Path, listener) -> None:
@@ -65,28 +65,28 @@ def test_another_place_in_several_tiles(trained_run: Path, tmp_path: Path, liste
         height=24, width=20, bands=8, classes=4, train_per_class=12, tiles=2, seed=9
     )
     scene = Scene.open(make_scene(tmp_path / "scene", spec))
-    run = TrainedRun(trained_run)
-    map_other(run, scene, tmp_path / "out", run.settings, listener)
+    run = PretrainedMapper.from_run(trained_run)
+    map_other(run, trained_run, scene, tmp_path / "out", listener)
     for tile in scene.tiles:
         with rasterio.open(tmp_path / "out" / "maps" / f"{tile.name}.tif") as raster:
             assert raster.shape == (tile.height, tile.width)
             assert raster.transform == tile.transform
-            assert set(np.unique(raster.read(1))) <= {0, *run.legend.codes}
+            assert set(np.unique(raster.read(1))) <= {0, *run.classes.codes}
 
 
 def test_values_that_are_far_are_told(
     trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
 ) -> None:
     path = _unlabelled(tiny_scene, tmp_path / "scene")
-    spread = TrainedRun(trained_run).preparation.fitted[0].spread
+    spread = PretrainedMapper.from_run(trained_run).preparation.fitted[0].spread
 
     def shifted(values):
         values[2] += np.round(5 * spread[2]).astype(values.dtype)
         return values
 
     _rewrite(path.parent / "hsi.tif", shifted)
-    run = TrainedRun(trained_run)
-    (shift,) = map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+    run = PretrainedMapper.from_run(trained_run)
+    (shift,) = map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
     assert (shift.modality, shift.bands) == ("hsi", (3,))
     told = next(line for line in listener.lines if "warning" in line)
     assert "1 of 8 bands of modality hsi" in told
@@ -109,7 +109,7 @@ def test_other_modalities_or_bands_are_refused(
     else:
         del values["modalities"]["sar"]
     path.write_text(yaml.safe_dump(values))
-    run = TrainedRun(trained_run)
+    run = PretrainedMapper.from_run(trained_run)
     with pytest.raises(RunFolderError, match=r"run was made for hsi \(spectral, 8 bands\)"):
-        map_other(run, Scene.open(path), tmp_path / "out", run.settings, listener)
+        map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
     assert not (tmp_path / "out").exists()

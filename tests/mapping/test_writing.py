@@ -16,7 +16,7 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 
-from bdgf.errors import RunFolderError
+from bdgf.errors import RunFolderError, TrainingError
 from bdgf.mapping.writing import MapWriter
 from bdgf.scene.layout import Window, windows_of
 
@@ -208,3 +208,18 @@ def test_values_that_do_not_fit_are_refused(tmp_path, window, classes):
 def test_codes_that_the_file_cannot_hold_are_refused(tmp_path):
     with pytest.raises(ValueError, match="65535"):
         _writer(tmp_path, (0, 1, 2))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_never_reach_a_map(tmp_path, value):
+    classes, confidence = np.zeros((4, 4), np.int64), np.full((4, 4), 0.5)
+    confidence[1, 2] = value
+    told = "not finite, in the window of 4 × 4 pixels at row 0"
+    with pytest.raises(TrainingError, match=told), _writer(tmp_path) as out:
+        out.write(Window(0, 0, 4, 4), classes, confidence)
+    assert list(tmp_path.iterdir()) == []
+    classes[1, 2] = -1
+    with _writer(tmp_path) as out:
+        out.write(Window(0, 0, 4, 4), classes, confidence)
+    with rasterio.open(tmp_path / "confidence.tif") as raster:
+        assert np.isnan(raster.read(1)[1, 2])

@@ -50,3 +50,9 @@ def test_many_points_are_averaged_and_the_last_is_kept() -> None:
 
 def test_no_two_of_many_lines_look_alike() -> None:
     assert len({look_of(number) for number in range(28)}) == 28
+
+
+def test_a_line_to_compare_with_tells_no_value():
+    ends = np.array([0.0, 1.0])
+    lines = (Line("map", ends, ends), Line("even", ends, ends, reference=True))
+    assert [line.last for line in draw(Chart("t", "x", "y", lines)).lines] == ["1", ""]

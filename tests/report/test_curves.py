@@ -23,7 +23,7 @@ def test_values_of_modalities_are_in_one_chart() -> None:
     assert [line.name for line in reliance.lines] == ["hsi", "my_sar"]
     np.testing.assert_array_equal(reliance.lines[1].x, [20])
     np.testing.assert_array_equal(reliance.lines[1].y, [0.9])
-    assert [line.name for line in charts["Gain of the masks"].lines] == ["mask_gain"]
+    assert [line.name for line in charts["Gain of the masks"].lines] == ["all"]
     assert len(charts) == 3
     (alone,) = pretraining_charts([{"stage": "pretrain", "step": 1, "loss": 2, "loss_a": 2}], ["a"])
     assert [line.name for line in alone.lines] == ["a"], "of one modality nothing is drawn twice"

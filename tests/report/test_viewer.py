@@ -10,7 +10,7 @@ import numpy as np
 from bdgf.report.overview import tile_overview
 from bdgf.report.results import Results
 from bdgf.report.viewer import viewer_data
-from bdgf.scene.scene import palette
+from bdgf.scene.palette import palette
 
 
 def unpacked(tile: dict[str, Any], name: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 from torch.utils.data import DataLoader
 
 from bdgf.errors import SceneError
@@ -36,7 +37,7 @@ def test_bounds_and_transform_place_a_sample(tiny_scene):
     sample = next(s for s in SceneChips(scene, 16) if (s["row"], s["col"]) == (16, 32))
     left, top = apply(scene.tiles[0].transform, 32, 16)
     assert sample["bounds"].tolist() == [left, top - 80, left + 80, top]
-    assert sample["transform"].tolist() == [5, 0, left, 0, -5, top]
+    assert sample["transform"].tolist() == list(Affine(5, 0, left, 0, -5, top))
     assert sample["crs"] == scene.tiles[0].crs
 
 

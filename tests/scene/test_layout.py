@@ -2,9 +2,89 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bdgf.scene import layout
-from bdgf.scene.layout import WindowGrid, in_order, panels_of, shuffled, windows_of
+from bdgf.scene.layout import (
+    ChannelLayout,
+    ModalityChannels,
+    Window,
+    WindowGrid,
+    in_order,
+    panels_of,
+    reflect_index,
+    shuffled,
+    windows_of,
+)
+
+SIDES = st.integers(1, 23)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.integers(1, 30))
+def test_windows_cover_every_pixel_once(height: int, width: int, side: int) -> None:
+    covered = np.zeros((height, width), dtype=int)
+    found = windows_of(height, width, side)
+    for window in found:
+        assert window.row % side == 0
+        assert window.col % side == 0
+        assert 1 <= window.height <= side
+        assert 1 <= window.width <= side
+        covered[window.slices] += 1
+    assert (covered == 1).all()
+    assert len(found) == -(-height // side) * -(-width // side)
+    assert found == sorted(found, key=lambda w: (w.row, w.col)), "rows of windows, top to bottom"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(-9, 30), st.integers(-9, 30), st.integers(0, 9), st.integers(0, 9), SIDES, SIDES)
+def test_inside_is_what_the_tile_has_of_the_window(
+    row: int, col: int, height: int, width: int, tall: int, wide: int
+) -> None:
+    inside = Window(row, col, height, width).inside(tall, wide)
+    rows = [r for r in range(row, row + height) if 0 <= r < tall]
+    cols = [c for c in range(col, col + width) if 0 <= c < wide]
+    assert (inside.height, inside.width) == (len(rows), len(cols))
+    if rows and cols:
+        assert (inside.row, inside.col) == (rows[0], cols[0])
+    assert 0 <= inside.row <= inside.row + inside.height <= tall
+    assert 0 <= inside.col <= inside.col + inside.width <= wide
+
+
+def test_grow_adds_the_halo_on_every_side() -> None:
+    assert Window(5, 7, 3, 4).grow(2) == Window(3, 5, 7, 8)
+    assert Window(5, 7, 3, 4).slices == (slice(5, 8), slice(7, 11))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(-20, 20), st.integers(0, 40), SIDES)
+def test_reflection_is_that_of_numpy(start: int, count: int, size: int) -> None:
+    reach = 80
+    whole = np.pad(np.arange(size), reach, mode="reflect") if size > 1 else np.zeros(161, int)
+    expected = whole[start + reach : start + reach + count]
+    found = reflect_index(start, count, size)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_channels_know_their_modality() -> None:
+    layout = ChannelLayout(
+        (
+            ModalityChannels("hsi", "spectral", 0, 3),
+            ModalityChannels("msi", "spectral", 3, 4),
+            ModalityChannels("sar", "auxiliary", 4, 6),
+        )
+    )
+    assert layout.channels == 6
+    assert layout.modality_of_channel == (0, 0, 0, 1, 2, 2)
+    assert layout.spectral == (0, 1)
+    assert [m.size for m in layout.modalities] == [3, 1, 2]
+
+
+def test_a_window_is_a_value() -> None:
+    with pytest.raises(AttributeError):
+        Window(0, 0, 1, 1).row = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(50, 130, 16), (7, 5, 16), (33, 64, 11)])

@@ -199,3 +199,8 @@ def test_only_the_reference_has_to_name_the_tile(tmp_path) -> None:
     )
     spec = load_scene_file(path)
     assert [file.name for file in spec.files()] == ["a.tif", "chm.tif", "b.tif", "crowns.gpkg"]
+
+
+def test_a_name_that_no_system_takes_does_not_exist(load):
+    with pytest.raises(SceneError, match="does not exist"):
+        load(MINIMAL.replace("hsi.tif", "a" * 5000))

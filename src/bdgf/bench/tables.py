@@ -107,7 +107,7 @@ def markdown(found: Sequence[Block]) -> str:
     for block in found:
         head = ["method", *(title for *_, title in MEASURES), "s", "MB"]
         lines = [
-            f"**{block.scene.name}**, labels: {block.labels}, seeds"
+            f"**{_column(block.scene.name)}**, labels: {block.labels}, seeds"
             f" {', '.join(map(str, block.seeds))}",
             "",
             "| " + " | ".join(head) + " |",
@@ -166,18 +166,19 @@ def to_csv(found: Sequence[Block]) -> str:
     writer.writerow([*head, "class_code", "class_name", "recall", "recall_far"])
     for block in found:
         classes = list(zip(block.scene.class_codes, block.scene.class_names, strict=True))
+        own_name = _no_formula(block.scene.name)
         for row in block.rows:
             for result in row.results:
                 own = [result.accuracy[part][measure] for part, measure, _ in MEASURES]
-                start = [block.scene.name, block.labels, row.method, result.cell.seed, *own]
+                start = [own_name, block.labels, _no_formula(row.method), result.cell.seed, *own]
                 recalls = result.accuracy["all"]["per_class"]
                 start += [result.seconds, result.memory_mb]
                 away = result.accuracy["far"]["per_class"]
                 for (code, name), *recall in zip(classes, recalls, away, strict=True):
-                    writer.writerow([*start, code, name, *recall])
+                    writer.writerow([*start, code, _no_formula(name), *recall])
         for one in block.published:
             figures = [one.oa, one.aa, one.kappa, *[None] * (len(MEASURES) - 3)]
-            start = [block.scene.name, block.labels, _published(one), None, *figures]
+            start = [own_name, block.labels, _no_formula(_published(one)), None, *figures]
             writer.writerow([*start, *[None] * 6])
     return text.getvalue()
 
@@ -192,7 +193,7 @@ def per_class(found: Sequence[Block]) -> str:
         names = [_column(name) for name in block.scene.class_names]
         for part, where in (("all", ""), ("far", ", test pixels far from training")):
             lines = [
-                f"**{block.scene.name}**, labels: {block.labels}, recall per class{where}",
+                f"**{_column(block.scene.name)}**, labels: {block.labels}, recall per class{where}",
                 "",
                 "| " + " | ".join(["method", *names]) + " |",
                 "|---|" + "---:|" * len(names),
@@ -329,10 +330,24 @@ def _plain(value: Any) -> str:  # noqa: ANN401
 
 
 def _column(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Return a text for a cell of Markdown, which must neither end the cell nor be HTML."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 def _escaped(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    """Return a text for LaTeX, in which no part of it is a command."""
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def _no_formula(text: str) -> str:
+    """Return a text for CSV that spreadsheets do not take for a formula."""
+    return f"'{text}" if text[:1] in tuple("=+-@\t\r") else text

@@ -34,7 +34,7 @@ from bdgf.config import DiffusionSettings, Settings
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.external import LEVEL
 from bdgf.errors import RunFolderError, SceneError, SettingsError
-from bdgf.files import atomic_path, atomic_write_text
+from bdgf.files import atomic_path, atomic_write_text, reserve
 from bdgf.optimisation import Course, forked_seed
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.description import TILE
@@ -258,6 +258,8 @@ def _write(
                         )
                         for path, level in zip(paths, levels, strict=True)
                     ]
+                    for path in paths:
+                        reserve(path)
                 rows = slice(margin, margin + window.height)
                 cols = slice(margin, margin + window.width)
                 for part, level in zip(parts, levels, strict=True):

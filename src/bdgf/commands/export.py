@@ -22,17 +22,20 @@ def command(words: list[str], console: Console) -> None:
     parser.add_argument("--to", required=True, help="Folder to write to, empty or new")
     values = parser.parse_args(words)
     from bdgf.mapping.portable.exporting import export_run
-    from bdgf.mapping.trained import TrainedRun
+    from bdgf.mapping.pretrained import PretrainedMapper
+    from bdgf.runfolder import RunFolder
     from bdgf.scene.scene import Scene
 
-    run, folder = TrainedRun(Path(values.run)), Path(values.to)
-    path = run.folder.scene()
+    run, folder = Path(values.run), Path(values.to)
+    # programs are recorded and checked on the CPU, whatever the run was trained on
+    mapper = PretrainedMapper.from_run(run, {"compute.accelerator": "cpu"})
+    path = RunFolder(run).scene()
     if path is None:
         raise RunFolderError(
             f"{values.run} does not say what scene it was trained on, and the export is checked on"
             " it; finish the run with 'bdgf run SCENE --out RUN'."
         )
     with ConsoleProgress(console) as progress:
-        names = export_run(run, Scene.open(path), folder, progress)
+        names = export_run(mapper, Scene.open(path), folder, progress)
     for name in names:
         say(console, f"wrote {folder / name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -45,5 +46,12 @@ def command(words: list[str], console: Console) -> None:
 
         # Folders with a scene file are described by it; a new one is made from the other files.
         files = gather(values.paths, scenes=False) if found.scenes else found
-        atomic_write_text(target, suggest_scene_file(files, target))
+        text = suggest_scene_file(files, target)
+        atomic_write_text(target, text)
         say(console, f"wrote {target}")
+        if "\nlabels:" in text:
+            say(
+                console,
+                f"next: look at what has a remark in {target}, the names of the classes above all,"
+                f" then run it: bdgf run {shlex.quote(str(target))} --out runs/first",
+            )

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from bdgf import config
+from bdgf.console import harmless
 from bdgf.errors import SettingsError
 
 Command = Callable[[list[str], Console], None]
@@ -74,5 +75,5 @@ def as_settings(values: Namespace) -> config.Settings:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: paths and names may look like markup."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line: paths and names may look like markup, or hold what moves the cursor."""
+    console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -150,27 +149,27 @@ def _map_other(
     scheduler: str | None,
 ) -> None:
     """Map another scene with a trained run."""
-    from bdgf.compute import check_device, set_threads
-    from bdgf.mapping.trained import TrainedRun
+    from bdgf.compute import set_threads
+    from bdgf.mapping.pretrained import PretrainedMapper
     from bdgf.mapping.transfer import map_other
     from bdgf.scene.scene import Scene
+    from bdgf.stages import plain
 
     if scene is None:
         raise SettingsError("--to needs the other scene's file: name it with --scene.")
     validate(settings)
-    run = TrainedRun(out)
-    own = run.settings
-    free = {"mapping": own.mapping, "compute": own.compute, "evaluation": own.evaluation}
-    if config.replace(settings, free) != own:
+    free = ("mapping.", "compute.", "evaluation.", "report.", "logger")
+    given = config.flat(plain(settings))
+    changes = {name: value for name, value in given.items() if name.startswith(free)}
+    mapper = PretrainedMapper.from_run(out, changes)
+    if mapper.settings != settings:
         raise SettingsError(
             f"another scene is mapped with what {out} has learned, so only settings of mapping and"
             " compute can be given with --to; leave the others out."
         )
-    check_device(settings.compute)
     set_threads(settings.compute)
-    run.settings = dataclasses.replace(run.settings, compute=settings.compute)
     with ConsoleProgress(console) as progress:
-        found = map_other(run, Scene.open(Path(scene)), to, settings, progress, scheduler)
+        found = map_other(mapper, out, Scene.open(Path(scene)), to, progress, scheduler)
     if not found:
         say(console, "no band of this scene is far from those of the training scene")
     say(console, f"map: {to / ('map.tif' if (to / 'map.tif').is_file() else 'maps')}")

@@ -72,8 +72,11 @@ def draw_hidden(
         blocks = drawn < ratio.clamp(max=LARGEST_RATIO)
         full = blocks.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
         # a random offset, so that blocks do not always share the grid of the denoiser's strides
-        row, col = torch.randint(side, (2,), generator=generator, device=device).tolist()
-        hidden |= full[:, :, row : row + height, col : col + width]
+        row, col = torch.randint(side, (2,), generator=generator, device=device).unbind()
+        # as indices on the device: numbers read from it would wait for it at every step
+        at_rows = row + torch.arange(height, device=device)
+        at_cols = col + torch.arange(width, device=device)
+        hidden |= full.index_select(2, at_rows).index_select(3, at_cols)
     if settings.sample:
         probability = min(LARGEST_RATIO, settings.sample_ratio * strength)
         drawn = torch.rand(batch, 1, 1, 1, generator=generator, device=device)

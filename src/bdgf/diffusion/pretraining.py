@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bdgf import processes
-from bdgf.compute import Precision, choose_precision, device_of, place
+from bdgf.compute import Precision, choose_precision, device_of, place, to_device
 from bdgf.config import ComputeSettings, DiffusionSettings
 from bdgf.diffusion.balance import BalanceController
 from bdgf.diffusion.crops import CropSampler
@@ -98,6 +98,7 @@ class Pretraining:
         self.settings, self.compute, self.seed = settings, compute, seed
         self.layout = prepared.layout
         self.device = device_of(compute)
+        self.owner = torch.tensor(self.layout.modality_of_channel, device=self.device)  # (C,)
         self.crops = CropSampler(prepared, settings.crop, seed)
         self.schedule = NoiseSchedule(settings.timesteps, settings.beta_start, settings.beta_end)
         self.model = place(build_denoiser(settings, self.layout, seed), self.device)
@@ -119,7 +120,7 @@ class Pretraining:
         s = self.settings
         rows = processes.shares([s.batch])[processes.rank()]
         x0, missing = self.crops.draw(s.batch, numpy_generator(self.seed, "crops", step), rows)
-        x0, missing = x0.to(self.device), missing.to(self.device)
+        x0, missing = to_device(x0, self.device), to_device(missing, self.device)
         # draws are those of the whole batch, of which this process takes its rows
         mine = slice(int(rows[0]), int(rows[-1]) + 1)
         draws = torch_generator(self.seed, "diffusion", step, device=self.device)
@@ -134,8 +135,7 @@ class Pretraining:
         unseen = missing.clone()
         for index in self.layout.spectral:
             unseen[:, index : index + 1] = torch.maximum(missing[:, index : index + 1], hidden)
-        owner = torch.tensor(self.layout.modality_of_channel, device=self.device)
-        noisy = noisy * (1.0 - unseen[:, owner])
+        noisy = noisy * (1.0 - unseen[:, self.owner])
         # 3. the noise is predicted; each modality has its own weight
         output = model(noisy, unseen, t)
         losses = modality_losses(
@@ -143,7 +143,7 @@ class Pretraining:
         )
         names = [f"loss_{m.name}" for m in self.layout.modalities]
         parts = dict(zip(names, losses.detach(), strict=True))
-        return (losses * self.balance.weights.to(self.device)).sum(), parts
+        return (losses * to_device(self.balance.weights, self.device)).sum(), parts
 
     def precision(self) -> Precision:
         """Choose the precision by timing both on copies of the model."""

@@ -21,6 +21,7 @@ class NoiseSchedule:
         self.timesteps = timesteps
         self.betas = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float32)  # (T,)
         self.alphas_cumprod = torch.cumprod(1.0 - self.betas, dim=0)  # (T,)
+        self._on: dict[torch.device, Tensor] = {}
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε.
@@ -33,5 +34,7 @@ class NoiseSchedule:
         Returns:
             x_t, (B, C, H, W).
         """
-        level = self.alphas_cumprod.to(clean.device)[t].view(-1, 1, 1, 1)
+        if clean.device not in self._on:  # a copy at every step would wait for the device
+            self._on[clean.device] = self.alphas_cumprod.to(clean.device)
+        level = self._on[clean.device][t].view(-1, 1, 1, 1)
         return level.sqrt() * clean + (1.0 - level).sqrt() * noise

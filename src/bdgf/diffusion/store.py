@@ -22,7 +22,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import atomic_path, reserve
 from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
@@ -176,6 +176,7 @@ def open_tile(
     """
     with atomic_path(folder / tile_file(name)) as temporary:
         array = open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        reserve(temporary)
         yield array
         array.flush()
 

@@ -12,7 +12,8 @@ from scipy.ndimage import uniform_filter1d
 from bdgf.diffusion.store import FeatureStore
 from bdgf.scene.layout import Window, reflect_index, windows_of
 from bdgf.scene.prepared import PreparedScene
-from bdgf.scene.scene import Scene, Tile
+from bdgf.scene.scene import Scene
+from bdgf.scene.tiles import Tile
 
 Kind = Literal["raw", "5x5"]
 

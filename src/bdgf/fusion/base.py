@@ -37,7 +37,43 @@ def step_bias(count: int) -> Tensor:
 
 
 class FusionNetwork(nn.Module):
-    """Base of the networks: a pixel path, one head per branch, and what the branches add.
+    """What is trained and mapped with: from patches to the logits of its heads.
+
+    Attributes:
+        heads: Names of the heads.
+        window: P, side of the patch that decides a pixel.
+        channels: C, prepared channels of the scene.
+        modalities: M.
+        guidance_channels: Channels of the three levels of guidance that it is given, coarse to
+            fine; 0 for none.
+    """
+
+    heads: tuple[str, ...]
+    window: int
+    channels: int
+    modalities: int
+    guidance_channels: tuple[int, ...]
+
+    def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
+        """Classify every pixel whose whole patch lies in the image.
+
+        Args:
+            values: (B, C, H, W) prepared channels; what stands at missing pixels is not looked at,
+                as long as it is finite.
+            missing: (B, M, H, W), 1 where a modality is missing, else 0.
+            guidance: (B, g_l, H, W) of three levels, coarse to fine.
+
+        Returns:
+            Logits and embeddings of h = H - P + 1 by w = W - P + 1 pixels.
+
+        Raises:
+            ValueError: The shapes do not fit the network.
+        """
+        raise NotImplementedError
+
+
+class GuidedNetwork(FusionNetwork):
+    """Base of the networks of branches: a pixel path, one head per branch, and what these add.
 
     Args:
         settings: Window, width, branches and the rest.
@@ -46,11 +82,9 @@ class FusionNetwork(nn.Module):
         classes: K.
 
     Attributes:
-        heads: Names of the heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its
-            features) first if the settings ask for them, then the branches.
-        window: P, side of the patch that decides a pixel.
-        guidance_channels: Channels of the guidance that the network is given.
-        guides: Those of them that some branch reads, 0 for the rest.
+        heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its features) first if the
+            settings ask for them, then the branches.
+        guides: Channels of the guidance that some branch reads, 0 for the rest.
     """
 
     modality_of_channel: Tensor
@@ -65,7 +99,7 @@ class FusionNetwork(nn.Module):
         super().__init__()
         width = settings.width
         by_features = settings.feature_path and any(guidance_channels)
-        self.heads: tuple[str, ...] = (
+        self.heads = (
             *(("pixel",) if settings.pixel_path else ()),
             *(("diffusion",) if by_features else ()),
             *settings.branches,
@@ -105,20 +139,7 @@ class FusionNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
-        """Classify every pixel whose whole patch lies in the image.
-
-        Args:
-            values: (B, C, H, W) prepared channels; what stands at missing pixels is not looked at,
-                as long as it is finite.
-            missing: (B, M, H, W), 1 where a modality is missing, else 0.
-            guidance: (B, g_l, H, W) of three levels, coarse to fine.
-
-        Returns:
-            Logits and embeddings of h = H - P + 1 by w = W - P + 1 pixels.
-
-        Raises:
-            ValueError: The shapes do not fit the network.
-        """
+        """Run the pixel path, the branches and their heads; see the base class."""
         self._check(values, missing, guidance)
         # 1. channels last, zero where missing
         unknown = missing.permute(0, 2, 3, 1).contiguous()  # (B, H, W, M)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
 from bdgf.files import remove
 from bdgf.fusion.crossvalidation import Trust, spatial_folds, trust_from
-from bdgf.fusion.network import FusionNetwork, build_network
+from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import (
     FusionTraining,
@@ -58,11 +58,24 @@ class Fitted:
 
 
 def new_network(
-    settings: Settings, prepared: PreparedScene, store: FeatureStore, seed: int
+    settings: Settings,
+    prepared: PreparedScene,
+    store: FeatureStore,
+    seed: int,
+    members: int | None = None,
 ) -> FusionNetwork:
-    """Return a network with random weights on the device that the settings name."""
+    """Return a network with random weights on the device that the settings name.
+
+    Args:
+        settings: All settings.
+        prepared: The scene.
+        store: Its guidance features.
+        seed: Of the weights.
+        members: Networks whose mean it is; None for as many as the settings say.
+    """
     classes = len(prepared.scene.class_codes)
-    network = build_network(settings.network, prepared.layout, store.level_channels, classes, seed)
+    own = settings.network if members is None else replace(settings.network, members=members)
+    network = build_network(own, prepared.layout, store.level_channels, classes, seed)
     return network.to(device_of(settings.compute))
 
 
@@ -125,15 +138,33 @@ class Fitting:
             pairs = zip(network.heads, trust.weights, trust.marks, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
             self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
-        work = self._training(network, self.labelled, "train", 1.0, trust.weights)
-        self._optimise(work, "train")
+        if isinstance(network, Ensemble):
+            self._train_members(network, trust.weights)
+        else:
+            work = self._training(network, self.labelled, "train", 1.0, trust.weights)
+            self._optimise(work, "train")
         return Fitted(network, trust.weights, trust.marks, trust.temperature)
 
     def clean_up(self) -> None:
         """Remove what was kept for a restart; call it once the result is stored."""
         remove(self._checkpoint("train"))
-        for path in self.folder.glob("fold*.safetensors"):
-            remove(path)
+        for pattern in ("fold*.safetensors", "member*.safetensors"):
+            for path in self.folder.glob(pattern):
+                remove(path)
+
+    def _train_members(self, ensemble: Ensemble, weights: Sequence[float]) -> None:
+        """Train the members one after the other; those that a killed run had finished are kept."""
+        for number, member in enumerate(ensemble.networks(), start=1):
+            path, file = self.folder / f"member{number}.safetensors", f"member{number}"
+            if path.is_file():
+                tensors, found = checkpoint.load_tensors(path)
+                if found == self.origin:
+                    checkpoint.load_weights(member, tensors, path)
+                    continue
+            name = "train" if number == 1 else f"train member {number}"
+            self._optimise(self._training(member, self.labelled, name, 1.0, weights), file)
+            checkpoint.save_tensors(path, member.state_dict(), self.origin)
+            remove(self._checkpoint(file))
 
     def _training(
         self,
@@ -179,7 +210,7 @@ class Fitting:
                 continue
             known = self._finished_fold(fold)
             if known is None:
-                network = new_network(s, self.prepared, self.store, s.seed + 1 + fold)
+                network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
                 name = f"train fold {fold + 1}"
                 # each head on its own: the marks are to say what each is worth
                 work = self._training(network, inside, name, s.training.fold_steps, None)

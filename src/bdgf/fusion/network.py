@@ -10,11 +10,14 @@ from torch import Tensor
 from bdgf.config import NetworkSettings
 from bdgf.fusion.base import LEVELS, FusionNetwork, NetworkOutput
 from bdgf.fusion.dense import DenseNetwork
+from bdgf.fusion.ensemble import Ensemble
 from bdgf.fusion.patch import PatchNetwork
+from bdgf.randomness import derived_seed
 from bdgf.scene.layout import ChannelLayout
 
 __all__ = [
     "DenseNetwork",
+    "Ensemble",
     "FusionNetwork",
     "NetworkOutput",
     "PatchNetwork",
@@ -32,8 +35,10 @@ def build_network(
 ) -> FusionNetwork:
     """Build the network that the settings ask for, with weights that only the seed decides.
 
+    With several members they differ by their seeds, and the first is what one alone would be.
+
     Args:
-        settings: Kind, window, width, branches and the rest.
+        settings: Kind, members, window, width, branches and the rest.
         layout: Channels of the modalities.
         guidance_channels: Channels of the three levels of guidance, coarse to fine; 0 for a level
             without features.
@@ -53,9 +58,17 @@ def build_network(
             f"There are {classes} classes; a classifier needs at least 2: check the labels."
         )
     kind = DenseNetwork if settings.kind == "dense" else PatchNetwork
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return kind(settings, layout, guidance_channels, classes)
+    members: list[FusionNetwork] = []
+    for member in range(settings.members):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(member_seed(seed, member))
+            members.append(kind(settings, layout, guidance_channels, classes))
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member; the first has the seed itself."""
+    return seed if member == 0 else derived_seed(seed, "member", member)
 
 
 def fused_log_probabilities(logits: Tensor, weights: Tensor) -> Tensor:

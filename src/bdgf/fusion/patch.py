@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.base import FusionNetwork, step_bias
+from bdgf.fusion.base import GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, FeedForward, Pointwise, Stem
 from bdgf.fusion.scan import selective_scan, spiral_order
@@ -173,7 +173,7 @@ class PatchTransformerLevel(nn.Module):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, L, D)
 
 
-class PatchNetwork(FusionNetwork):
+class PatchNetwork(GuidedNetwork):
     """Three guided branches on the P² tokens of every pixel's patch.
 
     Args:

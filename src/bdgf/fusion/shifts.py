@@ -3,7 +3,8 @@
 Those of :mod:`bdgf.fusion.windows` cut an image into as many tiles as its size asks for; a graph
 that serves images of any size cannot. Here every place of the window is one shift of the whole
 image: a fixed number of small operations whatever the size, slower in training and in memory, with
-the same values up to rounding. Tensors are (B, H, W, channels).
+the same values up to rounding. Arguments and results are those of the operators of the same names
+there; tensors are (B, H, W, channels), of which only the centres' lack the border of the radius.
 """
 
 from __future__ import annotations
@@ -24,18 +25,7 @@ def exporting() -> bool:
 def window_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, radius: int
 ) -> Tensor:
-    """Multi-head attention of every centre to its window, see ``windows.window_attention``.
-
-    Args:
-        query: (B, H - 2 radius, W - 2 radius, D), already scaled.
-        key: (B, H, W, D).
-        value: (B, H, W, D).
-        bias: (heads, (2 radius + 1)²), relative position bias, row-major.
-        radius: Radius of the window in pixels.
-
-    Returns:
-        (B, H - 2 radius, W - 2 radius, D).
-    """
+    """Attend as ``windows.window_attention`` does, of the same tensors."""
     heads = bias.shape[0]
     q = _split(query, heads)  # (B, h, w, heads, D/heads)
     scores = torch.stack(
@@ -54,21 +44,10 @@ def window_attention(
 def ssd_centre_readout(
     x: Tensor, dt: Tensor, A: Tensor | None, B_: Tensor, C_: Tensor, radius: int
 ) -> Tensor:
-    """State-space scan read at the centre, see ``windows.ssd_centre_readout``.
+    """Scan as ``windows.ssd_centre_readout`` does, of the same tensors.
 
     The tokens are visited from the last to the first, so that the sum of the step sizes after a
     token is known when its turn comes.
-
-    Args:
-        x: (B, H, W, D) input.
-        dt: (B, H, W, heads) step sizes, positive.
-        A: (heads,) decay rates, negative; None for a window of one token, where nothing decays.
-        B_: (B, H, W, N) input projection, common to the heads.
-        C_: (B, H - 2 radius, W - 2 radius, N) output projection of the centres.
-        radius: Radius of the window in pixels.
-
-    Returns:
-        (B, H - 2 radius, W - 2 radius, D).
     """
     heads = dt.shape[3]
     entries = list(_shifts((_split(x, heads) * dt.unsqueeze(4)).flatten(3), radius))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf import processes
+from bdgf.compute import to_device
 from bdgf.config import Settings
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
@@ -132,6 +133,7 @@ class FusionTraining:
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
+        self.owner = torch.tensor(layout.modality_of_channel, device=self.device)  # (C,)
         heads = len(network.heads)
         self.mutual = trust is not None and heads > 1
         self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
@@ -180,7 +182,7 @@ class FusionTraining:
         logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
         embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
         # 2. cross-entropy of the fusion and of every branch
-        target = torch.from_numpy(self.labelled.classes[chosen]).to(self.device)
+        target = to_device(torch.from_numpy(self.labelled.classes[chosen]), self.device)
         own = logits[: t.batch]  # (B, heads, K)
         heads = own.shape[1]
         fused = fused_log_probabilities(own[..., None, None], self.trust)[..., 0, 0]
@@ -237,9 +239,9 @@ class FusionTraining:
     ) -> Patches:
         """Add noise and drop channels in these rows of a batch, as drawn for all of it."""
         t = self.settings.training
-        values = patches.values.to(self.device)
-        missing = patches.missing.to(self.device)
-        guidance = [level.to(self.device) for level in patches.guidance]
+        values, missing, *guidance = (
+            to_device(t, self.device) for t in (patches.values, patches.missing, *patches.guidance)
+        )
         channels = values.shape[1]
         if t.noise:
             drawn = torch.randn(
@@ -249,11 +251,11 @@ class FusionTraining:
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         if t.channel_dropout and channels > 1:
             keep = draws.random((batch, channels))[rows] >= t.channel_dropout
-            scale = torch.from_numpy(keep).to(values)[:, :, None, None]
+            kept = to_device(torch.from_numpy(keep), self.device)
+            scale = kept.to(values.dtype)[:, :, None, None]
             values = values * scale
         # what is missing stays exactly zero, whatever noise was added
-        owner = torch.tensor(self.layout.modality_of_channel, device=self.device)
-        values = values * (1.0 - missing[:, owner])
+        values = values * (1.0 - missing[:, self.owner])
         return Patches(values, missing, guidance)
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from bdgf.fusion import shifts
 from bdgf.fusion.scan import spiral_order
 
-_WHOLE = 250_000
+_WHOLE = 350_000
 """Centres × tokens × tokens up to which an image is one tile: a patch of 11 × 11 is."""
 _TILE = 4
 """Side of a tile in centres; small ones waste less on masked pairs, large ones less on overlap."""

@@ -5,13 +5,15 @@ Its state is settings, names and tensors: it pickles, and goes to a folder of sa
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +29,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_text
 from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.mapping.inference import window_log_probabilities
+from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.preparation import Preparation
@@ -107,6 +109,11 @@ class PretrainedMapper:
             SettingsError: The run's features are those of another model.
         """
         path = folder / "stages.json"
+        if not path.is_file():
+            raise RunFolderError(
+                f"{folder} is not a run folder; name one that 'bdgf run' or 'bdgf train' has"
+                " written."
+            )
         try:
             finished = json.loads(path.read_text(encoding="utf-8"))
             trained = "train" in finished
@@ -243,6 +250,43 @@ class PretrainedMapper:
         """Return the log-probabilities (K, h, w) of a window of what ``on`` returned."""
         network, weights = self.members[0]
         return window_log_probabilities(network, weights, prepared, store, tile, window)
+
+    def mapped(
+        self,
+        prepared: PreparedScene,
+        store: FeatureStore,
+        tile: int,
+        windows: Iterable[Window] | None = None,
+    ) -> Iterator[MappedWindow]:
+        """Yield classified windows of a tile of what ``on`` returned, as ``bdgf map`` does.
+
+        Args:
+            prepared: The scene.
+            store: Its guidance features.
+            tile: Index of the tile.
+            windows: Windows inside the tile; None takes all.
+        """
+        network, weights = self.members[0]
+        if windows is None:
+            windows = windows_of(*prepared.shape(tile), self.settings.mapping.tile)
+        return map_windows(network, weights, prepared, store, tile, windows)
+
+    def origin_of(self, scene: Scene) -> str:
+        """Return a digest of all that decides the map of a scene: weights, components, rasters."""
+        digest = hashlib.sha256(f"{__version__}\n{scene.signature('images')}".encode())
+        parts = {name: tensors for name, (tensors, _) in self.parts.items()}
+        if self.reduction is not None:
+            parts["reduction"] = {
+                f"{number}.{name}": torch.from_numpy(values)
+                for number, one in enumerate(self.reduction.projections)
+                for name, values in (("mean", one.mean), ("matrix", one.matrix))
+            }
+        for part, tensors in sorted(parts.items()):
+            for name, values in sorted(tensors.items()):
+                digest.update(f"\n{part}.{name} {tuple(values.shape)}".encode())
+                digest.update(values.contiguous().numpy().tobytes())
+        digest.update(json.dumps(self.parts["network"][1], sort_keys=True).encode())
+        return digest.hexdigest()
 
     def windows(
         self, scene: Scene

@@ -17,7 +17,8 @@ from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.progress import Progress
 from bdgf.scene.layout import Window, WindowGrid, panels_of
-from bdgf.scene.scene import Scene, Tile
+from bdgf.scene.scene import Scene
+from bdgf.scene.tiles import Tile
 
 Mapped = Iterable[MappedWindow]
 """Classified windows of a tile, in any order."""

@@ -1,7 +1,7 @@
 """A STAC item beside every map that lies on the ground, so that catalogues find it.
 
-Source: SpatioTemporal Asset Catalog 1.0.0, item specification; extensions projection 1.1.0 and
-classification 2.0.0.
+Source: SpatioTemporal Asset Catalog 1.0.0, item specification; extensions projection 1.1.0,
+classification 2.0.0 and processing 1.1.0.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bdgf.scene import grid as grids
 EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.1.0/schema.json",
 )
 
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"

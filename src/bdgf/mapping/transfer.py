@@ -9,14 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bdgf import __version__
-from bdgf.config import Settings
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
 from bdgf.mapping.cluster import cluster_mapper, connected
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
-from bdgf.mapping.trained import TrainedRun
 from bdgf.progress import Progress
+from bdgf.runfolder import map_paths
 from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
@@ -26,10 +25,10 @@ RECORD = "mapped.json"
 
 
 def map_other(
-    run: TrainedRun,
+    mapper: PretrainedMapper,
+    learned: Path,
     scene: Scene,
     folder: Path,
-    settings: Settings,
     progress: Progress,
     scheduler: str | None = None,
 ) -> list[Shift]:
@@ -39,10 +38,10 @@ def map_other(
     the run's denoiser, and the classes are those of the run, whatever labels the scene has.
 
     Args:
-        run: The trained run.
+        mapper: What the run has learned.
+        learned: Where it was read from, for the record.
         scene: The other scene.
         folder: Where map and confidence go, as in a run folder, with ``mapped.json``.
-        settings: Of which the mapping's and the device count.
         progress: Receives lines and pixels.
         scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
             makes it here.
@@ -54,51 +53,41 @@ def map_other(
         RunFolderError: Modalities or bands differ from the run's, or the folder holds other files;
             nothing was changed.
     """
-    scene = in_order(scene, [one.name for one in run.preparation.fitted])
-    prepared, store = run.on(scene, settings)
+    scene = in_order(scene, [one.name for one in mapper.preparation.fitted])
+    prepared, store = mapper.on(scene)
     _check_folder(folder)
-    shifts = find_shifts(run.preparation, scene, run.settings.seed)
+    shifts = find_shifts(mapper.preparation, scene, mapper.settings.seed)
     for shift in shifts:
         progress.say(f"warning: {shift.describe()}")
-    single = len(scene.tiles) == 1
-
-    def paths(tile: int) -> tuple[Path, Path]:
-        name = scene.tiles[tile].name
-        if single:
-            return folder / "map.tif", folder / "confidence.tif"
-        return folder / "maps" / f"{name}.tif", folder / "confidence" / f"{name}.tif"
-
     record = {
         "bdgf": __version__,
-        "run": str(run.folder.path.resolve()),
+        "run": str(learned.resolve()),
         "scene": scene.name,
         "scene_file": str(scene.spec.path.resolve()),
         "notes": list(scene.notes),
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    side = settings.mapping.tile
+    side = mapper.settings.mapping.tile
     with contextlib.ExitStack() as cluster:
-        mapper: Mapper
+        classify: Mapper
         if scheduler is None:
 
-            def mapper(tile: int, windows: Iterable[Window]) -> Mapped:
-                return run.mapped(prepared, store, tile, windows)
+            def classify(tile: int, windows: Iterable[Window]) -> Mapped:
+                return mapper.mapped(prepared, store, tile, windows)
 
         else:
             client = cluster.enter_context(connected(scheduler))
-            changes = {"compute": settings.compute}
-            trained = PretrainedMapper.from_run(run.folder.path, changes)
-            mapper = cluster_mapper(client, trained, scene, side)
+            classify = cluster_mapper(client, mapper, scene, side)
         write_maps(
             scene,
-            paths,
-            run.legend,
-            mapper,
+            lambda tile: map_paths(folder, scene.tiles[tile].name, len(scene.tiles) == 1),
+            mapper.classes,
+            classify,
             side,
-            run.origin_of(scene),
+            mapper.origin_of(scene),
             progress,
-            settings.mapping.acquired,
+            mapper.settings.mapping.acquired,
         )
     return shifts
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA
-from bdgf.mapping.writing import Grid, cloud_optimised
+from bdgf.mapping.writing import Grid, WindowWriter, cloud_optimised
 from bdgf.scene.layout import Window
 
 
-class VotesWriter:
+class VotesWriter(WindowWriter):
     """Writes the votes of a tile by windows, whole or not at all.
 
     A context manager. A cloud-optimised GeoTIFF with one band per head, named by it, uint8 (uint16
@@ -38,11 +36,11 @@ class VotesWriter:
     def __init__(
         self, path: Path, grid: Grid, class_codes: Sequence[int], heads: Sequence[str]
     ) -> None:
-        self.path, self.grid, self.heads = Path(path), grid, tuple(heads)
+        super().__init__(grid)
+        self.path, self.heads = Path(path), tuple(heads)
         self._dtype = "uint16" if max(class_codes) > 255 else "uint8"
         self._code_of = np.array([NODATA, *class_codes], dtype=self._dtype)
-        self._stack = contextlib.ExitStack()
-        self._file: Any | None = None
+        self._file: Any
 
     def __enter__(self) -> VotesWriter:
         with contextlib.ExitStack() as stack:
@@ -55,15 +53,6 @@ class VotesWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file = None
-        self._stack.__exit__(kind, error, trace)
-
     def write(self, window: Window, votes: NDArray[np.integer]) -> None:
         """Write a window that lies on the grid.
 
@@ -75,15 +64,8 @@ class VotesWriter:
             ValueError: The writer is not open, the window is not on the grid, or the values do
                 not fit the window or the heads.
         """
-        if self._file is None:
-            raise ValueError("the votes are not open; write inside of 'with VotesWriter(...)'.")
-        if window != window.inside(self.grid.height, self.grid.width):
-            raise ValueError(
-                f"{window} is not inside of the tile of {self.grid.height} x {self.grid.width}"
-                " pixels; cut it with Window.inside."
-            )
+        place = self._place(window)
         shape = (len(self.heads), window.height, window.width)
         if votes.shape != shape:
             raise ValueError(f"votes {votes.shape} must have the shape {shape}.")
-        place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         self._file.write(self._code_of[votes.astype(np.int64) + 1], window=place)

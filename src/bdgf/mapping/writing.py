@@ -16,6 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
+from bdgf.errors import TrainingError
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA, Legend
 from bdgf.scene.formats.gdal import CACHE_BYTES
@@ -45,7 +46,48 @@ class Grid(Protocol):
         """From (column, row) to map coordinates, None where the scene has none."""
 
 
-class MapWriter:
+class WindowWriter:
+    """What writers of rasters by windows have in common; all or nothing.
+
+    A context manager: ``__enter__`` of a subclass leaves in ``_stack`` what gives the files their
+    names when the block ends without an error.
+
+    Args:
+        grid: Grid of the rasters, for example a tile of the scene.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._stack: contextlib.ExitStack | None = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.__exit__(kind, error, trace)
+
+    def _place(self, window: Window) -> rasterio.windows.Window:
+        """Return a window as rasterio takes it.
+
+        Raises:
+            ValueError: The writer is not open, or the window is not on the grid.
+        """
+        if self._stack is None:
+            name = type(self).__name__
+            raise ValueError(f"the raster is not open; write inside of 'with {name}(...)'.")
+        if window != window.inside(self.grid.height, self.grid.width):
+            raise ValueError(
+                f"{window} is not inside of the raster of {self.grid.height} x {self.grid.width}"
+                " pixels; cut it with Window.inside."
+            )
+        return rasterio.windows.Window(window.col, window.row, window.width, window.height)
+
+
+class MapWriter(WindowWriter):
     """Writes a map and its confidence by windows, all or nothing.
 
     A context manager. Everything goes to temporary names in the same folder, which become the
@@ -79,13 +121,12 @@ class MapWriter:
         class_names: Sequence[str],
         class_colors: Sequence[str],
     ) -> None:
+        super().__init__(grid)
         self.legend = Legend.of(class_codes, class_names, class_colors)
         self.map_path = Path(map_path)
         self.confidence_path = Path(confidence_path)
-        self.grid = grid
         self._code_of = np.array([NODATA, *self.legend.codes], dtype=self.legend.dtype)
-        self._stack = contextlib.ExitStack()
-        self._files: tuple[Any, Any] | None = None
+        self._files: tuple[Any, Any]
 
     def __enter__(self) -> MapWriter:
         table, style = self.legend.attribute_table(), self.legend.qgis_style()
@@ -111,15 +152,6 @@ class MapWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._files = None
-        self._stack.__exit__(kind, error, trace)
-
     def write(
         self, window: Window, classes: NDArray[np.integer], confidence: NDArray[np.floating]
     ) -> None:
@@ -131,16 +163,11 @@ class MapWriter:
             confidence: (h, w) probability of the class; it becomes NaN where there is no class.
 
         Raises:
+            TrainingError: A class has a confidence that is not finite.
             ValueError: The writer is not open, the window is not on the grid, or the values do
                 not fit the window or the classes.
         """
-        if self._files is None:
-            raise ValueError("the map is not open; write inside of 'with MapWriter(...) as map:'.")
-        if window != window.inside(self.grid.height, self.grid.width):
-            raise ValueError(
-                f"{window} is not inside of the map of {self.grid.height} x {self.grid.width}"
-                " pixels; cut it with Window.inside."
-            )
+        place = self._place(window)
         shape = (window.height, window.width)
         if classes.shape != shape or confidence.shape != shape:
             raise ValueError(
@@ -154,7 +181,13 @@ class MapWriter:
                 f"class indices go from {classes.min()} to {classes.max()}; they must lie between"
                 f" -1 and {len(self.legend.codes) - 1}."
             )
-        place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        if not np.isfinite(confidence[classes >= 0]).all():
+            raise TrainingError(
+                f"{self.map_path.name} would get values that are not finite, in the window of"
+                f" {window.height} × {window.width} pixels at row {window.row}, column"
+                f" {window.col}; nothing was written: train again, with a lower learning rate, or"
+                " check the scene there for extreme values."
+            )
         code_file, confidence_file = self._files
         code_file.write(self._code_of[classes.astype(np.int64) + 1], 1, window=place)
         known = np.where(classes >= 0, confidence, np.nan).astype(np.float32)

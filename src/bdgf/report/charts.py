@@ -13,8 +13,18 @@ MOST_POINTS = 240
 """Most points of a line; more are averaged in groups."""
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
-"""Size of a drawing and of its margins; small, so that its text can be read on a phone."""
+LEFT, RIGHT, TOP, BOTTOM = 46, 22, 10, 38
+"""Size of a drawing and of its margins; small, so that its text can be read on a phone, and wide
+enough for half of the number below the last tick."""
+
+BOX = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "left": LEFT,
+    "right": WIDTH - RIGHT,
+    "bottom": HEIGHT - BOTTOM,
+}
+"""Where the axes of every drawing lie."""
 
 # Okabe and Ito's colours that show on white. Lines differ in their dashes too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#56B4E9")
@@ -29,11 +39,13 @@ class Line:
         name: For the legend.
         x: (n,) rising values.
         y: (n,) values; those that are not finite are left out.
+        reference: Whether it is drawn to compare with; the legend then tells no value of it.
     """
 
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class DrawnLine:
-    """A line on the drawing: its look, its points as SVG wants them, and its last value."""
+    """A line on the drawing: its look, its points as SVG wants them, and its last value.
+
+    A line to compare with has no last value.
+    """
 
     name: str
     color: str
@@ -99,11 +114,11 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
     known = np.isfinite(line.y)
     x, y = line.x[known], line.y[known]
     if len(x) <= most:
-        return Line(line.name, x, y)
+        return Line(line.name, x, y, line.reference)
     edges = np.linspace(0, len(x) - 1, most).astype(int)
     sizes = np.diff(np.append(edges, len(x)))
-    means = (np.add.reduceat(values, edges) / sizes for values in (x, y))
-    return Line(line.name, *means)
+    x, y = (np.add.reduceat(values, edges) / sizes for values in (x, y))
+    return Line(line.name, x, y, line.reference)
 
 
 def draw(chart: Chart) -> Drawing:
@@ -127,7 +142,8 @@ def draw(chart: Chart) -> Drawing:
         color, dash = look_of(number)
         pairs = zip(across(line.x), up(line.y), strict=True)
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
-        drawn.append(DrawnLine(line.name, color, dash, points, _text(float(line.y[-1]))))
+        last = "" if line.reference else _text(float(line.y[-1]))
+        drawn.append(DrawnLine(line.name, color, dash, points, last))
     return Drawing(
         chart,
         tuple((round(float(across(np.array(t))), 1), _text(t)) for t in x_ticks),

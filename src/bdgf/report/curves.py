@@ -44,7 +44,7 @@ def pretraining_charts(history: Rows, modalities: Sequence[str]) -> list[Chart]:
         if modality in modalities:
             groups.setdefault(kind, []).append((modality, key))
         else:
-            groups.setdefault(key, []).append(("all" if key in _OF_MODALITIES else key, key))
+            groups.setdefault(key, []).append(("all", key))
     for kind, members in groups.items():
         # the modalities first, so that each has one colour in all charts
         members.sort(key=lambda member: member[0] not in modalities)
@@ -90,15 +90,15 @@ def confidence_charts(calibration: dict[str, Any]) -> list[Chart]:
     charts = []
     if calibration.get("curve"):
         curve = calibration["curve"]
-        line = Line("test pixels", *(_percent(curve[key]) for key in ("coverage", "accuracy")))
+        line = Line("test pixels", _percent(curve["coverage"]), _percent(curve["accuracy"]))
         x_label = "share of the test pixels, most confident first (%)"
         charts.append(Chart("Accuracy against coverage", x_label, "accuracy (%)", (line,)))
     if calibration.get("bins"):
         bins = calibration["bins"]
-        line = Line("test pixels", *(_percent(bins[key]) for key in ("confidence", "accuracy")))
+        line = Line("test pixels", _percent(bins["confidence"]), _percent(bins["accuracy"]))
         filled = line.x[np.isfinite(line.x)]
         ends = np.array([filled.min(), filled.max()])
-        even = Line("confidence = accuracy", ends, ends)
+        even = Line("confidence = accuracy", ends, ends, reference=True)
         lines = (Line(line.name, filled, line.y[np.isfinite(line.x)]), even)
         labels = ("confidence (%)", "accuracy (%)")
         charts.append(Chart("Accuracy against confidence", *labels, lines))

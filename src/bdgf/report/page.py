@@ -11,14 +11,14 @@ import jinja2
 from markupsafe import Markup
 
 from bdgf.files import atomic_write_text
-from bdgf.report.charts import HEIGHT, WIDTH, Chart, draw
+from bdgf.report.charts import BOX, Chart, draw
 from bdgf.report.content import class_rows, confusion_rows, method_rows, modality_rows
 from bdgf.report.curves import confidence_charts, pretraining_charts, training_charts
 from bdgf.report.overview import TileOverview, shown_tiles, tile_overview
 from bdgf.report.projection import Projection, project
 from bdgf.report.results import Results
 from bdgf.report.viewer import viewer_data
-from bdgf.scene.scene import palette
+from bdgf.scene.palette import palette
 
 SCRIPTS = ("layers.js", "view.js", "controls.js", "page.js")
 """The parts of the page's script, in their order."""
@@ -70,6 +70,7 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
     script = "\n".join(_source(name) for name in SCRIPTS)
     return environment.get_template("report.html.j2").render(
         metrics=results.metrics,
+        warnings=results.warnings,
         environment=results.environment,
         seed=results.settings.seed,
         pixels=sum(tile.height * tile.width for tile in results.scene.tiles),
@@ -86,7 +87,7 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
         confidence=_drawings(confidence_charts(results.metrics["calibration"])),
         pretraining=_drawings(pretraining_charts(results.history, names)),
         training=_drawings(training_charts(results.history)),
-        chart_size=(WIDTH, HEIGHT),
+        box=BOX,
         projection=_spread(project(results), len(results.scene.class_codes)),
         projection_size=_SPREAD,
         data=viewer_data(results, [one for one in overviews if one.tile in shown]),

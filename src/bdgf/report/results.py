@@ -13,7 +13,7 @@ from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.history import History
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.runfolder import RunFolder
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
@@ -49,6 +49,17 @@ class Results:
         return {"balance": None, "missing": {}, "calibration": {}, **found}
 
     @cached_property
+    def warnings(self) -> list[str]:
+        """What may be silently wrong, found before training; none in runs of earlier versions.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        if not self.folder.warnings.is_file():
+            return []
+        return [str(text) for text in self._json(self.folder.warnings, "train")]
+
+    @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions and machine."""
         found: dict[str, Any] = self._json(self.folder.path / "environment.json", "run")
@@ -79,7 +90,7 @@ class Results:
     def store(self) -> FeatureStore:
         """The guidance features."""
         if self.settings.features.source == "diffusion" and not are_stored(self.folder.features):
-            return TrainedRun(self.folder.path).on(self.scene, self.settings)[1]
+            return PretrainedMapper.from_run(self.folder.path).on(self.scene)[1]
         folder = None if self.settings.features.source == "none" else self.folder.features
         tiles = self.scene.tiles
         shapes = [(tile.height, tile.width) for tile in tiles]

@@ -13,7 +13,7 @@ from bdgf.report.overview import TileOverview
 from bdgf.report.pictures import image_url, modality_picture, packed
 from bdgf.report.results import Results
 from bdgf.scene.grid import crs_name
-from bdgf.scene.scene import palette
+from bdgf.scene.palette import palette
 
 HEAT = "cividis"
 """Colours of the confidence: as bright to colour-blind readers as to others."""

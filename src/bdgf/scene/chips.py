@@ -27,7 +27,8 @@ class SceneChips(Dataset[dict[str, Any]]):
     - ``mask`` (S, S) int64: class codes, 0 where unlabelled; only where the scene has labels,
     - ``bounds`` (4,) float64: left, bottom, right, top in map coordinates, or in columns and rows
       (top above bottom in value) where the tile has none,
-    - ``transform`` (6,) float64: from (column, row) of the sample to the same coordinates,
+    - ``transform`` (9,) float64: from (column, row) of the sample to the same coordinates, the
+      rows of the matrix one after the other,
     - ``crs``: rasterio's, None where the tile has none,
     - ``tile``, ``row``, ``col``: where the sample lies in the scene.
 
@@ -112,7 +113,7 @@ class SceneChips(Dataset[dict[str, Any]]):
         ys = [f, f + d * far, f + e * far, f + (d + e) * far]
         return {
             "bounds": torch.tensor([min(xs), min(ys), max(xs), max(ys)], dtype=torch.float64),
-            "transform": torch.tensor(numbers, dtype=torch.float64),
+            "transform": torch.tensor((*numbers, 0.0, 0.0, 1.0), dtype=torch.float64),
             "crs": tile.crs,
             "tile": tile.name,
             "row": row,

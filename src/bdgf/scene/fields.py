@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from bdgf.errors import SceneError
 
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of writing
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -86,6 +88,8 @@ class Fields:
             raise SceneError(
                 f"{key} of {self.where} is {shown(value)}; it must be a text: quote it."
             )
+        if value is not None:
+            check_visible(value, f"{key} of {self.where}")
         return value
 
     def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
@@ -113,6 +117,20 @@ class Fields:
         if value != int(value):
             raise SceneError(f"{key} of {self.where} is {value}; it must be a whole number.")
         return int(value)
+
+
+def check_visible(text: str, what: str) -> None:
+    """Refuse a text with control characters: it is printed, and stands in files of many kinds.
+
+    Raises:
+        SceneError: It has one.
+    """
+    hidden = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNS), None)
+    if hidden is not None:
+        raise SceneError(
+            f"{what} is {text!a} and holds the control character {hidden!a}; texts are"
+            " made of visible characters: take it out."
+        )
 
 
 def shown(value: object) -> str:

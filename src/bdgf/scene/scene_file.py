@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bdgf.errors import SceneError
+from bdgf.scene.confinement import check_confined
 from bdgf.scene.description import (
     LARGEST_CODE,
     TILE,
@@ -16,7 +18,7 @@ from bdgf.scene.description import (
     SceneSpec,
     SplitSpec,
 )
-from bdgf.scene.fields import Fields, load_yaml, shown
+from bdgf.scene.fields import Fields, check_visible, load_yaml, shown
 from bdgf.scene.formats.location import is_remote
 
 _ROLES = ("spectral", "auxiliary")
@@ -57,8 +59,10 @@ def load_scene_file(path: str | Path) -> SceneSpec:
         align=align,
     )
     _check_templates(spec, listed="tiles" in raw.values)
+    check_confined(spec)
     for file in spec.files():
-        if isinstance(file, Path) and not file.is_file():
+        # os.path: a name that no system can have is one of no file
+        if isinstance(file, Path) and not os.path.isfile(file):
             raise SceneError(
                 f"{spec.display(file)} does not exist; paths in {path.name} are relative to its"
                 f" folder {spec.folder.resolve()}: correct the path, or put the file there."
@@ -74,6 +78,7 @@ def _modalities(raw: Fields, file: str) -> tuple[ModalitySpec, ...]:
     for name, values in listed.values.items():
         if not isinstance(name, str) or not name.strip():
             raise SceneError(f"the modality {name!r} of {file} needs a text as its name: quote it.")
+        check_visible(name, f"a modality's name of {file}")
         fields = Fields(values, f"modality {name} of {file}")
         fields.only("path", "key", "role", "nodata", "units", "axes", "bands")
         nodata = fields.values.get("nodata")
@@ -260,6 +265,7 @@ def _by_code(fields: Fields, key: str, file: str) -> dict[int, str]:
             )
         if not isinstance(value, str) or not value.strip():
             raise SceneError(f"{key} of {file} gives code {code} {shown(value)}: put it in quotes.")
+        check_visible(value, f"the text of code {code} in {key} of {file}")
         found[code] = value
     return found
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bdgf.cli import main
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.scene import Scene
 
 
@@ -17,7 +17,8 @@ from bdgf.scene.scene import Scene
 class Exported:
     """An exported run."""
 
-    run: TrainedRun
+    path: Path
+    run: PretrainedMapper
     scene: Scene
     folder: Path
 
@@ -32,4 +33,6 @@ def exported(
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("exported") / "new"
     assert main(["export", str(trained_run), "--to", str(folder)]) == 0
-    return Exported(TrainedRun(trained_run), Scene.open(tiny_scene), folder)
+    return Exported(
+        trained_run, PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene), folder
+    )

@@ -33,6 +33,7 @@ def test_bands_units_nodata_and_classes_are_told(tiny_scene: Path, tmp_path: Pat
     legend = Legend.of((2, 7), ('<script>&"', "Wäter"), ("#000000", "#ffffff"))
     about = json.loads(json.dumps(describe(preparation, scene, legend, 56, 11), allow_nan=False))
     sar, hsi = about["modalities"]
+    assert about["features"] is None, "nothing guides the branches"
     number = scene.tiles[0].sources[0].bands
     assert (sar["name"], sar["first_band"], sar["bands"]) == ("sar", 0, number)
     assert (sar["units"], sar["nodata"]) == ("linear", -1.0)

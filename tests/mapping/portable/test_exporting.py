@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bdgf import config
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.mapping.portable.exporting import Agreement, Comparison, export_run, read_raw
+from bdgf.mapping.portable.comparison import (
+    FEATURE_TOLERANCE,
+    TOLERANCE,
+    Carry,
+    Comparison,
+    read_raw,
+)
+from bdgf.mapping.portable.exporting import export_run
 from bdgf.mapping.portable.graph import build_mapper
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Silent
 from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 
-TOLERANCE = 1e-4
-
 
 @pytest.fixture(params=["mapper.onnx", "mapper.pt2"])
-def program(request: pytest.FixtureRequest, exported) -> Callable[[Tensor, Tensor], Tensor]:
+def program(request: pytest.FixtureRequest, exported) -> Carry:
     path = exported.folder / request.param
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
@@ -33,9 +36,10 @@ def program(request: pytest.FixtureRequest, exported) -> Callable[[Tensor, Tenso
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [one.name for one in session.get_inputs()] == ["values", "valid"]
 
-    def carry_out(values: Tensor, valid: Tensor) -> Tensor:
+    def carry_out(values: Tensor, valid: Tensor) -> list[Tensor]:
         inputs = {"values": values.numpy(), "valid": valid.numpy()}
-        return torch.from_numpy(session.run(["log_probabilities"], inputs)[0])
+        found = session.run(["log_probabilities", "features"], inputs)
+        return [torch.from_numpy(output) for output in found]
 
     return carry_out
 
@@ -47,6 +51,8 @@ def test_the_whole_scene_gets_the_run_s_own_map(exported, program) -> None:
     found = compare(program)
     assert found.pixels == int(compare.known.sum()) > 1500
     assert found.largest <= TOLERANCE
+    assert found.excess <= FEATURE_TOLERANCE
+    assert found.rounded < 0.05 * found.features
     assert found.differing == 0, "the same class on every pixel but exact ties"
 
 
@@ -55,11 +61,13 @@ def test_tiles_of_any_size(exported, program, size: tuple[int, int]) -> None:
     run = exported.run
     steps = run.settings.features.timesteps
     mapper = build_mapper(run.preparation, run.denoiser, run.reduction, steps, run.members)
-    prepared, _ = run.on(exported.scene, run.settings)
+    prepared, _ = run.on(exported.scene)
     inputs = read_raw(prepared, 0, Window(0, 0, *size))
     with torch.inference_mode():
         found, expected = program(*inputs), mapper(*inputs)
-    torch.testing.assert_close(found, expected, equal_nan=True, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(found[0], expected[0], equal_nan=True, atol=TOLERANCE, rtol=0)
+    assert found[1].dtype == torch.float16
+    torch.testing.assert_close(found[1], expected[1], atol=FEATURE_TOLERANCE, rtol=2**-10)
 
 
 def test_what_a_user_needs_is_there(exported) -> None:
@@ -70,28 +78,12 @@ def test_what_a_user_needs_is_there(exported) -> None:
     model = onnx.load(exported.folder / "mapper.onnx")
     onnx.checker.check_model(model)
     assert not any(tensor.external_data for tensor in model.graph.initializer)
-
-
-def test_disagreement_is_refused() -> None:
-    Agreement(10, 5e-5, 0).check("mapper.onnx")
-    for largest in (2e-4, float("inf"), float("nan")):
-        with pytest.raises(RunFolderError, match=r"mapper\.onnx differs"):
-            Agreement(10, largest, 0).check("mapper.onnx")
-
-
-def test_comparison_sees_every_kind_of_difference(trained_run: Path, tiny_scene: Path) -> None:
-    run, scene = TrainedRun(trained_run), Scene.open(tiny_scene)
-    compare = Comparison(run, scene, 0, Window(16, 20, 8, 12), 56)
-    assert compare.inputs[0].shape[1:] == (45, 51), "with the halo, cut at the edge of the tile"
-    right = torch.full((len(run.legend.codes), 45, 51), torch.nan)
-    right[:, 16:24, 20:32] = torch.where(compare.known, compare.expected, torch.nan)
-    assert compare(lambda *_: right) == Agreement(int(compare.known.sum()), 0.0, 0)
-    row, col = np.argwhere(compare.known.numpy())[0] + (16, 20)
-    wrong = right.clone()
-    wrong[:, row, col] = wrong[:, row, col].flip(0)
-    assert compare(lambda *_: wrong).differing == 1
-    wrong[:, row, col] = torch.nan
-    assert compare(lambda *_: wrong).largest == float("inf")
+    about = json.loads((exported.folder / "mapper.json").read_text())
+    assert [one.name for one in model.graph.output] == [
+        about["output"]["name"],
+        about["features"]["name"],
+    ]
+    assert about["features"]["shape"][0] == exported.run.reduction.channels
 
 
 @pytest.mark.parametrize(
@@ -101,7 +93,7 @@ def test_comparison_sees_every_kind_of_difference(trained_run: Path, tiny_scene:
 def test_what_cannot_be_exported_is_refused(
     trained_run: Path, tiny_scene: Path, tmp_path: Path, name: str, value: object, words: str
 ) -> None:
-    run = TrainedRun(trained_run)
+    run = PretrainedMapper.from_run(trained_run)
     run.settings = config.replace(run.settings, {name: value})
     with pytest.raises(SettingsError, match=words):
         export_run(run, Scene.open(tiny_scene), tmp_path / "out", Silent())
@@ -111,7 +103,7 @@ def test_what_cannot_be_exported_is_refused(
 def test_folders_and_packages_that_are_wrong(
     trained_run: Path, tiny_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, scene = TrainedRun(trained_run), Scene.open(tiny_scene)
+    run, scene = PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene)
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(RunFolderError, match=r"no mapper\.json"):
         export_run(run, scene, tmp_path, Silent())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from bdgf import config
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.features import FeatureExtractor
+from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import build_network
 from bdgf.mapping.inference import window_log_probabilities
-from bdgf.mapping.portable.exporting import Comparison, read_raw
+from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
 from bdgf.mapping.portable.graph import Mapper, PreparedModality, build_mapper
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -25,13 +29,13 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def run(trained_run: Path) -> TrainedRun:
+def run(trained_run: Path) -> PretrainedMapper:
     torch.set_num_threads(1)
-    return TrainedRun(trained_run)
+    return PretrainedMapper.from_run(trained_run)
 
 
 @pytest.fixture(scope="module")
-def mapper(run: TrainedRun) -> Mapper:
+def mapper(run: PretrainedMapper) -> Mapper:
     steps = run.settings.features.timesteps
     return build_mapper(run.preparation, run.denoiser, run.reduction, steps, run.members)
 
@@ -67,7 +71,7 @@ def test_values_that_overflow_are_missing(prepared: PreparedScene) -> None:
 
 
 def test_a_whole_tile_is_mapped_as_the_run_maps_it(
-    mapper: Mapper, run: TrainedRun, tiny_scene: Path
+    mapper: Mapper, run: PretrainedMapper, tiny_scene: Path
 ) -> None:
     compare = Comparison(run, Scene.open(tiny_scene), 0, Window(0, 0, 45, 51), mapper.halo)
     found = compare(mapper)
@@ -84,10 +88,10 @@ def test_a_piece_with_its_halo_is_mapped_as_the_whole(
     halo = mapper.halo
     assert halo % 4 == 0
     with torch.inference_mode():
-        whole = mapper(values, valid)
+        whole, _ = mapper(values, valid)
         for top, left in ((halo, halo), (halo + 8, halo + 4)):
             cut = (..., slice(top - halo, top + 13 + halo), slice(left - halo, left + 10 + halo))
-            piece = mapper(values[cut], valid[cut])[:, halo : halo + 13, halo : halo + 10]
+            piece = mapper(values[cut], valid[cut])[0][:, halo : halo + 13, halo : halo + 10]
             expected = whole[:, top : top + 13, left : left + 10]
             torch.testing.assert_close(piece, expected, atol=1e-4, rtol=0, equal_nan=True)
 
@@ -98,7 +102,7 @@ def _larger(image: Tensor) -> Tensor:
 
 
 def test_without_guidance(
-    run: TrainedRun, prepared: PreparedScene, tiny_settings: config.Settings
+    run: PretrainedMapper, prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     network = build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, 0).eval()
     weights = [0.1, 0.2, 0.3, 0.4]
@@ -109,9 +113,36 @@ def test_without_guidance(
     window = Window(0, 0, *shape)
     expected = window_log_probabilities(network, weights, prepared, store, 0, window)
     with torch.inference_mode():
-        found = mapper(*read_raw(prepared, 0, window))
+        (found,) = mapper(*read_raw(prepared, 0, window))
     known = torch.from_numpy(prepared.valid(0))
     assert torch.equal(torch.isfinite(found).all(0), known)
+    assert (found - expected)[:, known].abs().max() < TOLERANCE
+
+
+def test_one_level_of_the_decoder_for_several_of_the_branches(
+    run: PretrainedMapper, prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    assert run.denoiser is not None
+    assert run.reduction is not None
+    fine = Reduction(run.reduction.projections[2:], ("none", "fine", "fine"))
+    channels = [len(level) for level in fine.levels]
+    assert channels[0] == 0
+    assert channels[1] == channels[2] > 0
+    network = build_network(tiny_settings.network, prepared.layout, channels, 4, 0).eval()
+    weights = [1 / len(network.heads)] * len(network.heads)
+    s = run.settings
+    cpu = torch.device("cpu")
+    extractor = FeatureExtractor(run.denoiser, prepared, s.features, s.diffusion, s.seed, cpu)
+    store, window = ComputedFeatures(extractor, fine), Window(0, 0, *prepared.shape(0))
+    expected = window_log_probabilities(network, weights, prepared, store, 0, window)
+    members = [(network, weights)]
+    mapper = build_mapper(run.preparation, run.denoiser, fine, s.features.timesteps, members)
+    with torch.inference_mode():
+        found, features = mapper(*read_raw(prepared, 0, window))
+    np.testing.assert_allclose(
+        features, store.window(0, window), atol=FEATURE_TOLERANCE, rtol=2**-10
+    )
+    known = torch.from_numpy(prepared.valid(0))
     assert (found - expected)[:, known].abs().max() < TOLERANCE
 
 
@@ -124,11 +155,12 @@ def test_several_networks_with_temperature_and_offset(
     ]
     members = [(networks[0], [0.1, 0.2, 0.3, 0.4]), (networks[1], [1.0, 0.0, 0.0, 0.0])]
     offset = [0.5, 0.0, -0.5, 1.0]
+    build = partial(Mapper, prepared.preparation, None, [[], [], []])
     window = Window(0, 0, *prepared.shape(0))
     inputs = read_raw(prepared, 0, window)
     with torch.inference_mode():
-        found = Mapper(prepared.preparation, None, members, [3.0, 1.0], 2.0, offset)(*inputs)
-        single = [Mapper(prepared.preparation, None, [member])(*inputs) for member in members]
+        found = build(members, [3.0, 1.0], 2.0, offset)(*inputs)[0]
+        single = [build([member])(*inputs)[0] for member in members]
     mean = 0.75 * single[0] + 0.25 * single[1]
     expected = torch.log_softmax(mean / 2.0 + torch.tensor(offset)[:, None, None], 0)
     torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-5, rtol=1e-5)

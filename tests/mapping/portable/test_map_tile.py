@@ -2,64 +2,77 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 import rasterio
-
-from bdgf.mapping.portable import map_tile
 
 FILES = ("hsi.tif", "sar.tif", "dsm.tif")
 
 
-def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path) -> None:
-    script = exported.folder / "map_tile.py"
-    rasters = [str(tiny_scene.parent / name) for name in FILES]
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), str(tmp_path / "out.tif"), *rasters],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def carry_out(script: Path, out: Path, *rasters: Path) -> None:
+    words = [sys.executable, "-I", str(script), str(out), *map(str, rasters)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("side", [512, 16])
+def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path, side: int) -> None:
+    folder = shutil.copytree(exported.folder, tmp_path / "copy")
+    script = folder / "map_tile.py"
+    text = script.read_text()
+    assert "side, halo = 512," in text
+    script.write_text(text.replace("side, halo = 512,", f"side, halo = {side},"))
+    carry_out(script, tmp_path / "out.tif", *(tiny_scene.parent / name for name in FILES))
     with (
         rasterio.open(tmp_path / "out.tif") as found,
-        rasterio.open(exported.run.folder.path / "map.tif") as expected,
+        rasterio.open(exported.path / "map.tif") as expected,
     ):
         np.testing.assert_array_equal(found.read(1), expected.read(1))
         assert (found.transform, found.crs) == (expected.transform, expected.crs)
         assert found.nodata == 0
 
 
-def test_windows_give_the_same_map(exported, tiny_scene: Path, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("map_tile_copy", exported.folder / "map_tile.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.SIDE = 16
-    rasters = [str(tiny_scene.parent / name) for name in FILES]
-    module.main(str(tmp_path / "out.tif"), *rasters)
-    with (
-        rasterio.open(tmp_path / "out.tif") as found,
-        rasterio.open(exported.run.folder.path / "map.tif") as expected,
-    ):
-        np.testing.assert_array_equal(found.read(1), expected.read(1))
-
-
-def test_scale_offset_and_nodata_are_read(tmp_path: Path) -> None:
+def test_bands_scale_offset_and_nodata_are_read(exported, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    values = np.array([[[1, 2], [3, 9]], [[5, 5], [0, 5]]], np.int16)
+    values = np.array([[[1, 2], [3, 9]], [[11, 10], [0, 5]]], np.int16)
     with rasterio.open(
         path, "w", driver="GTiff", height=2, width=2, count=2, dtype="int16", nodata=9,
         crs="EPSG:32632",
     ) as raster:  # fmt: skip
         raster.write(values)
         raster.scales, raster.offsets = (0.5, 1.0), (10.0, 0.0)
+    shutil.copy(exported.folder / "map_tile.py", tmp_path)
     modality = {"read": [2, 1], "used_bands": [1, 2], "nodata": 0.0}
-    with rasterio.open(path) as raster:
-        found, valid = map_tile.read(raster, modality, rasterio.windows.Window(0, 0, 2, 2))
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[[5, 5], [0, 5]], [[10.5, 11], [11.5, 0]]])
-    np.testing.assert_array_equal(valid, [[True, True], [False, False]])
+    about = {"modalities": [modality], "classes": [{"code": 7}, {"code": 300}], "halo": 4}
+    (tmp_path / "mapper.json").write_text(json.dumps(about))
+    onnx.save(_bands_where_valid(), tmp_path / "mapper.onnx")
+    carry_out(tmp_path / "map_tile.py", tmp_path / "out.tif", path)
+    with rasterio.open(tmp_path / "out.tif") as found:
+        # band 2 as it is against half of band 1 and 10; 0 and 9 are no data
+        np.testing.assert_array_equal(found.read(1), [[7, 300], [0, 0]])
+
+
+def _bands_where_valid() -> onnx.ModelProto:
+    """A program whose scores are the bands it is given, NaN where one is not valid."""
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    shape = ["c", "h", "w"]
+    missing = helper.make_tensor("nan", real, [1], [float("nan")])
+    graph = helper.make_graph(
+        [helper.make_node("Where", ["valid", "values", "nan"], ["log_probabilities"])],
+        "bands",
+        [
+            helper.make_tensor_value_info("values", real, shape),
+            helper.make_tensor_value_info("valid", onnx.TensorProto.BOOL, ["m", "h", "w"]),
+        ],
+        [helper.make_tensor_value_info("log_probabilities", real, shape)],
+        [missing],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from affine import Affine
 from rasterio.crs import CRS
@@ -40,6 +41,48 @@ def test_arrays_are_bands_rows_columns(array):
     np.testing.assert_array_equal(values, VALUES[:, 2:7, 3:7])
     assert valid.all()
     assert values.dtype == np.float32
+
+
+def test_arrays_of_dask_with_and_without_coordinates_are_read_by_parts():
+    dask = pytest.importorskip("dask.array", reason="dask is in the test extra")
+    xarray = pytest.importorskip("xarray", reason="xarray is in the test extra")
+    computed = []
+
+    def part(block, block_info=None):
+        computed.append(block_info[0]["chunk-location"])
+        return block
+
+    chunks = dask.from_array(VALUES, chunks=(4, 5, 6))
+    lazy = chunks.map_blocks(part, dtype=VALUES.dtype, meta=np.empty((0, 0, 0), VALUES.dtype))
+    y, x = 100.0 - 10 * np.arange(9), 200.0 + 10 * np.arange(11)
+    named = xarray.DataArray(lazy, dims=("band", "y", "x"), coords={"y": y, "x": x})
+    for array in (lazy, named, named.transpose("y", "x", "band")):
+        source = MemorySource("hsi", array)
+        computed.clear()
+        values, valid = source.read(Window(6, 1, 2, 4))
+        np.testing.assert_array_equal(values, VALUES[:, 6:8, 1:5])
+        assert valid.all()
+        assert set(computed) == {(0, 1, 0)}, "the part that holds the window, and no other"
+    assert source.transform == Affine(10, 0, 195, 0, -10, 105)
+
+
+def test_a_raster_that_rioxarray_opened_lazily_is_read_as_its_file(tmp_path):
+    pytest.importorskip("dask", reason="dask is in the test extra")
+    rioxarray = pytest.importorskip("rioxarray", reason="rioxarray is in the test extra")
+    place = {"crs": "EPSG:32632", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=9, width=11, count=4, dtype="float32",
+        nodata=-9999, **place,
+    ) as raster:  # fmt: skip
+        raster.write(np.where(VALUES > 2, np.float32(-9999), VALUES))
+    with rioxarray.open_rasterio(tmp_path / "a.tif", chunks={"x": 4, "y": 4}) as opened:
+        assert opened.chunks is not None
+        source = MemorySource("hsi", opened)
+        values, valid = source.read(WINDOW)
+    expected = VALUES[:, 2:7, 3:7]
+    np.testing.assert_array_equal(valid, expected <= 2)
+    np.testing.assert_array_equal(values, np.where(valid, expected, 0))
+    assert (source.crs.to_epsg(), source.transform) == (32632, place["transform"])
 
 
 def test_only_the_window_is_asked_of_a_lazy_array():

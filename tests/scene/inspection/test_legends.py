@@ -115,3 +115,13 @@ def test_classes_of_a_layer(layer):
 def test_texts_that_do_not_go_with_the_codes_are_no_names(layer):
     path, info = layer(code=[1, 1, 2], owner=["A", "B", "C"])
     assert vector_classes(path, info, "code") == ({1: 2, 2: 1}, ({}, {}))
+
+
+def test_a_file_of_several_rasters_has_no_colour_table(tmp_path):
+    netCDF4 = pytest.importorskip("netCDF4")
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as nc:
+        nc.createDimension("y", 3)
+        nc.createDimension("x", 4)
+        for name in ("one", "two"):
+            nc.createVariable(name, "u1", ("y", "x"))[:] = 1
+    assert raster_legend(tmp_path / "a.nc", [1]) == ({}, {})

@@ -17,7 +17,12 @@ FORMAT = 1
 
 
 def describe(
-    preparation: Preparation, scene: Scene, legend: Legend, halo: int, smallest: int
+    preparation: Preparation,
+    scene: Scene,
+    legend: Legend,
+    halo: int,
+    smallest: int,
+    features: int = 0,
 ) -> dict[str, Any]:
     """Return the description of an exported mapper.
 
@@ -27,6 +32,7 @@ def describe(
         legend: Classes of the maps.
         halo: Pixels that are not right at a cut.
         smallest: Smallest side of a tile.
+        features: Number of diffusion features, 0 where nothing guides the branches.
     """
     first, modalities = 0, []
     for fitted, modality, source in zip(
@@ -58,6 +64,14 @@ def describe(
             "type": "float32",
             "shape": ["classes", "rows", "columns"],
             "meaning": "natural logarithm of the probabilities; NaN where there is no class",
+        },
+        "features": None
+        if not features
+        else {
+            "name": "features",
+            "type": "float16",
+            "shape": [features, "rows", "columns"],
+            "meaning": "diffusion features that guide the branches, a second output",
         },
         "modalities": modalities,
         "classes": [

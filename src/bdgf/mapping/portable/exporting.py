@@ -2,74 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_bytes, atomic_write_text
+from bdgf.mapping.portable.comparison import Comparison
 from bdgf.mapping.portable.description import describe
 from bdgf.mapping.portable.graph import Mapper, build_mapper
-from bdgf.mapping.trained import TrainedRun
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Progress
 from bdgf.scene.layout import Window, windows_of
-from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
-
-TOLERANCE = 1e-4
-"""Largest difference of a log-probability from that of the run's own map."""
 
 _CHECKED = 128  # side of the piece that is compared, a multiple of the stride
 _FILES = ("mapper.onnx", "mapper.pt2", "mapper.json", "map_tile.py")
 
-Carry = Callable[[Tensor, Tensor], Tensor]
-"""A program: values (bands, H, W) and valid (M, H, W) to log-probabilities (K, H, W)."""
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """How an exported program compares with the run's own map.
-
-    Args:
-        pixels: Number of pixels compared.
-        largest: Largest difference of a log-probability.
-        differing: Pixels of another class, where the two best are not exactly alike.
-    """
-
-    pixels: int
-    largest: float
-    differing: int
-
-    def check(self, name: str) -> None:
-        """Refuse a program that does not agree.
-
-        Raises:
-            RunFolderError: A log-probability differs by more than ``TOLERANCE``.
-        """
-        if not self.largest <= TOLERANCE:
-            raise RunFolderError(
-                f"{name} differs from the run's own map by {self.largest:.1e} in a log-probability,"
-                f" more than {TOLERANCE:.0e}; nothing was written: report it with the versions of"
-                " torch, onnx and onnxruntime."
-            )
-
-
-def export_run(run: TrainedRun, scene: Scene, folder: Path, progress: Progress) -> list[str]:
+def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Progress) -> list[str]:
     """Write the trained mapper as ``mapper.onnx`` and ``mapper.pt2``, with what belongs to them.
 
     Args:
-        run: The trained run.
+        run: What the run has learned, with ``compute.accelerator`` cpu.
         scene: Its scene, on a piece of which the programs are checked.
         folder: Where ``mapper.onnx``, ``mapper.pt2``, ``mapper.json`` and ``map_tile.py`` go.
         progress: Receives lines.
@@ -87,8 +52,7 @@ def export_run(run: TrainedRun, scene: Scene, folder: Path, progress: Progress) 
     mapper = build_mapper(
         run.preparation, run.denoiser, run.reduction, run.settings.features.timesteps, run.members
     )
-    prepared, _ = run.on(scene, run.settings)
-    tile, piece = _piece(prepared, mapper.smallest)
+    tile, piece = _piece(run.on(scene)[0], mapper.smallest)
     # 1. torch.export
     progress.say("export: recording the computation, this can take some minutes")
     program = record(mapper, sum(one.bands for one in run.preparation.fitted))
@@ -102,13 +66,10 @@ def export_run(run: TrainedRun, scene: Scene, folder: Path, progress: Progress) 
     compared["mapper.onnx"] = compare_with(lambda *inputs: _run_onnx(session, *inputs))
     for name, found in compared.items():
         found.check(name)
-        progress.say(
-            f"{name}: {found.pixels:,} pixels of {scene.name} agree with the run's own map, largest"
-            f" difference of a log-probability {found.largest:.1e}, {found.differing} pixels of"
-            " another class"
-        )
+        progress.say(f"{name}: {found.describe(scene.name)}")
     # 3. all or none, the programs last
-    about = describe(run.preparation, scene, run.legend, mapper.halo, mapper.smallest)
+    features = run.reduction.channels if run.reduction is not None else 0
+    about = describe(run.preparation, scene, run.classes, mapper.halo, mapper.smallest, features)
     atomic_write_text(folder / "map_tile.py", _script())
     atomic_write_text(
         folder / "mapper.json", json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
@@ -130,82 +91,23 @@ def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
     values = torch.zeros(bands, rows, columns)
     valid = torch.ones(len(mapper.order), rows, columns, dtype=torch.bool)
     free = {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}
-    return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
+    with _quiet():
+        return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:
     """Return a recorded program as an ONNX file with its weights inside."""
-    # what the converters tell of their passes is of no use to whoever exports
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
+    with _quiet():
         converted = torch.onnx.export(
             program,
             dynamo=True,
             verbose=False,
             input_names=["values", "valid"],
-            output_names=["log_probabilities"],
+            output_names=["log_probabilities", "features"][: _outputs(program)],
         )
-    finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
     if converted is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return bytes(converted.model_proto.SerializeToString())
-
-
-def read_raw(prepared: PreparedScene, tile: int, window: Window) -> tuple[Tensor, Tensor]:
-    """Read what an exported mapper takes of a window, cut at the edges of the tile.
-
-    Returns:
-        Raw values (bands, h, w) of all modalities, and valid (M, h, w).
-    """
-    scene, preparation = prepared.scene, prepared.preparation
-    inside = window.inside(*prepared.shape(tile))
-    read = [scene.tiles[tile].read(m, inside) for m in range(len(scene.modalities))]
-    values = np.concatenate([found for found, _ in read])
-    return torch.from_numpy(values), torch.from_numpy(_valid(preparation, [v for _, v in read]))
-
-
-def _valid(preparation: Preparation, valid: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    pairs = zip(preparation.fitted, valid, strict=True)
-    return np.stack([found[one.kept].all(axis=0) for one, found in pairs])
-
-
-class Comparison:
-    """Compares programs with the run's own map on a piece of a scene.
-
-    Args:
-        run: The trained run.
-        scene: The scene.
-        tile: Index of a tile.
-        piece: The piece, which begins at multiples of the stride.
-        halo: How much more is read around it.
-    """
-
-    def __init__(self, run: TrainedRun, scene: Scene, tile: int, piece: Window, halo: int) -> None:
-        prepared, store = run.on(scene, run.settings)
-        around = piece.grow(halo).inside(*prepared.shape(tile))
-        self.inputs = read_raw(prepared, tile, around)
-        top, left = piece.row - around.row, piece.col - around.col
-        self.cut = (..., slice(top, top + piece.height), slice(left, left + piece.width))
-        self.known = torch.from_numpy(prepared.valid_in(tile, piece))
-        self.expected = run.log_probabilities(prepared, store, tile, piece)
-
-    def __call__(self, program: Carry) -> Agreement:
-        """Carry a program out and compare."""
-        with torch.inference_mode():
-            found = program(*self.inputs)[self.cut]
-        if not torch.equal(torch.isfinite(found).all(0), self.known):
-            return Agreement(0, float("inf"), 0)
-        if not self.known.any():
-            return Agreement(0, 0.0, 0)
-        found, expected = found[:, self.known], self.expected[:, self.known]
-        best = expected.topk(2, dim=0).values
-        differ = (found.argmax(0) != expected.argmax(0)) & (best[0] != best[1])
-        return Agreement(found.shape[1], float((found - expected).abs().max()), int(differ.sum()))
 
 
 def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
@@ -231,7 +133,29 @@ def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
     return best[1], best[2]
 
 
-def _check_settings(run: TrainedRun) -> None:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the converters tell of their passes: it is of no use to whoever exports."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch's own parts use what torch gives up
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
+
+
+def _outputs(program: torch.export.ExportedProgram) -> int:
+    return len(program.graph_signature.user_outputs)
+
+
+def _check_settings(run: PretrainedMapper) -> None:
     if run.settings.network.kind != "dense":
         raise SettingsError(
             "network.kind is patch, whose operators see one patch at a time, so no program can"
@@ -265,9 +189,9 @@ def _onnxruntime() -> Any:  # noqa: ANN401
     return onnxruntime
 
 
-def _run_onnx(session: Any, values: Tensor, valid: Tensor) -> Tensor:  # noqa: ANN401
+def _run_onnx(session: Any, values: Tensor, valid: Tensor) -> list[Tensor]:  # noqa: ANN401
     inputs = {"values": values.numpy(), "valid": valid.numpy()}
-    return torch.from_numpy(session.run(None, inputs)[0])
+    return [torch.from_numpy(output) for output in session.run(None, inputs)]
 
 
 def _script() -> str:

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
-from bdgf.diffusion.reduction import Projection, Reduction
+from bdgf.diffusion.reduction import Projection, Reduction, levels_in_use
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
-from bdgf.mapping.trained import Member
+from bdgf.mapping.pretrained import Member
 from bdgf.scene.preparation import FittedModality, Preparation
 
 REACH = HALO
@@ -84,6 +84,8 @@ class PreparedModality(nn.Module):
 class Guidance(nn.Module):
     """Guidance features of prepared channels, see ``FeatureExtractor`` and ``Reduction``.
 
+    They are rounded to 16 bits as the container of a run stores them.
+
     Args:
         denoiser: With the weights to read.
         reduction: Components of its levels.
@@ -104,10 +106,11 @@ class Guidance(nn.Module):
         self.denoiser = denoiser
         self.timesteps = tuple(timesteps)
         self.register_buffer("scale", torch.from_numpy(scale).view(1, -1, 1, 1))
+        self.used = levels_in_use(reduction.guides)
         self.projections = nn.ModuleList(_Projected(p) for p in reduction.projections)
 
-    def forward(self, values: Tensor, missing: Tensor) -> list[Tensor]:
-        """(1, C, H, W) and (1, M, H, W) to three levels (1, g, H, W), coarse to fine."""
+    def forward(self, values: Tensor, missing: Tensor) -> Tensor:
+        """(1, C, H, W) and (1, M, H, W) to the features (1, g, H, W) in float16."""
         height, width = values.shape[2:]
         # whole strides; what is added lies beyond the edge, as the halo does
         down, right = -height % STRIDE, -width % STRIDE
@@ -124,12 +127,13 @@ class Guidance(nn.Module):
                         features, scale_factor=float(factor), mode="bilinear", align_corners=False
                     )
                 level.append(features[:, :, REACH : REACH + height, REACH : REACH + width])
-        joined = [torch.cat(level, 1) for level in found]
-        return [project(level) for project, level in zip(self.projections, joined, strict=True)]
+        joined = [torch.cat(found[index], 1) for index in self.used]
+        pairs = zip(self.projections, joined, strict=True)
+        return torch.cat([project(level) for project, level in pairs], 1)
 
 
 class _Projected(nn.Module):
-    """A projection of features, rounded as the container stores them."""
+    """A projection of features, rounded to float16."""
 
     mean: Tensor
     matrix: Tensor
@@ -142,8 +146,7 @@ class _Projected(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(1, g, H, W) to (1, k, H, W)."""
         exact = torch.matmul(self.matrix, features.flatten(2).double() - self.mean)  # (1, k, H·W)
-        rounded = exact.float().half().float()
-        return rounded.view(1, -1, features.shape[2], features.shape[3])
+        return exact.float().half().view(1, -1, features.shape[2], features.shape[3])
 
 
 class Mapper(nn.Module):
@@ -152,6 +155,7 @@ class Mapper(nn.Module):
     Args:
         preparation: Statistics and components.
         guidance: Gives the guidance features; None where nothing guides the branches.
+        levels: Channels of the features that guide each level of the branches, coarse to fine.
         members: The trained networks, whose log-probabilities are averaged.
         shares: Weight of each of them; None counts all alike.
         temperature: Divides the averaged log-probabilities.
@@ -165,6 +169,7 @@ class Mapper(nn.Module):
         self,
         preparation: Preparation,
         guidance: Guidance | None,
+        levels: Sequence[Sequence[int]],
         members: Sequence[Member],
         shares: Sequence[float] | None = None,
         temperature: float = 1.0,
@@ -178,6 +183,7 @@ class Mapper(nn.Module):
             PreparedModality(preparation.fitted[i], starts[i], preparation.clip) for i in self.order
         )
         self.guidance = guidance
+        self.levels = [list(level) for level in levels]
         self.networks = nn.ModuleList(network for network, _ in members)
         self.temperature = float(temperature)
         self.shifted = offset is not None
@@ -198,7 +204,7 @@ class Mapper(nn.Module):
         most = max(cast(FusionNetwork, network).window // 2 for network in self.networks)
         return -(-((REACH if self.guidance is not None else 0) + most) // STRIDE) * STRIDE
 
-    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
         """Classify every pixel of a tile.
 
         Args:
@@ -206,7 +212,8 @@ class Mapper(nn.Module):
             valid: (M, H, W) boolean, whether all used bands of a modality are valid.
 
         Returns:
-            (K, H, W) log-probabilities, NaN where the pixel has no spectral value.
+            (K, H, W) log-probabilities, NaN where the pixel has no spectral value; and with
+            guidance its features (g, H, W), float16.
         """
         # 1. raw values to channels, spectral ones first
         parts = [
@@ -217,10 +224,8 @@ class Mapper(nn.Module):
         gone = torch.stack([missing for _, missing in parts])  # (M, H, W)
         missing = gone.unsqueeze(0).float()
         # 2. guidance
-        if self.guidance is None:
-            levels = [channels[:, :0]] * 3
-        else:
-            levels = self.guidance(channels, missing)
+        features = channels[:, :0] if self.guidance is None else self.guidance(channels, missing)
+        levels = [_selected(features, level).float() for level in self.levels]
         # 3. the networks, on the mirrored tile
         total = torch.zeros(())
         for index, network in enumerate(self.networks):
@@ -233,7 +238,13 @@ class Mapper(nn.Module):
         if len(self.networks) > 1 or self.temperature != 1.0 or self.shifted:
             total = torch.log_softmax(total / self.temperature + self.offset, 1)
         absent = torch.stack([gone[index] for index in self.needed]).all(0)
-        return torch.where(absent, torch.full_like(total[0], float("nan")), total[0])
+        found = torch.where(absent, torch.full_like(total[0], float("nan")), total[0])
+        return (found,) if self.guidance is None else (found, features[0])
+
+
+def _selected(features: Tensor, channels: list[int]) -> Tensor:
+    """Some channels of (1, g, H, W), which lie beside each other; none of none."""
+    return features[:, channels[0] : channels[-1] + 1] if channels else features[:, :0]
 
 
 def _mirrored(x: Tensor, radius: int) -> Tensor:
@@ -249,13 +260,15 @@ def build_mapper(
     members: Sequence[Member],
 ) -> Mapper:
     """Return the mapper of a trained run, with copies of its parts on the CPU."""
-    guidance = None
+    guidance: Guidance | None = None
+    levels: list[list[int]] = [[], [], []]
     if denoiser is not None and reduction is not None:
+        levels = reduction.levels
         guidance = Guidance(
             copy.deepcopy(denoiser), reduction, preparation.diffusion_scale, timesteps
         )
     copies = [(copy.deepcopy(network), weights) for network, weights in members]
-    mapper = Mapper(preparation, guidance, copies).cpu().eval()
+    mapper = Mapper(preparation, guidance, levels, copies).cpu().eval()
     for parameter in mapper.parameters():
         parameter.data = parameter.data.contiguous()
         parameter.requires_grad_(False)

@@ -19,7 +19,7 @@ from bdgf.report.figures.style import COLUMN, PAGE, check_formats, save, styled
 from bdgf.report.overview import tile_overview
 from bdgf.report.projection import project
 from bdgf.report.results import Results
-from bdgf.scene.scene import palette
+from bdgf.scene.palette import palette
 
 Colors = Literal["scene", "safe"]
 """Colours of the classes: those of the scene file, or a palette for colour-blind readers."""

@@ -18,7 +18,8 @@ from bdgf.scene.formats.arrays import ArrayInfo, ArraySource, by
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import contents, open_source
 from bdgf.scene.labels.roi import read_roi
-from bdgf.scene.scene import Part, Scene
+from bdgf.scene.scene import Scene
+from bdgf.scene.tiles import Part
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,11 @@ from bdgf.scene.formats.location import Location, RemotePath, named, without_sec
 CACHE_BYTES = 128 << 20
 """Of GDAL's blocks; a twentieth of the machine's memory otherwise, which no window needs."""
 
+# A local file, such as a VRT of others, must not make GDAL ask the network: addresses are read
+# where a user names them. No address has this name.
 _ALWAYS: dict[str, Any] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_CACHEMAX": CACHE_BYTES}
+_CURL = "CPL_VSIL_CURL_ALLOWED_FILENAME"
+_LOCAL = _ALWAYS | {_CURL: "/vsicurl/none"}
 _REMOTE = {
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "120",
@@ -64,6 +69,7 @@ def opened(
     Raises:
         SceneError: The file cannot be opened, or cannot be read inside the block.
     """
+    check_offline(path)
     settings = {k: v for k, v in _defaults(path).items() if not _is_set(k)} | dict(config or {})
     with _safe_logs(path), rasterio.Env(**settings):
         try:
@@ -89,11 +95,43 @@ def opened(
 
 def _defaults(path: Location) -> dict[str, Any]:
     if not isinstance(path, RemotePath):
-        return _ALWAYS
+        return _LOCAL
     # Without a listing of the folder, which many servers answer with a long page or not at all.
     # Formats of several files still ask for each of them by name.
     listing = "EMPTY_DIR" if path.suffix.lower() in _ONE_FILE else "TRUE"
     return _ALWAYS | _REMOTE | {"GDAL_DISABLE_READDIR_ON_OPEN": listing}
+
+
+_START, _LARGEST = 64, 16 << 20
+_SERVICES = re.compile(
+    rb"<GDAL_WM|<WCS_GDAL|<WM[ST]_|<WMT_|<(?:ows:|wcs:)?Capabilities|(?:https?|ftp)://[^<\"]*</Source"
+    rb"|relativeToVRT=[^>]*>\s*(?:https?|ftp|wms|wmts|wcs)\b|<SourceDataset[^>]*>\s*(?:https?|ftp|wm)"
+    rb"|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)",
+    re.IGNORECASE,
+)
+
+
+def check_offline(path: Location) -> None:
+    """Refuse a local file that is no raster but the description of one on the network.
+
+    Raises:
+        SceneError: It is.
+    """
+    if isinstance(path, RemotePath) or _is_set(_CURL):
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(_START)
+            if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+                head += file.read(_LARGEST)
+    except OSError:
+        return  # whoever opens it says why
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" and _SERVICES.search(head):
+        raise SceneError(
+            f"{path.name} describes data on the network, and a file on this machine must not reach"
+            " out by itself: name the address in the scene file, download the data, or allow"
+            f" addresses by GDAL's own option {_CURL}."
+        )
 
 
 def _is_set(option: str) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import ELSEWHERE, NUMERIC, ArrayInfo, by, shown_name
 from bdgf.scene.formats.base import reason
+from bdgf.scene.formats.guard import check_hdf5
 from bdgf.scene.formats.matlab5 import MATLAB_TYPES, MOST_ELEMENTS
 
 # What h5py raises on damaged files and on types that NumPy does not have.
@@ -64,6 +65,7 @@ def hdf5_readers(path: Path) -> dict[str, Hdf5Reader]:
     Raises:
         SceneError: The file is no HDF5 file, or damaged.
     """
+    check_hdf5(path)
     try:
         with _opened(path) as file:
             return _Tree(path, file).readers()

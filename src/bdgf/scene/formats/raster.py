@@ -20,6 +20,7 @@ from bdgf.scene.formats.base import check_inside, clean
 from bdgf.scene.formats.companions import check_complete, data_file
 from bdgf.scene.formats.containers import rasters_in, target_of
 from bdgf.scene.formats.gdal import opened
+from bdgf.scene.formats.guard import check_hdf5
 from bdgf.scene.formats.location import Location, RemotePath, named
 from bdgf.scene.formats.netcdf import check_classic
 from bdgf.scene.formats.wavelengths import band_names, band_wavelengths
@@ -63,6 +64,7 @@ class GdalSource:
         self._stored: NDArray[np.bool_] | None = None
         if isinstance(self.path, Path):
             check_classic(self.path)
+            check_hdf5(self.path)
         with opened(self.path) as dataset:
             check_complete(dataset, self.path)
             self._target = target_of(dataset, self.path, key)
@@ -312,6 +314,7 @@ def gdal_arrays(path: Location) -> dict[str, ArrayInfo] | None:
     path = data_file(path)
     if isinstance(path, Path):
         check_classic(path)
+        check_hdf5(path)
     with opened(path) as dataset:
         inside = rasters_in(dataset, path)
         one = bool(dataset.count) and dataset.driver != "netCDF"

@@ -54,7 +54,7 @@ def raster_legend(path: Location, codes: Collection[int]) -> Legend:
                 listed = dataset.tags(ns="ENVI").get("class_names", "")
                 try:
                     table = dataset.colormap(1)
-                except ValueError:  # there is none
+                except (ValueError, IndexError):  # there is none, or a file of several rasters
                     table = {}
     except RasterioError:
         return {}, {}

@@ -29,7 +29,8 @@ from bdgf.scene.inspection.pictures import (
     stretched,
 )
 from bdgf.scene.inspection.roles import kind_of
-from bdgf.scene.scene import Scene, palette
+from bdgf.scene.palette import palette
+from bdgf.scene.scene import Scene
 
 MOST_TILES = 4
 """Most tiles of a scene that are shown."""

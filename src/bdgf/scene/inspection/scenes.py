@@ -13,7 +13,8 @@ from bdgf.scene.inspection.findings import Group, Raster
 from bdgf.scene.inspection.label_doubts import few_pixels
 from bdgf.scene.inspection.statistics import measure, merge
 from bdgf.scene.leak import leakage
-from bdgf.scene.scene import Part, Scene
+from bdgf.scene.scene import Scene
+from bdgf.scene.tiles import Part
 
 _WINDOW = 11
 _MOST_MEASURED = 12

@@ -1,0 +1,1 @@
+"""Measurements of this tree: ``python -m benchmarks`` prints them as Markdown."""

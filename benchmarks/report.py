@@ -1,0 +1,258 @@
+"""The Markdown of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.results import Results, Values, figure, table
+
+GOALS = {"whole": 50.0, "MFT": 30.0, "MSFMamba": 40.0, "ExViT": 100.0, "scan": 3.0, "denoiser": 0.6}
+MEGABYTE = 2**20
+
+
+def markdown(results: Results, parts: Sequence[str], setups: Sequence[str]) -> str:
+    """Return the tables of the parts that are measured."""
+    sections = [_machine(results), _ratios(results, setups)]
+    for name, section in (
+        ("maps", _maps), ("scan", _scan), ("denoiser", _denoiser), ("steps", _steps),
+        ("memory", _memory), ("jobs", _jobs), ("growth", _growth),
+    ):  # fmt: skip
+        if name in parts:
+            sections.append(section(results, setups))
+    return "\n\n".join(filter(None, sections))
+
+
+def _machine(results: Results) -> str:
+    return "Machine: " + "; ".join(f"{k} {v}" for k, v in results.machine.items()) + "."
+
+
+def _reached(value: float, goal: float, least: bool = True) -> str:
+    return "yes" if (value >= goal if least else value <= goal) else "**no**"
+
+
+def _ratios(results: Results, setups: Sequence[str]) -> str:
+    """The table of ratios to reach."""
+    rows: list[list[str]] = []
+    for setup in setups:
+
+        def add(what: str, found: str, goal: str, reached: str, setup: str = setup) -> None:
+            rows.append([what, setup, found, goal, reached])
+
+        if values := results.get("exactness", setup):
+            add(
+                f"dense map against per-patch map, same weights, {values['pixels']} pixels",
+                f"{values['logits']:.1e} on logits, {values['other_classes']} other classes",
+                "≤ 1e-5, same classes",
+                _reached(values["logits"] + values["other_classes"], 1e-5, least=False),
+            )
+            sides = ", ".join(map(str, values["sides"]))
+            add(
+                f"features, windows of {sides} pixels against the whole scene",
+                f"{values['features']:.1e} relative",
+                "≤ 1e-6",
+                _reached(values["features"], 1e-6, least=False),
+            )
+        if values := results.get("maps", setup):
+            dense, own = _whole(values)
+            add("whole map against our own per-patch pipeline", f"{own / dense:.0f} ×", "≥ 50 ×",
+                _reached(own / dense, GOALS["whole"]))  # fmt: skip
+            for name in ("MFT", "MSFMamba", "ExViT"):
+                ratio = values["us"][name] / dense
+                add(
+                    f"whole map with diffusion features against {name} without",
+                    f"{ratio:.0f} ×",
+                    f"≥ {GOALS[name]:.0f} ×",
+                    _reached(ratio, GOALS[name]),
+                )
+        if values := results.get("scan", setup):
+            ratio = values["ms"]["S6, loop with unbind: both"] / values["ms"]["S6, ours: both"]
+            add("scan forward + backward against the `unbind` loop", f"{ratio:.1f} ×", "≥ 3 ×",
+                _reached(ratio, GOALS["scan"]))  # fmt: skip
+        if values := results.get("denoiser", setup):
+            best = max(v for k, v in values["gflops"].items() if k.startswith("product"))
+            for name, rate in values["gflops"].items():
+                if name.startswith("denoiser"):
+                    add(f"{name}: forward GF/s over sgemm GF/s", f"{rate / best:.2f}", "≥ 0.6",
+                        _reached(rate / best, GOALS["denoiser"]))  # fmt: skip
+        if values := results.get("jobs", setup):
+            job = values["jobs"][0]
+            gigabytes = job["peak"] / 1e9
+            add(f"peak memory of the whole job, {job['size']}", f"{gigabytes:.2f} GB", "≤ 1.5 GB",
+                _reached(gigabytes, 1.5, least=False))  # fmt: skip
+        if values := results.get("memory", setup):
+            peaks = [row["peak"] for row in values["maps"]]
+            heights = [row["height"] for row in values["maps"]]
+            grown = peaks[-1] / peaks[0]
+            add(
+                f"peak memory of a map, height {heights[-1]} against {heights[0]}",
+                f"{peaks[0] / 1e9:.2f} to {peaks[-1] / 1e9:.2f} GB",
+                "≤ 1.5 GB, independent",
+                "yes" if max(peaks) <= 1.5e9 and grown <= 1.1 else "**no**",
+            )
+    if not rows:
+        return ""
+    columns = ["Ratio", "Setup", "Measured", "Goal", "Reached"]
+    return f"### Ratios to reach\n\n{table(columns, rows)}"
+
+
+def _whole(values: Values) -> tuple[float, float]:
+    """Microseconds a pixel of the dense map and of the per-patch pipeline."""
+    us = values["us"]
+    return (
+        us["features, dense"] + us["branches, dense"],
+        us["features, own patch"] + us["branches, own patch"],
+    )
+
+
+def _maps(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if not (values := results.get("maps", setup)):
+            continue
+        us, pixels = values["us"], values["pixels"]
+        dense, own = _whole(values)
+        entries = [
+            ("diffusion features, dense", us["features, dense"], "all pixels"),
+            ("branches, dense", us["branches, dense"], "all pixels"),
+            ("**whole map, dense**", dense, "all pixels"),
+            ("diffusion features, a crop of 16 × 16 per pixel", us["features, own patch"], ""),
+            ("branches, a patch of 11 × 11 per pixel", us["branches, own patch"], ""),
+            ("whole map, per patch", own, ""),
+        ]
+        entries += [(f"{n}, written by us", us[n], "") for n in ("MFT", "MSFMamba", "ExViT")]
+        for name, value, counted in entries:
+            how = counted or f"{values['sample']} pixels, scene extrapolated"
+            seconds = value * pixels / 1e6
+            rows.append([name, setup, figure(value), figure(seconds), f"{value / dense:.1f}", how])
+    if not rows:
+        return ""
+    columns = [
+        "Way to a map",
+        "Setup",
+        "µs a pixel",
+        "s a scene",
+        "of the dense map",
+        "measured on",
+    ]
+    return f"### A whole map\n\n{table(columns, rows)}"
+
+
+def _scan(results: Results, setups: Sequence[str]) -> str:
+    rows, error, size = [], 0.0, ""
+    for setup in setups:
+        if not (values := results.get("scan", setup)):
+            continue
+        error, size = max(error, values["error"]), values["size"]
+        names = dict.fromkeys(name.rsplit(":", 1)[0] for name in values["ms"])
+        ours = values["ms"]["S6, ours: both"]
+        for name in names:
+            forward, both = (values["ms"][f"{name}: {kind}"] for kind in ("forward", "both"))
+            rows.append([name, setup, figure(forward), figure(both), f"{both / ours:.2f}"])
+    if not rows:
+        return ""
+    columns = ["Scan", "Setup", "forward, ms", "forward + backward, ms", "of ours"]
+    note = f"{size}; largest relative error of ours, gradients included: {error:.1e}."
+    parts = [f"### Selective scan\n\n{table(columns, rows)}\n\n{note}"]
+    for setup in setups:
+        if values := results.get("scan", setup):
+            found = [
+                [name, count, figure(ms), figure(count * ms)]
+                for name, (count, ms) in values["passes"].items()
+            ]
+            total = sum(count * ms for count, ms in values["passes"].values())
+            found.append(["**together**", "", "", f"**{figure(total)}**"])
+            head = [f"Pass over all states, {setup}", "times", "ms each", "ms"]
+            parts.append(table(head, found))
+    return "\n\n".join(parts)
+
+
+def _denoiser(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if values := results.get("denoiser", setup):
+            for name, rate in values["gflops"].items():
+                per_pixel = values["us"].get(name)
+                us = figure(per_pixel) if per_pixel else ""
+                rows.append([name, setup, figure(rate), us])
+    if not rows:
+        return ""
+    columns = ["Work", "Setup", "GF/s", "µs a pixel"]
+    return f"### Denoiser and matrix products\n\n{table(columns, rows)}"
+
+
+def _steps(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if not (values := results.get("steps", setup)):
+            continue
+        for name in ("pre-training", "training"):
+            seconds = values["seconds"][name]
+            loading = values["seconds"][f"{name}, loading"]
+            rows.append(
+                [
+                    name,
+                    setup,
+                    figure(1 / seconds),
+                    values["batch"][name],
+                    figure(values["pixels"][name] / seconds / 1e6),
+                    f"{100 * loading / seconds:.1f} %",
+                ]
+            )
+    if not rows:
+        return ""
+    columns = ["Training", "Setup", "steps a second", "batch", "M pixels a second", "loading data"]
+    return f"### Steps\n\n{table(columns, rows)}"
+
+
+def _memory(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if values := results.get("memory", setup):
+            for row in values["maps"]:
+                size = f"{row['height']} × {row['width']}, {row['bands']} bands"
+                per_pixel = 1e6 * row["cpu"] / row["height"] / row["width"]
+                rows.append(
+                    [
+                        size,
+                        setup,
+                        f"{row['peak'] / MEGABYTE:.0f}",
+                        figure(row["cpu"]),
+                        figure(per_pixel),
+                    ]
+                )
+    if not rows:
+        return ""
+    columns = ["Scene", "Setup", "peak MB", "user s", "µs a pixel"]
+    return f"### Memory of `bdgf map RUN --scene`, a process of its own\n\n{table(columns, rows)}"
+
+
+def _jobs(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if values := results.get("jobs", setup):
+            for job in values["jobs"]:
+                stages = ", ".join(f"{n} {s:.0f}" for n, s in job["stages"].items())
+                rows.append(
+                    [job["size"], setup, job["preset"], f"{job['wall']:.0f}", f"{job['cpu']:.0f}",
+                     f"{job['peak'] / MEGABYTE:.0f}", stages]
+                )  # fmt: skip
+    if not rows:
+        return ""
+    columns = ["Scene", "Setup", "preset", "s", "user s", "peak MB", "seconds of the stages"]
+    return f"### The whole job: `bdgf run`, a process of its own\n\n{table(columns, rows)}"
+
+
+def _growth(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if values := results.get("growth", setup):
+            for factor, found in values["growth"].items():
+                for row in found:
+                    rows.append(
+                        [factor, f"{row[factor]:,}", setup, figure(row["cpu"]),
+                         f"{row['peak'] / MEGABYTE:.0f}"]
+                    )  # fmt: skip
+    if not rows:
+        return ""
+    columns = ["What grows", "to", "Setup", "user s", "peak MB"]
+    return f"### Growth of the whole job\n\n{table(columns, rows)}"

@@ -1,0 +1,119 @@
+"""The stage ``evaluate`` of a run: accuracy, confidence, and what the run has cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bdgf import checkpoint
+from bdgf.compute import peak_memory
+from bdgf.evaluation.accuracy import far_from_training, score_methods
+from bdgf.evaluation.confidence import (
+    compare_temperatures,
+    evaluate_confidence,
+    map_log_probabilities,
+)
+from bdgf.evaluation.missing import evaluate_without
+from bdgf.evaluation.transductive import transductive_note
+from bdgf.mapping.reading import confidence_at
+from bdgf.run import Run
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Measure a run whose map is written.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    positions = run.scene.positions("test")
+    methods: dict[str, Any] = {}
+    if len(positions):
+        mapped = run.mapped_classes(positions)
+        methods = score_methods(run.scene, run.leak, mapped, run.settings, run.progress.say)
+        accuracy = methods["BDGF"]["all"]
+        run.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
+    else:
+        run.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
+    _, origin = checkpoint.load_tensors(run.folder.network)
+    metrics = {
+        "scene": run.scene.name,
+        "seed": run.settings.seed,
+        "transductive": transductive_note(run.settings, len(origin["heads"])),
+        "notes": list(run.scene.notes),
+        "classes": dict(zip(map(str, run.scene.class_codes), run.scene.class_names, strict=True)),
+        "train_pixels": len(run.scene.positions("train")),
+        "test_pixels": len(positions),
+        "leak": {"window": run.settings.network.window, "inside": run.leak.inside},
+        "methods": methods,
+        "missing": _without_each(run) if len(positions) else {},
+        "calibration": calibration(run, origin) if len(positions) else {},
+        "heads": origin["heads"],
+        "fusion_weights": origin["fusion_weights"],
+        "parameters": origin["parameters"],
+        "seconds": run.folder.seconds(),
+        "peak_memory_mb": round(peak_memory() / 2**20),
+    }
+    if run.folder.balance.is_file() and run.guided:
+        balance = json.loads(run.folder.balance.read_text(encoding="utf-8"))
+        metrics["balance"] = balance
+        _, denoiser = checkpoint.load_tensors(run.folder.diffusion)
+        if "from_run" in denoiser:
+            metrics["denoiser_from"] = denoiser["from_run"]
+    return metrics
+
+
+def _without_each(run: Run) -> dict[str, Any]:
+    """Return the accuracies without each modality, nothing where they are not asked for."""
+    s = run.settings
+    if not s.evaluation.missing_modalities or len(run.prepared.layout.modalities) < 2:
+        return {}
+    network, weights = run.trained(run.store)
+    note = ""
+    if not run.guided and s.features.source != "none":
+        note = (
+            f"the features of {s.features.source} cannot be made without it and are kept, so"
+            " they may tell what it saw"
+        )
+    return evaluate_without(
+        run.prepared,
+        run.leak,
+        network,
+        weights,
+        run.features_of,
+        s.mapping.tile,
+        s.seed,
+        run.progress,
+        note,
+    )
+
+
+def calibration(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
+    """Return how far the map's confidence can be believed, and what the temperature did.
+
+    Args:
+        run: The run, its map written.
+        origin: What the file of the network says beside the weights.
+    """
+    positions, reference = run.scene.positions("test"), run.scene.labels_at("test")
+    paths = [run.map_paths(tile)[1] for tile in range(len(run.scene.tiles))]
+    found = evaluate_confidence(
+        reference,
+        run.mapped_classes(positions),
+        confidence_at(paths, positions),
+        far_from_training(run.leak, positions),
+    )
+    store = run.store
+    network, _ = run.trained(store)
+    plain_weights = [float(w) for w in origin["fusion_weights"]]  # at temperature 1
+    seen, values = map_log_probabilities(
+        network,
+        plain_weights,
+        run.prepared,
+        store,
+        run.settings.mapping.tile,
+        run.settings.seed,
+    )
+    return {**found, **compare_temperatures(values, reference[seen], origin["temperature"])}

@@ -1,0 +1,35 @@
+"""What a run has seen of the pixels that it is measured on."""
+
+from __future__ import annotations
+
+from bdgf.config import Settings
+
+
+def transductive_note(settings: Settings, heads: int) -> str:
+    """Return what of a run has used pixels without their labels, test pixels among them.
+
+    Args:
+        settings: All settings of the run.
+        heads: Number of heads of its network; one alone has none to learn from.
+    """
+    source = settings.features.source
+    steps = ["statistics", "principal components"]
+    if source == "diffusion" and settings.diffusion.pretrain:
+        steps.append("diffusion pre-training")
+    mutual = settings.mutual.unlabelled and heads > 1
+    if mutual:
+        steps.append("mutual learning")
+    note = (
+        f"{', '.join(steps[:-1])} and {steps[-1]} use pixels of the whole scene, test pixels among"
+        " them, without their labels"
+    )
+    if not mutual:
+        note += "; the network itself is trained on the labelled training pixels alone"
+    if source not in ("diffusion", "none"):
+        note += (
+            f"; the features that guide it come from {source}, and what their model has seen is not"
+            " known here"
+        )
+    elif source == "diffusion" and settings.diffusion.from_run:
+        note += "; the denoiser starts from weights of another run"
+    return note

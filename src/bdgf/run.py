@@ -1,0 +1,211 @@
+"""A run: its scene, settings and folder, and what its finished stages have left there."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdgf import checkpoint, processes
+from bdgf.compute import check_device, device_of, join_processes, place
+from bdgf.config import Settings
+from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.denoiser import Denoiser
+from bdgf.diffusion.external import external_signature
+from bdgf.diffusion.features import FeatureExtractor
+from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.reduction import REDUCTION, Reduction
+from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
+from bdgf.diffusion.transfer import WEIGHTS, start_signature, with_absolute_start
+from bdgf.fusion.fitting import new_network
+from bdgf.fusion.network import FusionNetwork
+from bdgf.mapping.legend import Legend
+from bdgf.mapping.reading import classes_at
+from bdgf.progress import Progress, Silent
+from bdgf.runfolder import RunFolder
+from bdgf.scene.hidden import SceneWithout
+from bdgf.scene.leak import Leak, leakage
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
+from bdgf.stages import fingerprints, plain
+from bdgf.tracking import Tracker, check_tracker
+from bdgf.validation import validate
+
+
+class Run:
+    """A scene, settings and a folder.
+
+    Args:
+        scene: The scene, or the path of its file.
+        out: The run folder.
+        settings: All settings.
+        progress: Receives lines and steps.
+
+    Raises:
+        BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
+    """
+
+    def __init__(
+        self, scene: Path | Scene, out: Path, settings: Settings, progress: Progress
+    ) -> None:
+        validate(settings)
+        check_device(settings.compute)
+        check_tracker(settings.logger)
+        join_processes(settings)
+        self.settings = with_absolute_start(settings)
+        self.progress: Progress = progress if processes.rank() == 0 else Silent()
+        self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
+        self.scene_path = self.scene.spec.path.resolve()
+        self.fingerprints = fingerprints_of(self.scene, out, settings)
+        with processes.in_turn():
+            self.folder = RunFolder(out)
+        logger = settings.logger if processes.rank() == 0 else "none"
+        self.tracker = Tracker(
+            logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
+        )
+
+    def finished(self, stage: str) -> bool:
+        """Tell whether a stage is finished with these inputs and settings."""
+        known = self.folder.finished(stage, self.fingerprints[stage])
+        return known and all(path.is_file() for path in self.outputs(stage))
+
+    def outputs(self, stage: str) -> list[Path]:
+        """Return the files without which a stage is not finished."""
+        folder = self.folder
+        if stage == "prepare":
+            return [folder.preparation]
+        if stage == "pretrain":
+            return [folder.diffusion, folder.balance] if self.guided else []
+        if stage == "features":
+            if self.settings.features.source == "none":
+                return []
+            stored = are_stored(folder.features)
+            names = [tile_file(tile.name) for tile in self.scene.tiles] if stored else []
+            own = [REDUCTION] if self.guided else []
+            return [folder.features / name for name in (INDEX, *own, *names)]
+        if stage == "train":
+            return [folder.network]
+        if stage == "map":
+            tiles = range(len(self.scene.tiles))
+            maps = [self.map_paths(tile)[0] for tile in tiles]
+            beside = [
+                p for m in maps for p in (m.with_name(f"{m.name}.aux.xml"), m.with_suffix(".qml"))
+            ]
+            return [*beside, *(p for t in tiles for p in (*self.map_paths(t), self.votes_path(t)))]
+        return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
+
+    def origin(self, stage: str) -> dict[str, Any]:
+        """What a stage's outputs belong to; plain JSON values."""
+        return {
+            "stage": stage,
+            "fingerprint": self.fingerprints[stage],
+            "scene": self.scene.name,
+        }
+
+    # --- what later stages read of earlier ones ---
+
+    @cached_property
+    def prepared(self) -> PreparedScene:
+        """The scene with its fitted preparation."""
+        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return PreparedScene(self.scene, Preparation.from_parts(arrays, origin["preparation"]))
+
+    @property
+    def guided(self) -> bool:
+        """Whether our own denoiser gives the features."""
+        return self.settings.features.source == "diffusion"
+
+    @property
+    def store(self) -> FeatureStore:
+        """The guidance features."""
+        if self.guided and not are_stored(self.folder.features):
+            return self._computed(self.prepared)
+        folder = None if self.settings.features.source == "none" else self.folder.features
+        tiles = range(self.prepared.tiles)
+        names = [tile.name for tile in self.scene.tiles]
+        return FeatureStore(folder, names, [self.prepared.shape(t) for t in tiles])
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The pre-trained denoiser."""
+        s = self.settings
+        denoiser = build_denoiser(s.diffusion, self.prepared.layout, s.seed)
+        tensors, _ = checkpoint.load_tensors(self.folder.diffusion)
+        checkpoint.load_weights(denoiser, tensors, self.folder.diffusion)
+        return place(denoiser, device_of(s.compute))
+
+    def extractor(self, prepared: PreparedScene) -> FeatureExtractor:
+        """Return the reader of the denoiser on the scene or on a view of it."""
+        s = self.settings
+        device = device_of(s.compute)
+        return FeatureExtractor(self.denoiser, prepared, s.features, s.diffusion, s.seed, device)
+
+    def features_of(self, view: SceneWithout) -> FeatureStore:
+        """Return the guidance features of a view of the scene: our own are made from the view."""
+        return self._computed(view) if self.guided else self.store
+
+    def _computed(self, view: PreparedScene) -> ComputedFeatures:
+        reduction = Reduction.load(self.folder.features / REDUCTION)
+        return ComputedFeatures(self.extractor(view), reduction)
+
+    def features_without(self) -> dict[int, ComputedFeatures]:
+        """Return our features without each modality that training hides."""
+        layout = self.prepared.layout
+        if not self.guided or not layout.spectral or not self.settings.training.modality_dropout:
+            return {}
+        return {
+            index: self._computed(SceneWithout(self.prepared, index))
+            for index in range(len(layout.modalities))
+            if index not in layout.spectral
+        }
+
+    def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
+        """Return the trained network and the weights of its heads, over the temperature."""
+        tensors, origin = checkpoint.load_tensors(self.folder.network)
+        network = new_network(self.settings, self.prepared, store, self.settings.seed)
+        checkpoint.load_weights(network, tensors, self.folder.network)
+        temperature = float(origin["temperature"])
+        return network.eval(), [float(w) / temperature for w in origin["fusion_weights"]]
+
+    @cached_property
+    def leak(self) -> Leak:
+        """How near the test pixels lie to the training pixels."""
+        return leakage(self.scene, self.settings.network.window)
+
+    @property
+    def legend(self) -> Legend:
+        """The classes of the map."""
+        scene = self.scene
+        return Legend.of(scene.class_codes, scene.class_names, scene.class_colors)
+
+    def map_paths(self, tile: int) -> tuple[Path, Path]:
+        """Return the paths of a tile's map and confidence."""
+        single = len(self.scene.tiles) == 1
+        return self.folder.map_paths(self.scene.tiles[tile].name, single)
+
+    def votes_path(self, tile: int) -> Path:
+        """Return the path of a tile's votes."""
+        single = len(self.scene.tiles) == 1
+        return self.folder.votes_path(self.scene.tiles[tile].name, single)
+
+    def mapped_classes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the class index of the written map at some pixels, −1 where it has none."""
+        paths = [self.map_paths(tile)[0] for tile in range(len(self.scene.tiles))]
+        return classes_at(paths, self.scene.class_codes, positions)
+
+
+def fingerprints_of(scene: Scene, out: Path, settings: Settings) -> dict[str, str]:
+    """Return what the outputs of every stage of a run depend on."""
+    folder = scene.spec.path.resolve().parent
+    return fingerprints(
+        settings,
+        scene.signature("images"),
+        scene.signature("labels"),
+        external_signature(settings.features.source, folder, scene),
+        start_signature(with_absolute_start(settings), out / WEIGHTS),
+    )

@@ -1,0 +1,201 @@
+"""The tiles of a scene: their rasters opened, and brought to one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from bdgf.errors import SceneError
+from bdgf.scene.alignment import agree, align, finest
+from bdgf.scene.description import ModalitySpec, SceneSpec
+from bdgf.scene.formats.arrays import ArraySource
+from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.opening import open_source
+from bdgf.scene.formats.selection import BandSelection
+from bdgf.scene.formats.stack import StackSource
+from bdgf.scene.grid import Grid
+from bdgf.scene.labels.pixels import TileLabels
+from bdgf.scene.labels.reading import LabelReader
+from bdgf.scene.layout import Window
+from bdgf.scene.memory import InMemory
+from bdgf.scene.notes import Notes
+
+Part = Literal["train", "test"]
+
+
+class Tile:
+    """One tile of a scene: a raster per modality, all on one grid.
+
+    Attributes:
+        name: Name of the tile.
+        height: H, number of rows.
+        width: W, number of columns.
+        crs: Coordinate reference system, None where no modality has one.
+        transform: From (column, row) to map coordinates, None where no modality has one.
+        sources: The raster of every modality, in the scene's order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: tuple[RasterSource, ...],
+        labels: Callable[[], tuple[TileLabels, TileLabels]],
+    ) -> None:
+        placed = [source for source in sources if Grid.of(source).placed]
+        self.name = name
+        self.sources = sources
+        self.height = sources[0].height
+        self.width = sources[0].width
+        self.transform: Affine | None = placed[0].transform if placed else None
+        self.crs: Any | None = next((s.crs for s in sources if s.crs is not None), None)
+        self._labels = labels
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of pixels that all rasters of the tile share."""
+        return Grid(self.height, self.width, self.transform, self.crs)
+
+    @property
+    def train(self) -> NDArray[np.int16]:
+        """Class indices (H, W) of the training pixels, -1 elsewhere."""
+        return self.labels("train").whole()
+
+    @property
+    def test(self) -> NDArray[np.int16]:
+        """Class indices (H, W) of the test pixels, -1 elsewhere."""
+        return self.labels("test").whole()
+
+    def labels(self, which: Part) -> TileLabels:
+        """Return the labelled pixels of a part.
+
+        Raises:
+            SceneError: The scene has no labels.
+        """
+        return self._labels()[0 if which == "train" else 1]
+
+    def read(self, modality: int, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read raw values (C, h, w), 0 where not valid, and valid (C, h, w) inside the tile."""
+        return self.sources[modality].read(window)
+
+
+class TileOpener:
+    """Opens the tiles of a scene.
+
+    Args:
+        spec: The scene file.
+        memory: The arrays, where the scene is made of arrays.
+        reader: Reads the labels, of which only the shapes are asked for.
+        notes: Receives what is put right.
+    """
+
+    def __init__(
+        self, spec: SceneSpec, memory: InMemory | None, reader: LabelReader, notes: Notes
+    ) -> None:
+        self.spec, self._memory, self._reader, self._notes = spec, memory, reader, notes
+
+    def open(self, number: int, labels: Callable[[], tuple[TileLabels, TileLabels]]) -> Tile:
+        """Open the rasters of a tile; the first modality, or ``align``, gives the grid.
+
+        Args:
+            number: Index of the tile.
+            labels: Gives its labelled pixels, for training and for testing.
+
+        Raises:
+            SceneError: A raster cannot be read, or does not fit the grid.
+        """
+        name = self.spec.tiles[number]
+        if self._memory is None:
+            opened = [self._open_modality(modality, name) for modality in self.spec.modalities]
+        else:
+            opened = list(self._memory.images[number].values())
+        chosen = self.spec.modalities[self.spec.reference]
+        reference = opened[self.spec.reference]
+        if isinstance(reference, ArraySource) and not chosen.axes:
+            shapes = [(s.height, s.width) for s in opened if s is not reference]
+            reference = agree(reference, [*shapes, *self._label_shapes(name)])
+        grid = Grid.of(reference)
+        sources: list[RasterSource] = []
+        for index, (modality, source) in enumerate(zip(self.spec.modalities, opened, strict=True)):
+            sentence = None
+            if index == self.spec.reference:
+                source = reference
+            else:
+                source, sentence = align(
+                    source,
+                    grid,
+                    name=self.spec.display(source.path),
+                    reference=self.spec.display(reference.path),
+                    categorical=False,
+                    multiples=self.spec.align is not None,
+                    modality=chosen.name,
+                )
+            if modality.bands is not None and isinstance(opened[index], ArraySource):
+                # after its axes are known to be right
+                source = BandSelection(source, modality.bands)
+            if not grid.placed and Grid.of(source).placed:
+                # of the same size: what has coordinates places all others of the tile
+                grid = Grid.of(source)
+            for place, note in enumerate(dict.fromkeys([sentence, *source.notes])):
+                self._notes.say(f"{modality.name} {place}", note)
+            sources.append(source)
+        return Tile(name, tuple(sources), labels)
+
+    def _open_modality(self, modality: ModalitySpec, tile: str) -> RasterSource:
+        """Open a modality of a tile; bands in several files are brought to the finest of them."""
+        files = [
+            open_source(
+                self.spec.file(path, tile), modality.key, modality.nodata, axes=modality.axes
+            )
+            for path in modality.paths
+        ]
+        source = files[0]
+        if len(files) > 1:
+            grid = finest(files)
+            first = next(file for file in files if Grid.of(file) == grid)
+            parts = []
+            for file in files:
+                part, sentence = align(
+                    file,
+                    grid,
+                    name=self.spec.display(file.path),
+                    reference=self.spec.display(first.path),
+                    categorical=False,
+                    multiples=True,
+                )
+                self._notes.say(f"{modality.name}: {file.path.name}", sentence)
+                parts.append(part)
+            source = StackSource(parts)
+        if modality.bands is None or isinstance(source, ArraySource):
+            return source
+        # before any resampling, so that only these are read
+        return BandSelection(source, modality.bands)
+
+    def _label_shapes(self, tile: str) -> list[tuple[int, int]]:
+        labels = self.spec.labels
+        if labels is None:
+            return []
+        files = [file for _, file in labels.files()] + ([labels.map] if labels.map else [])
+        shapes = [self._reader.shape(file, tile) for file in files]
+        return [shape for shape in shapes if shape is not None]
+
+
+def check_bands(spec: SceneSpec, tiles: tuple[Tile, ...]) -> None:
+    """Check that all tiles have the same bands.
+
+    Raises:
+        SceneError: One has others.
+    """
+    for index, modality in enumerate(spec.modalities):
+        first = tiles[0].sources[index]
+        for tile in tiles[1:]:
+            source = tile.sources[index]
+            if source.bands != first.bands:
+                raise SceneError(
+                    f"{spec.display(source.path)} has {source.bands} bands,"
+                    f" {spec.display(first.path)} has {first.bands}. All tiles of modality"
+                    f" {modality.name} share their bands: correct the file, or leave the tile out."
+                )

@@ -1,0 +1,49 @@
+"""The note of a run says what its settings did, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from bdgf import config
+from bdgf.evaluation.transductive import transductive_note
+
+SEEN = " use pixels of the whole scene, test pixels among them, without their labels"
+ALONE = "; the network itself is trained on the labelled training pixels alone"
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads", "note"),
+    [
+        (
+            {},
+            5,
+            f"statistics, principal components and diffusion pre-training{SEEN}{ALONE}",
+        ),
+        (
+            {"mutual.unlabelled": True},
+            5,
+            f"statistics, principal components, diffusion pre-training and mutual learning{SEEN}",
+        ),
+        (
+            {"mutual.unlabelled": True},
+            1,
+            f"statistics, principal components and diffusion pre-training{SEEN}{ALONE}",
+        ),
+        ({"diffusion.pretrain": False}, 5, f"statistics and principal components{SEEN}{ALONE}"),
+        ({"features.source": "none"}, 5, f"statistics and principal components{SEEN}{ALONE}"),
+        (
+            {"features.source": "other.npy"},
+            5,
+            f"statistics and principal components{SEEN}{ALONE}; the features that guide it come"
+            " from other.npy, and what their model has seen is not known here",
+        ),
+        (
+            {"diffusion.from_run": "runs/a", "diffusion.pretrain": False},
+            5,
+            f"statistics and principal components{SEEN}{ALONE}; the denoiser starts from weights"
+            " of another run",
+        ),
+    ],
+)
+def test_the_note_follows_the_settings(changes: dict[str, object], heads: int, note: str) -> None:
+    assert transductive_note(config.replace(config.Settings(), changes), heads) == note

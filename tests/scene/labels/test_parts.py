@@ -1,0 +1,152 @@
+"""Labels become a training and a test part, and what does not fit is said."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import scipy.io
+from affine import Affine
+
+from bdgf.errors import SceneError
+from bdgf.scene.scene import Scene
+
+RNG = np.random.default_rng(0)
+CUBE = RNG.normal(size=(5, 12, 17)).astype(np.float32)
+PLACE = {"crs": "EPSG:32632", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+
+
+def some_labels():
+    train, test = np.zeros((12, 17), int), np.zeros((12, 17), int)
+    train[2, :3], train[5, 4] = 1, 2
+    test[7, :6], test[8, 4:9] = 1, 2
+    return train, test
+
+
+def test_split_of_train_and_test_merged(write_scene):
+    changes = {"split": {"random": 3}}
+    scene = Scene.open(write_scene({"hsi": CUBE}, *some_labels(), changes=changes))
+    assert np.bincount(scene.labels_at("train")).tolist() == [3, 3]
+    assert len(scene.labels_at("train")) + len(scene.labels_at("test")) == 15
+
+
+def test_labels_of_another_grid_are_brought_to_the_nearest_pixel(write_scene, write_tif):
+    train, test = some_labels()
+    path = write_scene({"hsi": CUBE}, train, test, georeferenced=PLACE)
+    finer = np.kron(test, np.ones((2, 2), int)).astype(np.uint8)
+    write_tif("test.tif", finer, crs=PLACE["crs"], transform=Affine(5, 0, 5e5, 0, -5, 5e6))
+    scene = Scene.open(path)
+    np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
+    assert any("test.tif" in note and "nearest" in note for note in scene.notes)
+
+
+def test_lists_of_pixels_pick_from_the_map(write_scene, tmp_path):
+    train, test = some_labels()
+    lists = {"train": np.argwhere(train), "test": np.argwhere(test), "gt": train + test}
+    scipy.io.savemat(tmp_path / "index.mat", lists)
+    labels = {
+        "train": {"path": "index.mat", "key": "train"},
+        "test": {"path": "index.mat", "key": "test"},
+        "map": {"path": "index.mat", "key": "gt"},
+        "classes": {1: "a", 2: "b"},
+    }
+    scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))
+    np.testing.assert_array_equal(scene.tiles[0].train, train - 1)
+    np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
+
+
+def test_a_list_of_pixels_with_codes_in_a_file_of_its_own(write_scene, tmp_path):
+    train, test = some_labels()
+    for name, codes in (("train", train), ("test", test)):
+        where = np.argwhere(codes)
+        np.save(tmp_path / f"{name}.npy", np.column_stack([where, codes[codes > 0]]))
+    labels = {
+        "train": {"path": "train.npy", "index_base": 0},
+        "test": {"path": "test.npy", "index_base": 0},
+        "classes": {1: "a", 2: "b"},
+    }
+    scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))
+    np.testing.assert_array_equal(scene.tiles[0].train, train - 1)
+    np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
+
+
+def test_codes_to_ignore(write_scene, write_tif):
+    train, test = some_labels()
+    path = write_scene({"hsi": CUBE}, train, test)
+    write_tif("test.tif", np.where(test == 0, -1, test).astype(np.int16))
+    with pytest.raises(SceneError, match="code -1"):
+        Scene.open(path)
+    path.write_text(path.read_text().replace("labels:\n", "labels:\n  ignore: [-1]\n"))
+    np.testing.assert_array_equal(Scene.open(path).tiles[0].test, test - 1)
+
+
+def test_crowns_give_the_labels_of_their_rasters(shared_data, tmp_path):
+    """Every label of the rasters; the file has 237 pixels more, of crowns the rasters leave out."""
+    folder = shared_data / "idtrees"
+    text = (folder / "scene.yaml").read_text()
+    rasters = Scene.open(folder)
+    for which in ("train", "test"):
+        text = text.replace(
+            f"'{{tile}}/{which}.tif'", f"{{path: '{folder}/crowns_{which}.gpkg', column: class}}"
+        )
+    text = text.replace("'{tile}/", f"'{folder}/{{tile}}/")
+    (tmp_path / "scene.yaml").write_text(text)
+    vectors = Scene.open(tmp_path)
+    more = {"train": 91, "test": 146}
+    for ours, theirs in zip(vectors.tiles, rasters.tiles, strict=True):
+        for part in more:
+            drawn, known = getattr(ours, part), getattr(theirs, part)
+            np.testing.assert_array_equal(drawn[known >= 0], known[known >= 0])
+            more[part] -= int(((drawn >= 0) & (known < 0)).sum())
+    assert more == {"train": 0, "test": 0}
+
+
+def test_label_raster_of_another_size(write_scene, write_tif):
+    path = write_scene({"hsi": CUBE}, *some_labels())
+    write_tif("test.tif", np.zeros((13, 17), np.uint8))
+    with pytest.raises(SceneError, match=r"test\.tif is 13 rows high, hsi\.tif is 12"):
+        Scene.open(path)
+
+
+def test_overlap_of_train_and_test_is_counted(write_scene):
+    train, test = some_labels()
+    test[2, :2] = 1
+    with pytest.raises(SceneError, match=r"2 pixels are labelled for training and for testing"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_class_in_test_but_not_in_train(write_scene):
+    train, test = some_labels()
+    train[train == 2] = 0
+    with pytest.raises(SceneError, match=r"class 2 \(forest\) has 5 test pixels and no training"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_code_without_a_class(write_scene):
+    train, test = some_labels()
+    test[0, :3] = 9
+    with pytest.raises(SceneError, match=r"test\.tif has code 9 on 3 pixels"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test))
+
+
+def test_no_training_pixel_at_all(write_scene):
+    nothing = np.zeros((12, 17), int)
+    with pytest.raises(SceneError, match="no training pixel"):
+        Scene.open(write_scene({"hsi": CUBE}, nothing, nothing))
+
+
+def test_labels_that_disagree_cannot_be_merged(write_scene):
+    train, test = some_labels()
+    test[2, 0] = 2
+    with pytest.raises(SceneError, match="disagree on 1 pixels"):
+        Scene.open(write_scene({"hsi": CUBE}, train, test, changes={"split": {"random": 2}}))
+
+
+def test_class_without_a_pixel_is_warned_of(write_scene, caplog):
+    train, test = some_labels()
+    labels = {"train": "train.tif", "test": "test.tif", "classes": {1: "a", 2: "b", 3: "moor"}}
+    with caplog.at_level(logging.WARNING):
+        scene = Scene.open(write_scene({"hsi": CUBE}, train, test, changes={"labels": labels}))
+    assert "Class 3 (moor) has no labelled pixel" in caplog.text
+    assert len(scene.class_codes) == 3
