@@ -145,9 +145,10 @@ from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
-run, folder = PretrainedMapper.from_run(Path(sys.argv[1])), Path(sys.argv[2])
+run, folder = Path(sys.argv[1]), Path(sys.argv[2])
+mapper = PretrainedMapper.from_run(run)
 for scene, out in ((sys.argv[3], "first"), (sys.argv[4], "second")):
-    map_other(run, Path(sys.argv[1]), Scene.open(scene), folder / out, Silent())
+    map_other(mapper, run, Scene.open(scene), folder / out, Silent())
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

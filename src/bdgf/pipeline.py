@@ -65,10 +65,10 @@ class Pipeline(Run):
         progress: Progress,
         scheduler: str | None = None,
     ) -> None:
-        super().__init__(scene, out, settings, progress)
         if scheduler is not None:
             check_source(settings)  # workers make the features themselves
         self.scheduler = scheduler
+        super().__init__(scene, out, settings, progress)
         set_threads(settings.compute)
         keep_freed_memory()
 
@@ -81,9 +81,10 @@ class Pipeline(Run):
                 stages need; nothing was changed.
         """
         with locked(self.folder.path):
-            self.folder.reload()
-            if processes.rank() == 0:
-                remove_leftovers(self.folder.path)
+            with processes.in_turn():
+                self.folder.reload()
+                if processes.rank() == 0:
+                    remove_leftovers(self.folder.path)
             self._run(stages)
 
     def _run(self, stages: tuple[str, ...]) -> None:
@@ -230,6 +231,7 @@ class Pipeline(Run):
     def _map(self) -> None:
         store = self.store
         network, weights = self.trained(store)
+        side = self.settings.mapping.tile
         with contextlib.ExitStack() as cluster:
             mapper: Mapper
             if self.scheduler is None:
@@ -241,13 +243,13 @@ class Pipeline(Run):
                 client = cluster.enter_context(connected(self.scheduler))
                 changes = {"compute": self.settings.compute}
                 trained = PretrainedMapper.from_run(self.folder.path, changes)
-                mapper = cluster_mapper(client, trained, self.scene, self.settings.mapping.tile)
+                mapper = cluster_mapper(client, trained, self.scene, side)
             write_maps(
                 self.scene,
                 self.map_paths,
                 self.legend,
                 mapper,
-                self.settings.mapping.tile,
+                side,
                 self._map_origin(),
                 self.progress,
                 self.settings.mapping.acquired,

@@ -118,10 +118,10 @@ def test_a_worker_of_another_version_is_refused(trained_run: Path, tiny_scene: P
 def test_a_cluster_maps_another_scene(
     cluster: Any, tiny_scene: Path, trained_run: Path, tmp_path: Path
 ) -> None:
-    run, scene = PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene)
-    map_other(run, trained_run, scene, tmp_path / "alone", Silent())
+    mapper, scene = PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene)
+    map_other(mapper, trained_run, scene, tmp_path / "alone", Silent())
     address = cluster.scheduler_address
-    map_other(run, trained_run, scene, tmp_path / "many", Silent(), address)
+    map_other(mapper, trained_run, scene, tmp_path / "many", Silent(), address)
     for name in OUTPUTS[:2]:
         alone, many = ((tmp_path / part / name).read_bytes() for part in ("alone", "many"))
         assert alone == many, name

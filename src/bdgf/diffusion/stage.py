@@ -94,8 +94,7 @@ def _precision(work: Pretraining, folder: RunFolder, origin: dict[str, Any]) -> 
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
     found = processes.agree(found)
-    known = found.get("origin") == origin
-    if known and found.get("precision") in ("32-true", "bf16-mixed"):
+    if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
         return cast(Precision, found["precision"])
     precision = processes.agree(work.precision())
     folder.write_json(path, {"precision": precision, "origin": origin})

@@ -41,11 +41,12 @@ class MappedWindow:
     def without_data(cls, window: Window, heads: int) -> MappedWindow:
         """Return a window in which no pixel has a class."""
         shape = (window.height, window.width)
+        none = np.array(-1, dtype=np.int64)  # one value seen everywhere: most windows may be so
         return cls(
             window,
-            np.full(shape, -1, dtype=np.int64),
-            np.full(shape, np.nan, dtype=np.float32),
-            np.full((heads, *shape), -1, dtype=np.int64),
+            np.broadcast_to(none, shape),
+            np.broadcast_to(np.array(np.nan, dtype=np.float32), shape),
+            np.broadcast_to(none, (heads, *shape)),
         )
 
     @property

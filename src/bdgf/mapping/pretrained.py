@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -255,22 +256,36 @@ class PretrainedMapper:
         prepared: PreparedScene,
         store: FeatureStore,
         tile: int,
-        windows: Iterable[Window],
+        windows: Iterable[Window] | None = None,
     ) -> Iterator[MappedWindow]:
-        """Yield classified windows of a tile of what ``on`` returned, as ``bdgf map`` does."""
+        """Yield classified windows of a tile of what ``on`` returned, as ``bdgf map`` does.
+
+        Args:
+            prepared: The scene.
+            store: Its guidance features.
+            tile: Index of the tile.
+            windows: Windows inside the tile; None takes all.
+        """
         network, weights = self.members[0]
+        if windows is None:
+            windows = windows_of(*prepared.shape(tile), self.settings.mapping.tile)
         return map_windows(network, weights, prepared, store, tile, windows)
 
     def origin_of(self, scene: Scene) -> str:
         """Return a digest of all that decides the map of a scene: weights, components, rasters."""
         digest = hashlib.sha256(f"{__version__}\n{scene.signature('images')}".encode())
-        for _, (tensors, _) in sorted(self.parts.items()):
-            for _, tensor in sorted(tensors.items()):
-                digest.update(tensor.contiguous().cpu().numpy().tobytes())
-        for projection in self.reduction.projections if self.reduction else ():
-            digest.update(projection.mean.tobytes() + projection.matrix.tobytes())
-        _, origin = self.parts["network"]
-        digest.update(repr((origin["fusion_weights"], origin.get("temperature"))).encode())
+        parts = {name: tensors for name, (tensors, _) in self.parts.items()}
+        if self.reduction is not None:
+            parts["reduction"] = {
+                f"{number}.{name}": torch.from_numpy(values)
+                for number, one in enumerate(self.reduction.projections)
+                for name, values in (("mean", one.mean), ("matrix", one.matrix))
+            }
+        for part, tensors in sorted(parts.items()):
+            for name, values in sorted(tensors.items()):
+                digest.update(f"\n{part}.{name} {tuple(values.shape)}".encode())
+                digest.update(values.contiguous().numpy().tobytes())
+        digest.update(json.dumps(self.parts["network"][1], sort_keys=True).encode())
         return digest.hexdigest()
 
     def windows(

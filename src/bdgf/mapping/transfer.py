@@ -68,26 +68,26 @@ def map_other(
         "warnings": [shift.describe() for shift in shifts],
     }
     atomic_write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    settings = mapper.settings.mapping
+    side = mapper.settings.mapping.tile
     with contextlib.ExitStack() as cluster:
-        windows: Mapper
+        classify: Mapper
         if scheduler is None:
 
-            def windows(tile: int, asked: Iterable[Window]) -> Mapped:
-                return mapper.mapped(prepared, store, tile, asked)
+            def classify(tile: int, windows: Iterable[Window]) -> Mapped:
+                return mapper.mapped(prepared, store, tile, windows)
 
         else:
             client = cluster.enter_context(connected(scheduler))
-            windows = cluster_mapper(client, mapper, scene, settings.tile)
+            classify = cluster_mapper(client, mapper, scene, side)
         write_maps(
             scene,
             lambda tile: map_paths(folder, scene.tiles[tile].name, len(scene.tiles) == 1),
             mapper.classes,
-            windows,
-            settings.tile,
+            classify,
+            side,
             mapper.origin_of(scene),
             progress,
-            settings.acquired,
+            mapper.settings.mapping.acquired,
         )
     return shifts
 

@@ -90,8 +90,7 @@ def _classes(prepared: PreparedScene) -> list[str]:
     """Classes without a training pixel, and those whose training pixels have no data."""
     scene = prepared.scene
     positions, classes = scene.positions("train"), scene.labels_at("train")
-    valid = [prepared.valid(tile) for tile in range(prepared.tiles)]
-    seen = np.array([valid[t][r, c] for t, r, c in positions], dtype=bool)
+    seen = prepared.valid_at(positions)
     found = []
     for index, (code, name) in enumerate(zip(scene.class_codes, scene.class_names, strict=True)):
         own = classes == index

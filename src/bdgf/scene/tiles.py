@@ -102,7 +102,7 @@ class TileOpener:
 
         Args:
             number: Index of the tile.
-            labels: Gives its class indices, for training and for testing.
+            labels: Gives its labelled pixels, for training and for testing.
 
         Raises:
             SceneError: A raster cannot be read, or does not fit the grid.

@@ -47,10 +47,10 @@ class LabelParts:
         self._codes = tuple(self._names)
 
     def load(self) -> tuple[Pixels, Pixels]:
-        """Return the class indices of every tile, for training and for testing.
+        """Return the labelled pixels of every tile, for training and for testing.
 
         Raises:
-            SceneError: Pixels that cannot be read, or do not fit together.
+            SceneError: Labels that cannot be read, or do not fit together.
         """
         labels = self.spec.labels
         if labels is None:
@@ -111,16 +111,16 @@ class LabelParts:
     def _merged(self, parts: list[Pixels]) -> Pixels:
         merged = list(parts[0])
         for part in parts[1:]:
-            for number, (tile, ours, more) in enumerate(zip(self.tiles, merged, part, strict=True)):
+            for number, (ours, more) in enumerate(zip(merged, part, strict=True)):
                 _, here, there = np.intersect1d(
                     ours.flat, more.flat, assume_unique=True, return_indices=True
                 )
                 differ = int((ours.classes[here] != more.classes[there]).sum())
                 if differ:
                     raise SceneError(
-                        f"the two label files of tile {tile.name} disagree on {differ:,}"
-                        " pixels; a split of their union needs one class per pixel: correct one of"
-                        " them, or name a single file with 'all: ...'."
+                        f"the two label files of tile {self.tiles[number].name} disagree on"
+                        f" {differ:,} pixels; a split of their union needs one class per pixel:"
+                        " correct one of them, or name a single file with 'all: ...'."
                     )
                 merged[number] = ours.union(more)
         return merged
