@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 from bdgf import checkpoint
@@ -90,7 +89,7 @@ def _precision(work: Pretraining, folder: RunFolder, origin: dict[str, Any]) -> 
     """Choose the precision once per run: a resumed run must go on in the same."""
     path = folder.path / "precision.json"
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = folder.read_json(path, "pretrain")
         if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
             return cast(Precision, found["precision"])
     precision = work.precision()
