@@ -51,3 +51,9 @@ def test_every_setting_is_documented() -> None:
                 check(field.default_factory)  # type: ignore[arg-type]
 
     check(config.Settings)
+
+
+@pytest.mark.parametrize("value", ["x", 3, None, ()])
+def test_a_group_of_settings_is_no_setting(value: object) -> None:
+    with pytest.raises(SettingsError, match=r"compute is .*name one of them, such as compute\."):
+        config.from_values({"compute": value})

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from bdgf.errors import RunFolderError
 from bdgf.history import History
 
 
@@ -25,3 +28,10 @@ def test_a_follower_is_told_every_row_as_it_is_kept(tmp_path: Path) -> None:
     assert told == [("train", 10, {"loss": 0.333333})]
     History(tmp_path / "h.jsonl", lambda *row: told.append(row)).restart("train", 0)
     assert len(told) == 1, "what is read back was told before"
+
+
+@pytest.mark.parametrize("text", ['{"stage": "train"', '{"stage": "train"}\n', "[1]\n", "3\n"])
+def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "history.jsonl").write_text(text)
+    with pytest.raises(RunFolderError, match=r"history\.jsonl cannot be read .*bdgf train"):
+        History(tmp_path / "history.jsonl")

@@ -376,8 +376,14 @@ def _replace(node: Any, path: list[str], value: Any, name: str) -> Any:  # noqa:
         f.name for f in dataclasses.fields(node)
     }:
         raise SettingsError(f"{name} is not a setting; 'bdgf run --help' lists them all.")
+    held = getattr(node, path[0])
     if len(path) > 1:
-        value = _replace(getattr(node, path[0]), path[1:], value, name)
+        value = _replace(held, path[1:], value, name)
+    elif dataclasses.is_dataclass(held) and not dataclasses.is_dataclass(value):
+        raise SettingsError(
+            f"{name} is {value!r}; it is a group of settings: name one of them, such as"
+            f" {name}.{dataclasses.fields(held)[0].name}."
+        )
     return dataclasses.replace(node, **{path[0]: value})  # type: ignore[type-var]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path
 
 Follower: TypeAlias = Callable[[str, int, Mapping[str, float]], None]
@@ -19,14 +20,25 @@ class History:
     Args:
         path: ``history.jsonl``; None keeps the history in memory only.
         follower: Is told every row that is added, such as an experiment tracker.
+
+    Raises:
+        RunFolderError: The file is damaged.
     """
 
     def __init__(self, path: Path | None, follower: Follower | None = None) -> None:
         self.path, self._follower = path, follower
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            self.rows = [json.loads(line) for line in lines if line]
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+                self.rows = [json.loads(line) for line in lines if line]
+                for row in self.rows:
+                    row["stage"], row["step"], row["loss"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise RunFolderError(
+                    f"{path} cannot be read ({error}); delete it: only the curves of the report are"
+                    " lost, or run 'bdgf train' again for them."
+                ) from None
 
     def restart(self, stage: str, after: int) -> None:
         """Forget what a stage wrote after a step: it will be computed again."""

@@ -109,6 +109,19 @@ class RunFolder:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
+    def read_json(self, path: Path, stage: str) -> dict[str, Any]:
+        """Read a JSON object that a stage has written.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error}); delete it and run 'bdgf {stage}' again."
+            ) from None
+
     def write_config(self, settings: Settings, scene: Path, seeds: Mapping[str, int]) -> None:
         """Write the resolved settings, and the environment with the seeds of all that is drawn."""
         resolved = {"scene": str(scene), **plain(settings)}

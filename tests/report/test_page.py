@@ -121,3 +121,21 @@ def test_a_lost_map_is_named_and_the_page_stays(tiles_results: Results) -> None:
     finally:
         path.write_bytes(kept)
     assert page_of(tiles_results) == before
+
+
+def test_warnings_stand_on_the_page_as_text(results: Results) -> None:
+    page = results.folder.path / "report.html"
+    before, kept = page.read_bytes(), results.folder.warnings.read_bytes()
+    try:
+        results.folder.warnings.write_text(json.dumps([f"bands 1 and 2 of {HOSTILE} are one"]))
+        write_report(Results(results.scene, results.folder, results.settings))
+        text = page_of(results)
+        assert '<h2 id="warnings-title">Warnings</h2>' in text
+        shown = html.escape(HOSTILE, quote=False).replace("'", "&#39;")
+        assert f"<li>bands 1 and 2 of {shown} are one.</li>" in text
+        results.folder.warnings.write_text("[")
+        with pytest.raises(RunFolderError, match="run 'bdgf train' again"):
+            write_report(Results(results.scene, results.folder, results.settings))
+    finally:
+        page.write_bytes(before)
+        results.folder.warnings.write_bytes(kept)

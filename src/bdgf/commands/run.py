@@ -238,7 +238,17 @@ def execute(
 
 
 def _print_metrics(out: Path, console: Console) -> None:
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    path = out / "metrics.json"
+    try:
+        _print_table(json.loads(path.read_text(encoding="utf-8")), out, console)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); delete it and run 'bdgf"
+            f" evaluate {out}' again."
+        ) from None
+
+
+def _print_table(metrics: dict[str, Any], out: Path, console: Console) -> None:
     if not metrics["methods"]:
         return
     window = metrics["leak"]["window"]

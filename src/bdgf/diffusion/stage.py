@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 from bdgf import checkpoint, processes
@@ -92,7 +91,7 @@ def _precision(work: Pretraining, folder: RunFolder, origin: dict[str, Any]) -> 
     path = folder.path / "precision.json"
     found: dict[str, Any] = {}
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = folder.read_json(path, "pretrain")
     found = processes.agree(found)
     if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
         return cast(Precision, found["precision"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from bdgf import checkpoint
@@ -57,7 +56,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "peak_memory_mb": round(peak_memory() / 2**20),
     }
     if run.folder.balance.is_file() and run.guided:
-        balance = json.loads(run.folder.balance.read_text(encoding="utf-8"))
+        balance = run.folder.read_json(run.folder.balance, "pretrain")
         metrics["balance"] = balance
         _, denoiser = checkpoint.load_tensors(run.folder.diffusion)
         if "from_run" in denoiser:
