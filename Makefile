@@ -5,13 +5,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs notebook dist clean
+.PHONY: demo test test-lowest lint docs notebook dist clean
 
 demo: .venv/package
 	$(BIN)/bdgf demo --out demo
 
 test: .venv/development
 	$(BIN)/python -m pytest
+
+# The tests with the lowest versions that pyproject.toml allows, torch excepted: its older builds for
+# Linux bring gigabytes of CUDA.
+test-lowest: .venv-lowest/development
+	.venv-lowest/bin/python -m pytest
+
+.venv-lowest/development: pyproject.toml constraints.txt constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[test]'
+	touch $@
 
 lint: .venv/development
 	$(BIN)/ruff check src tests benchmarks/*.py
@@ -45,4 +56,4 @@ dist: .venv/docs
 	touch $@
 
 clean:
-	rm -rf .venv demo site dist
+	rm -rf .venv .venv-lowest demo site dist

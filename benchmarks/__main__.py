@@ -13,6 +13,7 @@ printed and not measured again, unless ``--again`` is given.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--threads", default="1,all", help="numbers of CPU threads: 1, all or both")
     parser.add_argument("--devices", default="cpu,cuda", help="cpu, cuda or both, where present")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of which the median is taken")
+    parser.add_argument("--preset", default="quick", help="preset of the whole jobs")
     parser.add_argument("--again", action="store_true", help="measure what was measured before")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the program")
     parser.add_argument("--plot", type=Path, help="where the plot of the growth is written")
@@ -57,7 +59,10 @@ def main(words: list[str] | None = None) -> int:
     keep_freed_memory()
     results = Results(values.work / "results.json", machine())
     values.work.mkdir(parents=True, exist_ok=True)
-    setups = chosen(values.devices, values.threads, values.rounds, values.small)
+    setups = [
+        dataclasses.replace(setup, rounds=values.rounds, preset=values.preset, small=values.small)
+        for setup in chosen(values.devices, values.threads)
+    ]
     failed = []
     for part in values.only:
         for setup in setups[:1] if part in ONCE else setups:
@@ -75,15 +80,15 @@ def main(words: list[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def chosen(devices: str, threads: str, rounds: int, small: bool) -> list[Setup]:
+def chosen(devices: str, threads: str) -> list[Setup]:
     """Return the setups that are asked for and possible on this machine."""
     every = torch.get_num_threads()
     numbers = {every if word == "all" else int(word) for word in threads.split(",")}
     setups = []
     if "cpu" in devices.split(","):
-        setups += [Setup("cpu", number, rounds, small) for number in sorted(numbers)]
+        setups += [Setup("cpu", number) for number in sorted(numbers)]
     if "cuda" in devices.split(",") and torch.cuda.is_available():
-        setups.append(Setup("cuda", every, rounds, small))
+        setups.append(Setup("cuda", every))
     return setups
 
 

@@ -23,8 +23,13 @@ QUICKEST = {
     "report.points": 0,
 }
 """A run that trains next to nothing: for what is measured beside the training."""
-STEPS = {"evaluation.baselines": False, "report.points": 0, "diffusion.steps": 60}
-"""Of the growth: the quick preset with fewer steps, without the simple methods and the t-SNE."""
+STEPS = {
+    "diffusion.steps": 30,
+    "training.steps": 40,
+    "evaluation.baselines": False,
+    "report.points": 0,
+}
+"""Of the growth: few steps, without the simple methods and the t-SNE."""
 
 Keep = Callable[[Values], None]
 
@@ -75,7 +80,7 @@ def jobs(setup: Setup, work: Path) -> Values:
     specs = [SMALL] if setup.small else [AUGSBURG, BERLIN]
     for spec in specs:
         changes = QUICKEST if setup.small else {}
-        preset = "quick" if setup.small else "standard"
+        preset = setup.preset
         scene = scene_file(work, spec)
         out = work / "runs" / "job"
         done, stages = _run(setup, scene, out, changes, preset)
@@ -95,9 +100,10 @@ def jobs(setup: Setup, work: Path) -> Values:
 
 def growth(setup: Setup, work: Path) -> Values:
     """Return time and memory of the whole job while one of its sizes grows."""
-    base = SyntheticSpec(height=160, width=160, bands=60, sar_bands=4, train_per_class=30)
+    side = 160
+    base = SyntheticSpec(height=side, width=side, bands=60, sar_bands=4, train_per_class=30)
     factors: dict[str, list[SyntheticSpec]] = {
-        "pixels": [replace(base, height=160 * f, width=160) for f in (1, 2, 4, 8, 16)],
+        "pixels": [replace(base, height=side * f) for f in (1, 4, 8, 16)],
         "bands": [replace(base, bands=b) for b in (30, 60, 120, 240)],
         "classes": [replace(base, classes=k) for k in (3, 7, 14, 28)],
         "labels": [replace(base, train_per_class=n) for n in (10, 30, 100, 300)],

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bdgf.compute import place
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.fusion.scan import selective_scan, selective_scan_reference, ssd_reference
+from bdgf.fusion.scan_blocks import block_sizes
 from bdgf.fusion.windows import ssd_centre_readout
 from benchmarks.cases import AUGSBURG, SMALL, mapper
 from benchmarks.results import Values
@@ -107,11 +108,61 @@ def scan(setup: Setup, work: Path) -> Values:
         works[f"{name}: forward"] = _forward(function, inputs)
         works[f"{name}: both"] = _both(function, inputs)
     seconds = interleaved(setup, works)
+    passes = _passes(setup, batch, length, width, states)
     return {
+        "passes": passes,
         "size": f"B {batch}, L {length}, D {width}, N {states}",
         "ms": {name: 1e3 * s for name, s in seconds.items()},
         "error": _error(s6),
     }
+
+
+def _passes(
+    setup: Setup, batch: int, length: int, width: int, states: int
+) -> dict[str, tuple[int, float]]:
+    """What our scan is made of: by operation how often it is done, and milliseconds each time.
+
+    Timed on one block and scaled to the whole; the copies between the layouts are left out.
+    """
+    samples, tokens = block_sizes(batch, length, width * states)
+    rows = samples * tokens
+    draws = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=draws).to(setup.device)
+
+    dt, small = normal(tokens, samples, width), normal(tokens, samples, states)
+    A = -normal(states, width).abs()
+    decay = normal(tokens, samples, states, width).sigmoid()
+    h, other = torch.randn_like(decay), torch.randn_like(decay)
+    read, ones = normal(rows, 1, width), torch.ones(1, rows, device=setup.device)
+    flat = h.view(rows, states, width)
+
+    def recurrence() -> None:
+        steps = h.unbind(0)
+        for t, decay_t in enumerate(decay.unbind(0)):
+            steps[t].addcmul_(decay_t, steps[t - 1])
+
+    works: dict[str, tuple[int, Work]] = {
+        "dt·A": (2, lambda: torch.mul(dt.unsqueeze(2), A, out=other)),
+        "exp2": (2, lambda: torch.exp2(other, out=other)),
+        "dt·x·B, C·gy": (3, lambda: torch.mul(dt.unsqueeze(2), small.unsqueeze(3), out=h)),
+        "the loop over the tokens": (3, recurrence),
+        "products with C, gy, B, dt·x": (
+            4,
+            lambda: torch.bmm(small.view(rows, 1, states), flat, out=read),
+        ),
+        "decay·gh, ·h": (2, lambda: torch.mul(decay, h, out=other)),
+        "·A, summed over N": (1, lambda: torch.mul(h, A, out=other).sum(2)),
+        "·dt, summed over B and L": (
+            1,
+            lambda: ones @ other.mul_(dt.unsqueeze(2)).view(rows, states * width),
+        ),
+    }
+    with torch.no_grad():
+        seconds = interleaved(setup, {name: work for name, (_, work) in works.items()})
+    scale = 1e3 * batch * length / rows
+    return {name: (count, scale * seconds[name]) for name, (count, _) in works.items()}
 
 
 def _error(inputs: Sequence[Tensor]) -> float:

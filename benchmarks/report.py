@@ -152,7 +152,18 @@ def _scan(results: Results, setups: Sequence[str]) -> str:
         return ""
     columns = ["Scan", "Setup", "forward, ms", "forward + backward, ms", "of ours"]
     note = f"{size}; largest relative error of ours, gradients included: {error:.1e}."
-    return f"### Selective scan\n\n{table(columns, rows)}\n\n{note}"
+    parts = [f"### Selective scan\n\n{table(columns, rows)}\n\n{note}"]
+    for setup in setups:
+        if values := results.get("scan", setup):
+            found = [
+                [name, count, figure(ms), figure(count * ms)]
+                for name, (count, ms) in values["passes"].items()
+            ]
+            total = sum(count * ms for count, ms in values["passes"].values())
+            found.append(["**together**", "", "", f"**{figure(total)}**"])
+            head = [f"Pass over all states, {setup}", "times", "ms each", "ms"]
+            parts.append(table(head, found))
+    return "\n\n".join(parts)
 
 
 def _denoiser(results: Results, setups: Sequence[str]) -> str:

@@ -28,12 +28,14 @@ class Setup:
         device: cpu or cuda.
         threads: CPU threads.
         rounds: Rounds that every alternative is run in, after one that is not counted.
+        preset: Of the whole jobs.
         small: Sizes by which the program itself can be tried; their numbers mean nothing.
     """
 
     device: str = "cpu"
     threads: int = 1
     rounds: int = 7
+    preset: str = "quick"
     small: bool = False
 
     @property

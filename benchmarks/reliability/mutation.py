@@ -172,6 +172,25 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, self.path, "exec"), module.__dict__)
 
 
+def _users(name: str) -> set[str]:
+    """Return a module and all that import it, directly or not: they would keep what it was."""
+    imports: dict[str, set[str]] = {}
+    for module, value in list(sys.modules.items()):
+        if module.startswith("bdgf.") and getattr(value, "__file__", None):
+            tree = ast.parse(Path(str(value.__file__)).read_text(encoding="utf-8"))
+            imports[module] = {
+                found
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and node.module
+                for found in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
+            }
+    users, before = {name}, 0
+    while len(users) > before:
+        before = len(users)
+        users |= {module for module, used in imports.items() if used & users}
+    return users
+
+
 def attempt(name: str, source: str, tests: list[str], seconds: float) -> tuple[bool, float]:
     """Run the tests of a module with other source.
 
@@ -189,13 +208,13 @@ def attempt(name: str, source: str, tests: list[str], seconds: float) -> tuple[b
             limit = used + int(seconds) + 1
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            for module in [m for m in sys.modules if m == "bdgf" or m.startswith("bdgf.")]:
-                del sys.modules[module]
+            for module in _users(name):
+                sys.modules.pop(module, None)
             origin = str(ROOT / "src" / (name.replace(".", "/") + ".py"))
             sys.meta_path.insert(0, _Finder(name, source, origin))
             import pytest
 
-            words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:timeout", *tests]
+            words = ["-x", "-q", "-p", "no:cacheprovider", *tests]
             status = int(pytest.main(["--rootdir", str(ROOT), *words]))
         except BaseException:
             status = 3
@@ -213,6 +232,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     values = parser.parse_args(arguments)
     os.chdir(ROOT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     # what is not to be imported again in every fork
     for module in ("torch", "pytest", "numpy", "scipy.ndimage", "sklearn.metrics", "rasterio",
                    "hypothesis", "lightning_fabric", "bdgf.pipeline", "yaml"):  # fmt: skip

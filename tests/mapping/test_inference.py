@@ -10,6 +10,7 @@ from bdgf import config
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
+from bdgf.mapping import inference
 from bdgf.mapping.inference import map_tile, window_log_probabilities, window_logits
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
@@ -82,6 +83,23 @@ def test_tiles_agree_with_the_whole(
     assert (maps[512][0][~valid] == -1).all()
     assert np.isnan(maps[512][1][~valid]).all()
     assert 0 < valid.mean() < 1
+
+
+@pytest.mark.parametrize("side", [1, 13, 1000])
+def test_pieces_of_a_window_agree_with_the_whole(
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tiny_settings: config.Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    side: int,
+) -> None:
+    network = build_network(tiny_settings.network, prepared.layout, store.level_channels, 4, 0)
+    window = Window(2, 1, 29, 14)
+    whole = window_logits(network.eval(), prepared, store, 0, window)
+    monkeypatch.setattr(inference, "_SIDE", side)
+    found = window_logits(network, prepared, store, 0, window)
+    assert found.shape == (len(network.heads), 4, 29, 14)
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=0)
 
 
 def test_votes_are_what_each_head_says(

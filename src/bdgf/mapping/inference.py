@@ -16,6 +16,9 @@ from bdgf.fusion.samples import split_guidance
 from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
 
+_SIDE = 128
+"""Side of the pieces in which a CPU runs the network on a window: larger ones leave its cache."""
+
 
 @dataclass(frozen=True)
 class MappedWindow:
@@ -76,16 +79,20 @@ def window_logits(
         window: A window inside the tile.
     """
     device = next(network.parameters()).device
-    grown = window.grow(network.window // 2)
+    halo = network.window // 2
+    grown = window.grow(halo)
     values, missing = prepared.window(tile, grown, edge="reflect")
     features = torch.from_numpy(store.window(tile, grown, edge="reflect"))[None].to(device)
-    output = network(
-        torch.from_numpy(values)[None].to(device),
-        torch.from_numpy(missing)[None].float().to(device),
-        split_guidance(features, store),
-    )
-    logits: Tensor = output.logits[0].float()
-    return logits
+    image = torch.from_numpy(values)[None].to(device)
+    gone = torch.from_numpy(missing)[None].float().to(device)
+    side = _SIDE if device.type == "cpu" else max(window.height, window.width)
+    rows: dict[int, list[Tensor]] = {}
+    for piece in windows_of(window.height, window.width, side):
+        read = Window(piece.row, piece.col, piece.height + 2 * halo, piece.width + 2 * halo)
+        inputs = [x[(..., *read.slices)] for x in (image, gone, features)]
+        output = network(*inputs[:2], split_guidance(inputs[2], store))
+        rows.setdefault(piece.row, []).append(output.logits[0].float())
+    return torch.cat([torch.cat(row, 3) for row in rows.values()], 2)
 
 
 @torch.inference_mode()
