@@ -86,3 +86,20 @@ def test_strips_hold_every_row_once(monkeypatch):
     found = list(strips.strips(10, 30))
     assert [row for part in found for row in range(10)[part]] == list(range(10))
     assert max(part.stop - part.start for part in found) == 3
+
+
+class Asked(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if strips.by_strips(x, 1) else x + 2
+
+
+def test_what_is_exported_serves_any_size():
+    rows, cols = torch.export.Dim("rows", min=4), torch.export.Dim("cols", min=4)
+    image = draw(1, 40, 40, WIDTH)
+    with torch.no_grad():
+        program = torch.export.export(Asked(), (image,), dynamic_shapes=({1: rows, 2: cols},))
+        small = image[:, :5, :6]
+        assert torch.equal(program.module()(small), small + 2)
+        assert torch.equal(program.module()(image), image + 2)
+        assert torch.equal(Asked()(image), image + 1)
+    assert torch.equal(Asked()(image), image + 2), "what is learned goes the trainable way"
