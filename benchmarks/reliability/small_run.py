@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = {
+    "features.stored": "always",  # a full disk is to be met, not gone round
     "diffusion.steps": 12,
     "diffusion.width": 8,
     "diffusion.batch": 4,
