@@ -24,7 +24,7 @@ from bdgf.scene.layout import Window
 from bdgf.scene.leak import Leak
 from bdgf.scene.prepared import PreparedScene
 
-MOST_PIXELS = 4_000_000
+MOST_PIXELS = 1_000_000
 """Pixels of the windows that are looked at; of a larger scene windows are drawn."""
 
 NO_MAP = (
