@@ -474,7 +474,7 @@ def _load(words: list[str], console: object) -> None:
     run = Path(words[0])
     scene_path, _ = stored(run)
     mapper = PretrainedMapper.from_run(run)
-    mapper.preparation, mapper.denoiser, mapper.members  # noqa: B018
+    mapper.preparation, mapper.denoiser, mapper.network  # noqa: B018
     folder = RunFolder(run)
     folder.seconds()
     folder.scene()

@@ -73,7 +73,7 @@ class _Opened:
         self.job = job
         on: tuple[PreparedScene, FeatureStore] = job.mapper.on(Scene.open(job.scene))
         self.prepared, self.store = on
-        self.network, self.weights = job.mapper.members[0]
+        self.network, self.weights = job.mapper.network, job.mapper.weights
 
     def classify(self, tile: int, window: Window) -> bytes:
         present = self.prepared.valid_in(tile, window)

@@ -44,9 +44,6 @@ DESCRIPTION = "config.json"
 Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON of where they come from."""
 
-Member: TypeAlias = tuple[FusionNetwork, list[float]]
-"""A trained network, and the fusion weight of each of its heads."""
-
 _SOURCES = ("diffusion", "none")
 
 
@@ -207,17 +204,21 @@ class PretrainedMapper:
         return place(denoiser, device_of(s.compute)).eval()
 
     @cached_property
-    def members(self) -> list[Member]:
-        """The trained networks, each with the weights of its heads over its temperature."""
+    def network(self) -> FusionNetwork:
+        """The trained network."""
         s = self.settings
         channels = [len(x) for x in self.reduction.levels] if self.reduction else [0, 0, 0]
         layout = self.preparation.layout
         network = build_network(s.network, layout, channels, len(self.classes.codes), s.seed)
-        tensors, origin = self.parts["network"]
-        checkpoint.load_weights(network, tensors, Path("network"))
+        checkpoint.load_weights(network, self.parts["network"][0], Path("network"))
+        return network.to(device_of(s.compute)).eval()
+
+    @property
+    def weights(self) -> list[float]:
+        """Weight of every head in the fusion, over the temperature."""
+        _, origin = self.parts["network"]
         temperature = float(origin.get("temperature", 1.0))
-        weights = [float(weight) / temperature for weight in origin["fusion_weights"]]
-        return [(network.to(device_of(s.compute)).eval(), weights)]
+        return [float(weight) / temperature for weight in origin["fusion_weights"]]
 
     @property
     def fusion_weights(self) -> dict[str, float]:
@@ -248,8 +249,7 @@ class PretrainedMapper:
         self, prepared: PreparedScene, store: FeatureStore, tile: int, window: Window
     ) -> Tensor:
         """Return the log-probabilities (K, h, w) of a window of what ``on`` returned."""
-        network, weights = self.members[0]
-        return window_log_probabilities(network, weights, prepared, store, tile, window)
+        return window_log_probabilities(self.network, self.weights, prepared, store, tile, window)
 
     def mapped(
         self,
@@ -266,10 +266,9 @@ class PretrainedMapper:
             tile: Index of the tile.
             windows: Windows inside the tile; None takes all.
         """
-        network, weights = self.members[0]
         if windows is None:
             windows = windows_of(*prepared.shape(tile), self.settings.mapping.tile)
-        return map_windows(network, weights, prepared, store, tile, windows)
+        return map_windows(self.network, self.weights, prepared, store, tile, windows)
 
     def origin_of(self, scene: Scene) -> str:
         """Return a digest of all that decides the map of a scene: weights, components, rasters."""

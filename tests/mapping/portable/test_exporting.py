@@ -60,7 +60,9 @@ def test_the_whole_scene_gets_the_run_s_own_map(exported, program) -> None:
 def test_tiles_of_any_size(exported, program, size: tuple[int, int]) -> None:
     run = exported.run
     steps = run.settings.features.timesteps
-    mapper = build_mapper(run.preparation, run.denoiser, run.reduction, steps, run.members)
+    mapper = build_mapper(
+        run.preparation, run.denoiser, run.reduction, steps, run.network, run.weights
+    )
     prepared, _ = run.on(exported.scene)
     inputs = read_raw(prepared, 0, Window(0, 0, *size))
     with torch.inference_mode():

@@ -16,7 +16,7 @@ from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.features import FeatureExtractor
 from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.network import build_network
+from bdgf.fusion.network import Ensemble, build_network
 from bdgf.mapping.inference import window_log_probabilities
 from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
 from bdgf.mapping.portable.graph import Mapper, PreparedModality, build_mapper
@@ -37,7 +37,9 @@ def run(trained_run: Path) -> PretrainedMapper:
 @pytest.fixture(scope="module")
 def mapper(run: PretrainedMapper) -> Mapper:
     steps = run.settings.features.timesteps
-    return build_mapper(run.preparation, run.denoiser, run.reduction, steps, run.members)
+    return build_mapper(
+        run.preparation, run.denoiser, run.reduction, steps, run.network, run.weights
+    )
 
 
 def test_prepared_values_are_those_of_the_preparation(prepared: PreparedScene) -> None:
@@ -106,7 +108,7 @@ def test_without_guidance(
 ) -> None:
     network = build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, 0).eval()
     weights = [0.1, 0.2, 0.3, 0.4]
-    mapper = build_mapper(run.preparation, None, None, (50,), [(network, weights)])
+    mapper = build_mapper(run.preparation, None, None, (50,), network, weights)
     assert mapper.halo == 4
     shape = prepared.shape(0)
     store = FeatureStore(None, ["tile"], [shape])
@@ -135,8 +137,8 @@ def test_one_level_of_the_decoder_for_several_of_the_branches(
     extractor = FeatureExtractor(run.denoiser, prepared, s.features, s.diffusion, s.seed, cpu)
     store, window = ComputedFeatures(extractor, fine), Window(0, 0, *prepared.shape(0))
     expected = window_log_probabilities(network, weights, prepared, store, 0, window)
-    members = [(network, weights)]
-    mapper = build_mapper(run.preparation, run.denoiser, fine, s.features.timesteps, members)
+    steps = s.features.timesteps
+    mapper = build_mapper(run.preparation, run.denoiser, fine, steps, network, weights)
     with torch.inference_mode():
         found, features = mapper(*read_raw(prepared, 0, window))
     np.testing.assert_allclose(
@@ -146,22 +148,17 @@ def test_one_level_of_the_decoder_for_several_of_the_branches(
     assert (found - expected)[:, known].abs().max() < TOLERANCE
 
 
-def test_several_networks_with_temperature_and_offset(
+def test_an_ensemble_is_what_its_members_say_together(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    networks = [
-        build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, seed).eval()
-        for seed in (1, 2)
-    ]
-    members = [(networks[0], [0.1, 0.2, 0.3, 0.4]), (networks[1], [1.0, 0.0, 0.0, 0.0])]
-    offset = [0.5, 0.0, -0.5, 1.0]
+    settings = dataclasses.replace(tiny_settings.network, members=2)
+    ensemble = build_network(settings, prepared.layout, [0, 0, 0], 4, 1).eval()
+    assert isinstance(ensemble, Ensemble)
+    weights = [0.1, 0.2, 0.3, 0.1]  # as at a temperature: they do not sum to 1
     build = partial(Mapper, prepared.preparation, None, [[], [], []])
-    window = Window(0, 0, *prepared.shape(0))
-    inputs = read_raw(prepared, 0, window)
+    inputs = read_raw(prepared, 0, Window(0, 0, *prepared.shape(0)))
     with torch.inference_mode():
-        found = build(members, [3.0, 1.0], 2.0, offset)(*inputs)[0]
-        single = [build([member])(*inputs)[0] for member in members]
-    mean = 0.75 * single[0] + 0.25 * single[1]
-    expected = torch.log_softmax(mean / 2.0 + torch.tensor(offset)[:, None, None], 0)
+        found = build(ensemble, weights)(*inputs)[0]
+        single = [build(member, weights)(*inputs)[0] for member in ensemble.networks()]
+    expected = torch.log_softmax(torch.stack(single).mean(0), 0)
     torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-5, rtol=1e-5)
-    assert found.exp().nansum(0).max() == pytest.approx(1.0, abs=1e-5)

@@ -115,7 +115,7 @@ class Comparison:
         self.around = piece.grow(halo).inside(*shape)
         self.inputs = read_raw(self.prepared, tile, self.around)
         # what the networks read of the features to classify the piece
-        radius = max(network.window for network, _ in run.members) // 2
+        radius = run.network.window // 2
         self.read = piece.grow(radius).inside(*shape)
         self.known = torch.from_numpy(self.prepared.valid(tile)[piece.slices])
         self.expected = run.log_probabilities(self.prepared, self.store, tile, piece)

@@ -50,7 +50,12 @@ def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Prog
     _check_folder(folder)
     onnxruntime = _onnxruntime()
     mapper = build_mapper(
-        run.preparation, run.denoiser, run.reduction, run.settings.features.timesteps, run.members
+        run.preparation,
+        run.denoiser,
+        run.reduction,
+        run.settings.features.timesteps,
+        run.network,
+        run.weights,
     )
     tile, piece = _piece(run.on(scene)[0], mapper.smallest)
     # 1. torch.export

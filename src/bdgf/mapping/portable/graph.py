@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import Projection, Reduction, levels_in_use
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
-from bdgf.mapping.pretrained import Member
 from bdgf.scene.preparation import FittedModality, Preparation
 
 REACH = HALO
@@ -156,24 +154,19 @@ class Mapper(nn.Module):
         preparation: Statistics and components.
         guidance: Gives the guidance features; None where nothing guides the branches.
         levels: Channels of the features that guide each level of the branches, coarse to fine.
-        members: The trained networks, whose log-probabilities are averaged.
-        shares: Weight of each of them; None counts all alike.
-        temperature: Divides the averaged log-probabilities.
-        offset: (K,) added to them; None adds nothing.
+        network: The trained network.
+        weights: Weight of every head in the fusion, over the temperature.
     """
 
     weights: Tensor
-    offset: Tensor
 
     def __init__(
         self,
         preparation: Preparation,
         guidance: Guidance | None,
         levels: Sequence[Sequence[int]],
-        members: Sequence[Member],
-        shares: Sequence[float] | None = None,
-        temperature: float = 1.0,
-        offset: Sequence[float] | None = None,
+        network: FusionNetwork,
+        weights: Sequence[float],
     ) -> None:
         super().__init__()
         starts = np.cumsum([0, *(one.bands for one in preparation.fitted)]).tolist()
@@ -184,25 +177,19 @@ class Mapper(nn.Module):
         )
         self.guidance = guidance
         self.levels = [list(level) for level in levels]
-        self.networks = nn.ModuleList(network for network, _ in members)
-        self.temperature = float(temperature)
-        self.shifted = offset is not None
-        for index, (_, weights) in enumerate(members):
-            self.register_buffer(f"weights_{index}", torch.tensor(list(weights)))
-        shares = [1.0] * len(members) if shares is None else list(shares)
-        self.shares = [share / sum(shares) for share in shares]
-        self.register_buffer("offset", torch.tensor(list(offset or [0.0])).view(1, -1, 1, 1))
+        self.network = network
+        self.register_buffer("weights", torch.tensor(list(weights)))
 
     @property
     def smallest(self) -> int:
         """Smallest side of a tile: it has to be mirrored at its edges."""
-        return max(cast(FusionNetwork, network).window for network in self.networks)
+        return self.network.window
 
     @property
     def halo(self) -> int:
         """Pixels that are not right at a cut, in whole strides."""
-        most = max(cast(FusionNetwork, network).window // 2 for network in self.networks)
-        return -(-((REACH if self.guidance is not None else 0) + most) // STRIDE) * STRIDE
+        reach = REACH if self.guidance is not None else 0
+        return -(-(reach + self.network.window // 2) // STRIDE) * STRIDE
 
     def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
         """Classify every pixel of a tile.
@@ -226,17 +213,11 @@ class Mapper(nn.Module):
         # 2. guidance
         features = channels[:, :0] if self.guidance is None else self.guidance(channels, missing)
         levels = [_selected(features, level).float() for level in self.levels]
-        # 3. the networks, on the mirrored tile
-        total = torch.zeros(())
-        for index, network in enumerate(self.networks):
-            radius = cast(FusionNetwork, network).window // 2
-            inputs = [_mirrored(x, radius) for x in (channels, missing, *levels)]
-            output = network(inputs[0], inputs[1], inputs[2:])
-            fused = fused_log_probabilities(output.logits, getattr(self, f"weights_{index}"))
-            total = total + self.shares[index] * fused
-        # 4. one distribution
-        if len(self.networks) > 1 or self.temperature != 1.0 or self.shifted:
-            total = torch.log_softmax(total / self.temperature + self.offset, 1)
+        # 3. the network, on the mirrored tile
+        radius = self.network.window // 2
+        inputs = [_mirrored(x, radius) for x in (channels, missing, *levels)]
+        output = self.network(inputs[0], inputs[1], inputs[2:])
+        total = fused_log_probabilities(output.logits, self.weights)
         absent = torch.stack([gone[index] for index in self.needed]).all(0)
         found = torch.where(absent, torch.full_like(total[0], float("nan")), total[0])
         return (found,) if self.guidance is None else (found, features[0])
@@ -257,7 +238,8 @@ def build_mapper(
     denoiser: Denoiser | None,
     reduction: Reduction | None,
     timesteps: Sequence[int],
-    members: Sequence[Member],
+    network: FusionNetwork,
+    weights: Sequence[float],
 ) -> Mapper:
     """Return the mapper of a trained run, with copies of its parts on the CPU."""
     guidance: Guidance | None = None
@@ -267,8 +249,7 @@ def build_mapper(
         guidance = Guidance(
             copy.deepcopy(denoiser), reduction, preparation.diffusion_scale, timesteps
         )
-    copies = [(copy.deepcopy(network), weights) for network, weights in members]
-    mapper = Mapper(preparation, guidance, levels, copies).cpu().eval()
+    mapper = Mapper(preparation, guidance, levels, copy.deepcopy(network), weights).cpu().eval()
     for parameter in mapper.parameters():
         parameter.data = parameter.data.contiguous()
         parameter.requires_grad_(False)
