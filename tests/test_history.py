@@ -35,3 +35,15 @@ def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "history.jsonl").write_text(text)
     with pytest.raises(RunFolderError, match=r"history\.jsonl cannot be read .*bdgf train"):
         History(tmp_path / "history.jsonl")
+
+
+@pytest.mark.parametrize(
+    "row", ['"stage": 1, "step": 1, "loss": 1', '"stage": "a", "step": "1", "loss": 1',
+            '"stage": "a", "step": 1, "loss": null', '"stage": "a", "step": 1, "loss": [1]',
+            '"stage": "a", "step": 1, "loss": 1, "x": true', '"stage": "a", "loss": 1']
+)  # fmt: skip
+def test_a_row_of_another_form_is_named(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"stage": "a", "step": 1, "loss": NaN}\n{' + row + "}\n")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        History(path)

@@ -551,15 +551,29 @@ def _work(cases: Cases, jobs: list[tuple[str, int]], seed: int, channel: int, fo
 
 
 def run_cases(
-    ground: Ground, jobs: list[tuple[str, int]], seed: int, told: Callable[[str], None]
-) -> tuple[Counter[tuple[str, str]], list[str], float]:
+    ground: Ground,
+    jobs: list[tuple[str, int]],
+    seed: int,
+    told: Callable[[str], None],
+    record: Path,
+) -> None:
     """Carry out cases in forks, a batch in each.
 
-    Returns:
-        How many cases of each kind ended how, the failures, and the longest time of one.
+    Args:
+        ground: Good inputs.
+        jobs: Kind and number of every case.
+        seed: Seed of the damage.
+        told: Told the failures, and how far it is.
+        record: Gets one line of JSON for every case: kind, number, seconds and outcome.
     """
-    cases, counts, failures, longest = Cases(ground), Counter(), [], 0.0
-    position = 0
+    cases, position = Cases(ground), 0
+
+    def ended_as(kind: str, number: int, seconds: float, outcome: str) -> None:
+        with record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([kind, number, round(seconds, 2), outcome]) + "\n")
+        if outcome.startswith("FAILED"):
+            told(f"{kind} {number}: {outcome}")
+
     while position < len(jobs):
         batch = jobs[position : position + BATCH]
         reading, writing = os.pipe()
@@ -585,12 +599,7 @@ def run_cases(
                     current, began = (kind, int(number)), time.monotonic()
                     processor = _processor(process)
                 elif current is not None:
-                    longest = max(longest, _processor(process) - processor)
-                    outcome = rest.split()[0]
-                    counts[current[0], outcome] += 1
-                    if outcome == "FAILED":
-                        failures.append(f"{current[0]} {current[1]}: {rest}")
-                        told(failures[-1])
+                    ended_as(*current, _processor(process) - processor, rest)
                     current = None
                     position += 1
             # busy for ten seconds, or silent for much longer: the machine may have other work
@@ -598,10 +607,8 @@ def run_cases(
                 _processor(process) - processor > SECONDS or time.monotonic() - began > 120
             )
             if hangs or (ended and current is not None):
-                word = "hangs" if hangs else "died"
-                counts[current[0], "FAILED"] += 1
-                failures.append(f"{current[0]} {current[1]}: {word}")
-                told(failures[-1])
+                used = _processor(process) - processor
+                ended_as(*current, used, "FAILED hangs" if hangs else "FAILED died")
                 position += 1
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -610,7 +617,14 @@ def run_cases(
         os.waitpid(process, 0)
         shutil.rmtree(scratch, ignore_errors=True)
         told(f"{position} of {len(jobs)}")
-    return counts, failures, longest
+
+
+def _known(record: Path) -> dict[tuple[str, int], tuple[float, str]]:
+    """Return seconds and outcome of the cases that a record holds."""
+    if not record.is_file():
+        return {}
+    lines = map(json.loads, record.read_text(encoding="utf-8").splitlines())
+    return {(kind, number): (seconds, outcome) for kind, number, seconds, outcome in lines}
 
 
 def _processor(process: int) -> float:
@@ -660,6 +674,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kinds", default="", help="Only these, separated by commas")
     parser.add_argument("--only", type=int, default=None, help="Only the case of this number")
     parser.add_argument("--engine", choices=("own", "atheris"), default="own")
+    parser.add_argument(
+        "--record", type=Path, help="Cases that this file holds are not tried again; goes on there"
+    )
     values = parser.parse_args(arguments)
     chosen = [kind for kind in values.kinds.split(",") if kind] or list(SHARES)
     if values.engine == "own":
@@ -671,9 +688,9 @@ def main(arguments: list[str]) -> int:
         torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(prefix="bdgf-fuzz-"))
     try:
-        ground = prepare(folder)
         if values.engine == "atheris":
-            return _atheris(ground, chosen[0], values.cases)
+            return _atheris(prepare(folder), chosen[0], values.cases)
+        record = values.record or folder / "record.jsonl"
         total = sum(SHARES[kind] for kind in chosen)
         jobs = [
             (kind, number)
@@ -681,15 +698,22 @@ def main(arguments: list[str]) -> int:
             for number in range(max(1, round(values.cases * SHARES[kind] / total)))
             if values.only in (None, number)
         ]
-        counts, failures, longest = run_cases(
-            ground, jobs, values.seed, lambda line: print(line, file=sys.stderr, flush=True)
-        )
+        known = _known(record)
+        left = [job for job in jobs if job not in known]
+        if left:
+            told = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+            run_cases(prepare(folder), left, values.seed, told, record)
+        known = _known(record)
+        ends = {job: known[job] for job in jobs}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    counts = Counter((kind, end.split()[0]) for (kind, _), (_, end) in ends.items())
+    failures = [f"{k} {n}: {end}" for (k, n), (_, end) in ends.items() if end.startswith("FAILED")]
+    longest = max(seconds for seconds, _ in ends.values())
     print(f"{'kind':<14}{'cases':>7}{'result':>8}{'refused':>9}{'failed':>8}")
     for kind in chosen:
-        ends = [counts[kind, word] for word in ("result", "refused", "FAILED")]
-        print(f"{kind:<14}{sum(ends):>7}{ends[0]:>8}{ends[1]:>9}{ends[2]:>8}")
+        row = [counts[kind, word] for word in ("result", "refused", "FAILED")]
+        print(f"{kind:<14}{sum(row):>7}{row[0]:>8}{row[1]:>9}{row[2]:>8}")
     print(
         f"{len(jobs)} cases, {len(failures)} failed; the longest took {longest:.1f} s of processor"
     )

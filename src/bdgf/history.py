@@ -33,7 +33,7 @@ class History:
                 lines = path.read_text(encoding="utf-8").splitlines()
                 self.rows = [json.loads(line) for line in lines if line]
                 for row in self.rows:
-                    row["stage"], row["step"], row["loss"]
+                    _check(row)
             except (ValueError, TypeError, KeyError) as error:
                 raise RunFolderError(
                     f"{path} cannot be read ({error}); delete it: only the curves of the report are"
@@ -58,3 +58,13 @@ class History:
         with atomic_path(self.path) as temporary:
             text = "".join(json.dumps(row) + "\n" for row in self.rows)
             temporary.write_text(text, encoding="utf-8")
+
+
+def _check(row: dict[str, Any]) -> None:
+    row["stage"], row["step"], row["loss"]
+    for name, value in row.items():
+        if name == "stage":
+            if not isinstance(value, str):
+                raise TypeError(f"the stage {value!r} is no text")
+        elif type(value) is not float and not (type(value) is int and abs(value) <= 2**53):
+            raise TypeError(f"{name} of stage {row['stage']!r} is no number")

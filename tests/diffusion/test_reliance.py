@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdgf.diffusion.reliance import balance_of, measure_reliance
+from bdgf.diffusion.reliance import Reliance, balance_of, measure_reliance
 from bdgf.scene.layout import ChannelLayout, ModalityChannels
 
 LAYOUT = ChannelLayout(
@@ -58,3 +58,15 @@ def test_one_side_alone_has_no_balance() -> None:
     assert found.balance is None
     assert "hsi" in found.describe()
     assert "balance" not in found.describe()
+
+
+def test_what_is_stored_comes_back_and_nothing_else() -> None:
+    for balance in (None, 0.5):
+        reliance = Reliance(("a", "b"), (1.0, 2.0), (0.1, 0.2), balance)
+        assert Reliance.from_json(reliance.to_json()) == reliance
+    values = reliance.to_json()
+    for other in ([], {}, {**values, "explained_r2": {"a": 1.0}}, {**values, "reliance": 3},
+                  {**values, "balance_spectral_over_auxiliary": []},
+                  {**values, "reliance": {"a": "x"}}):  # fmt: skip
+        with pytest.raises(ValueError, match=r"reliance|float"):
+            Reliance.from_json(other)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bdgf import config
+from bdgf.errors import RunFolderError
 from bdgf.evaluation.stage import evaluate
 from bdgf.pipeline import Pipeline
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -38,3 +39,8 @@ def test_a_scene_without_test_labels_is_mapped_and_not_scored(run: Pipeline, lis
     }
     assert (run.folder.path / "map.tif").is_file()
     assert (run.folder.path / "report.html").is_file()
+    run.folder.balance.write_text(json.dumps({**written["balance"], "explained_r2": {"hsi": "x"}}))
+    with pytest.raises(
+        RunFolderError, match=r"balance\.json cannot be read .* run 'bdgf pretrain'"
+    ):
+        evaluate(run)

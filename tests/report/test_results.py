@@ -27,9 +27,25 @@ def test_damaged_metrics_are_named(results: Results, tmp_path: Path) -> None:
     broken = dataclasses.replace(results, folder=Folder())  # type: ignore[arg-type]
     with pytest.raises(RunFolderError, match=r"metrics\.json cannot be read.*bdgf evaluate"):
         _ = broken.metrics
-    Folder.metrics.write_text(json.dumps({"methods": {}}))
+    values = json.loads(results.folder.metrics.read_text())
+    del values["missing"]
+    Folder.metrics.write_text(json.dumps(values))
     older = dataclasses.replace(results, folder=Folder())  # type: ignore[arg-type]
     assert older.metrics["missing"] == {}, "an older run has no such figures"
+
+
+@pytest.mark.parametrize("text", ["null", "3", '"methods"', "[[]]", "{}", '{"methods": [1]}'])
+def test_json_of_another_form_is_named(results: Results, tmp_path: Path, text: str) -> None:
+    class Folder:
+        path = tmp_path
+        metrics = tmp_path / "metrics.json"
+        warnings = tmp_path / "warnings.json"
+
+    broken = dataclasses.replace(results, folder=Folder())  # type: ignore[arg-type]
+    for name in ("metrics", "warnings", "environment"):
+        (tmp_path / f"{name}.json").write_text(text)
+        with pytest.raises(RunFolderError, match=rf"{name}\.json cannot be read \(.*again"):
+            getattr(broken, name)
 
 
 def _whole(results: Results) -> object:

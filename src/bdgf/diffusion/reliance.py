@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,13 +36,32 @@ class Reliance:
     explained: tuple[float, ...]
     balance: float | None
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "reliance": dict(zip(self.modalities, self.reliance, strict=True)),
             "explained_r2": dict(zip(self.modalities, self.explained, strict=True)),
             "balance_spectral_over_auxiliary": self.balance,
         }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Reliance:
+        """Return what ``to_json`` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            names = tuple(values["reliance"])
+            balance = values["balance_spectral_over_auxiliary"]
+            return cls(
+                names,
+                tuple(float(values["reliance"][name]) for name in names),
+                tuple(float(values["explained_r2"][name]) for name in names),
+                None if balance is None else float(balance),
+            )
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"no reliance: {type(error).__name__} {error}") from None
 
     def describe(self) -> str:
         """Return one line for people."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from bdgf import checkpoint
 from bdgf.compute import peak_memory
+from bdgf.diffusion.reliance import Reliance
+from bdgf.errors import RunFolderError
 from bdgf.evaluation.accuracy import far_from_training, score_methods
 from bdgf.evaluation.confidence import (
     compare_temperatures,
@@ -56,12 +58,21 @@ def evaluate(run: Run) -> dict[str, Any]:
         "peak_memory_mb": round(peak_memory() / 2**20),
     }
     if run.folder.balance.is_file() and run.guided:
-        balance = run.folder.read_json(run.folder.balance, "pretrain")
-        metrics["balance"] = balance
+        metrics["balance"] = _balance(run)
         _, denoiser = checkpoint.load_tensors(run.folder.diffusion)
         if "from_run" in denoiser:
             metrics["denoiser_from"] = denoiser["from_run"]
     return metrics
+
+
+def _balance(run: Run) -> dict[str, Any]:
+    path = run.folder.balance
+    try:
+        return Reliance.from_json(run.folder.read_json(path, "pretrain")).to_json()
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf pretrain' again."
+        ) from None
 
 
 def _without_each(run: Run) -> dict[str, Any]:

@@ -48,9 +48,13 @@ def class_indices(
     index_of = np.full(np.iinfo(np.uint16).max + 1, -2, dtype=np.int64)
     index_of[0] = -1
     index_of[list(class_codes)] = np.arange(len(class_codes))
-    found: NDArray[np.int64] = index_of[codes.astype(np.int64)]
+    # a damaged file may be of another type, whose values no table has room for
+    with np.errstate(invalid="ignore"):
+        values = codes.astype(np.int64)
+    known = (values >= 0) & (values < len(index_of)) & (values == codes)
+    found = np.where(known, index_of[np.where(known, values, 0)], -2)
     if (found == -2).any():
-        strange = int(codes[found == -2].flat[0])
+        strange = codes[found == -2].flat[0]
         raise RunFolderError(
             f"{path} holds the code {strange}, which is no class of the"
             " scene; run 'bdgf map' again."
@@ -84,9 +88,30 @@ def read_confidence(path: Path) -> NDArray[np.float32]:
     """Read a confidence raster, (H, W), NaN where there is no class.
 
     Raises:
-        RunFolderError: It is missing or damaged.
+        RunFolderError: It is missing or damaged, or holds what is no probability.
     """
-    return _read(path).astype(np.float32)
+    return checked_confidence(_read(path), path)
+
+
+def checked_confidence(values: NDArray[np.generic], path: Path) -> NDArray[np.float32]:
+    """Return confidence that was read, after a look at whether it can be one.
+
+    Args:
+        values: Confidence of any shape, NaN where there is no class.
+        path: The file that they are from.
+
+    Raises:
+        RunFolderError: A value that is no probability: the file was damaged.
+    """
+    found = values.astype(np.float32)
+    # a softmax in float32 may exceed 1 by its rounding
+    strange = (found < 0) | (found > 1 + 1e-5)
+    if strange.any():
+        raise RunFolderError(
+            f"{path} holds the confidence {found[strange].flat[0]:g}; probabilities lie between 0"
+            " and 1, so the file is damaged: run 'bdgf map' again."
+        )
+    return found
 
 
 def confidence_at(paths: Sequence[Path], positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -97,34 +122,39 @@ def confidence_at(paths: Sequence[Path], positions: NDArray[np.int64]) -> NDArra
         positions: (n, 3) tile, row and column.
 
     Raises:
-        RunFolderError: A raster is missing or damaged.
+        RunFolderError: A raster is missing or damaged, or holds what is no probability.
     """
     found = np.empty(len(positions), dtype=np.float32)
     for tile, path in enumerate(paths):
         here = positions[:, 0] == tile
         if here.any():
-            found[here] = _read_at(path, positions[here, 1:])
+            found[here] = checked_confidence(_read_at(path, positions[here, 1:]), path)
     return found
 
 
-def read_strips(path: Path, rows: int) -> Iterator[NDArray[np.generic]]:
+def read_strips(
+    path: Path, rows: int, size: tuple[int, int] | None = None
+) -> Iterator[NDArray[np.generic]]:
     """Yield a raster of the run from top to bottom, so that a large one is never whole in memory.
 
     Args:
         path: Map, confidence or votes.
         rows: Rows of a strip; the last one may have fewer.
+        size: (H, W) that it must have, None for any.
 
     Yields:
         (bands, h, W), h at most ``rows``.
 
     Raises:
-        RunFolderError: The raster is missing or damaged.
+        RunFolderError: The raster is missing or damaged, or has another size.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path)
         with source:
+            if size is not None and source.shape != size:
+                raise RunFolderError(_other_size(path, source.shape, size))
             for row in range(0, source.height, rows):
                 height = min(rows, source.height - row)
                 place = rasterio.windows.Window(0, row, source.width, height)
@@ -140,6 +170,9 @@ def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path)
         with source:
+            least = (int(pixels[:, 0].max()) + 1, int(pixels[:, 1].max()) + 1)
+            if source.height < least[0] or source.width < least[1]:
+                raise RunFolderError(_other_size(path, source.shape, least))
             found = np.empty(len(pixels), dtype=source.dtypes[0])
             strip = pixels[:, 0] // _STRIP
             for number in np.unique(strip):
@@ -152,6 +185,13 @@ def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
             return found
     except RasterioError as error:
         raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+
+
+def _other_size(path: Path, found: tuple[int, int], needed: tuple[int, int]) -> str:
+    return (
+        f"{path} has {found[0]} × {found[1]} pixels, its tile at least {needed[0]} × {needed[1]};"
+        " run 'bdgf map' again."
+    )
 
 
 def _read(path: Path) -> NDArray[np.generic]:

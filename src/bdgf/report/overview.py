@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.mapping.reading import class_indices, read_strips
+from bdgf.mapping.reading import checked_confidence, class_indices, read_strips
 from bdgf.report.results import Results
 from bdgf.scene.layout import Window
 
@@ -92,7 +92,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
         most_side: Most rows and columns of the overview.
 
     Raises:
-        RunFolderError: A raster is missing or damaged, or holds a code that is no class.
+        RunFolderError: A raster is missing or damaged, or holds what no map can hold.
     """
     place, codes = results.scene.tiles[tile], results.scene.class_codes
     step = step_of(place.height, place.width, most_side)
@@ -107,10 +107,9 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
     parts: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("classes", "confidence", "votes", "right")
     }
+    whole = (place.height, place.width)
     rasters = zip(
-        read_strips(map_path, strip),
-        read_strips(confidence_path, strip),
-        read_strips(votes_path, strip),
+        *(read_strips(path, strip, whole) for path in (map_path, confidence_path, votes_path)),
         strict=True,
     )
     for number, (code, confidence, vote) in enumerate(rasters):
@@ -119,7 +118,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
         counts += np.bincount(classes[classes >= 0], minlength=len(codes))
         at = np.ix_(_middles(classes.shape[0], step), _middles(classes.shape[1], step))
         parts["classes"].append(classes[at].astype(np.int32))
-        parts["confidence"].append(confidence[0][at])
+        parts["confidence"].append(checked_confidence(confidence[0][at], confidence_path))
         votes = class_indices(vote[:, at[0], at[1]], codes, votes_path)
         parts["votes"].append(votes.astype(np.int32))
         for name, all_labels in labels.items():

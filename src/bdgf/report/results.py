@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bdgf import checkpoint
 from bdgf.config import Settings
@@ -14,9 +15,12 @@ from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.history import History
 from bdgf.mapping.pretrained import PretrainedMapper
+from bdgf.report.metrics_file import ENVIRONMENT, TEXT, check_form, check_metrics
 from bdgf.runfolder import RunFolder
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,14 @@ class Results:
         Raises:
             RunFolderError: It is missing or damaged.
         """
-        found: dict[str, Any] = self._json(self.folder.metrics, "evaluate")
-        return {"balance": None, "missing": {}, "calibration": {}, **found}
+
+        def complete(found: dict[str, Any]) -> dict[str, Any]:
+            # runs of earlier versions have no such figures
+            whole = {"balance": None, "missing": {}, "calibration": {}, **found}
+            check_metrics(whole, len(self.scene.class_codes))
+            return whole
+
+        return self._json(self.folder.metrics, "evaluate", complete)
 
     @cached_property
     def warnings(self) -> list[str]:
@@ -57,13 +67,26 @@ class Results:
         """
         if not self.folder.warnings.is_file():
             return []
-        return [str(text) for text in self._json(self.folder.warnings, "train")]
+
+        def texts(found: list[str]) -> list[str]:
+            check_form(found, [TEXT])
+            return found
+
+        return self._json(self.folder.warnings, "train", texts)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Versions and machine."""
-        found: dict[str, Any] = self._json(self.folder.path / "environment.json", "run")
-        return found
+        """Versions and machine.
+
+        Raises:
+            RunFolderError: It is missing or damaged.
+        """
+
+        def checked(found: dict[str, Any]) -> dict[str, Any]:
+            check_form(found, ENVIRONMENT)
+            return found
+
+        return self._json(self.folder.path / "environment.json", "run", checked)
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -106,10 +129,11 @@ class Results:
         return self.folder.votes_path(self.scene.tiles[tile].name, self.single)
 
     @staticmethod
-    def _json(path: Path, command: str) -> Any:  # noqa: ANN401
+    def _json(path: Path, command: str, checked: Callable[[Any], Found]) -> Found:
+        """Read JSON; ``checked`` returns it, or says by a ValueError or TypeError what is wrong."""
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return checked(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); run 'bdgf {command}' again."
             ) from None
