@@ -106,3 +106,19 @@ def test_thinned_labels_are_nested_and_as_many_as_asked_for():
     assert all((a == b).all() for a, b in zip(everything, TILES, strict=True))
     other = thin_labels(TILES, 5, 4)
     assert any((a != b).any() for a, b in zip(few, other, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+def test_blocks_of_one_pixel_reach_the_share_exactly(share):
+    tile = np.full((8, 80), -1, dtype=np.int16)
+    tile[3, 3::8] = 0  # one pixel in each of ten squares
+    train, test = split_labels([tile], SplitSpec("blocks", size=8, guard=0, train_share=share))
+    assert (train[0] == 0).sum() == min(9, 10 * share), "the last square stays for testing"
+    assert (train[0] == 0).sum() + (test[0] == 0).sum() == 10
+
+
+def test_a_class_that_no_pixel_has_is_left_out():
+    tile = np.full((8, 8), -1, dtype=np.int16)
+    tile[:4], tile[4:] = 0, 2
+    train, test = split_labels([tile], SplitSpec("random", per_class=5))
+    assert [(part[0] == index).sum() for index in (0, 2) for part in (train, test)] == [5, 27] * 2
