@@ -310,7 +310,9 @@ class Cases:
         codes = [int(c) for c in random.integers(-2, damage.pick((5, 300, 80000)), 3)]
         if random.random() < 0.5:
             codes = [1, 2, 3]
-        names = [f"{name}{number}" for number, name in enumerate(("A", "<b>B</b>", "C\n&;$(x)"))]
+        # a name of two lines is refused before any code is read: not in all cases
+        last = "C\n&;$(x)" if random.random() < 0.2 else "C&;$(x)"
+        names = [f"{name}{number}" for number, name in enumerate(("A", "<b>B</b>", last))]
         classes = dict(zip(codes, names, strict=True))
         split = damage.pick(({"random": 2}, {"blocks": {"size": 4, "guard": 1}}, "given"))
         which = "train" if split == "given" else "all"

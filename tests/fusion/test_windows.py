@@ -136,3 +136,22 @@ def test_crop():
     x = torch.arange(25.0).view(1, 5, 5, 1)
     assert torch.equal(crop(x, 0), x)
     assert crop(x, 2).flatten().tolist() == [12.0]
+
+
+def test_scores_in_memory_stay_below_their_limit(monkeypatch):
+    monkeypatch.setattr(windows, "_WHOLE", 0)
+    inputs = [t.detach() for t in attention_inputs((2, 1, 66, 18))]
+    whole = window_attention(*inputs, 1)
+    sizes, softmax = [], torch.softmax
+
+    def watched(scores, dim):
+        sizes.append(scores.numel())
+        return softmax(scores, dim)
+
+    tile = windows._TILE
+    row = 2 * -(-16 // tile) * HEADS * tile**2 * (tile + 2) ** 2  # scores of one row of tiles
+    monkeypatch.setattr(windows, "_SCORES", 2 * row)
+    monkeypatch.setattr(windows.torch, "softmax", watched)
+    assert torch.allclose(window_attention(*inputs, 1), whole, atol=1e-12)
+    assert max(sizes) == 2 * row, "as much at once as may be"
+    assert len(sizes) == -(-64 // (2 * tile))

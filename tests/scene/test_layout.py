@@ -85,6 +85,8 @@ def test_channels_know_their_modality() -> None:
 def test_a_window_is_a_value() -> None:
     with pytest.raises(AttributeError):
         Window(0, 0, 1, 1).row = 2  # type: ignore[misc]
+    one = ChannelLayout((ModalityChannels("hsi", "spectral", 0, 3),))
+    assert {one: 1}[ChannelLayout(one.modalities)] == 1
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(50, 130, 16), (7, 5, 16), (33, 64, 11)])
@@ -105,6 +107,15 @@ def test_a_panel_is_left_before_the_next_one_begins(monkeypatch: pytest.MonkeyPa
     lefts = [window.col // 32 for window in panels_of(100, 96, 16)]
     assert lefts == sorted(lefts)
     assert set(lefts) == {0, 1, 2}
+
+
+def test_a_panel_is_one_window_wide_where_windows_are_wider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert all(layout.PANEL % side == 0 for side in (16, 32, 64, 128, 256, 512))
+    monkeypatch.setattr(layout, "PANEL", 10)
+    lefts = [window.col for window in panels_of(40, 50, 16)]
+    assert lefts == [col for col in (0, 16, 32, 48) for _ in range(3)]
 
 
 def test_windows_of_a_grid_are_made_when_asked_for() -> None:

@@ -106,3 +106,42 @@ def test_thinned_labels_are_nested_and_as_many_as_asked_for():
     assert all((a == b).all() for a, b in zip(everything, TILES, strict=True))
     other = thin_labels(TILES, 5, 4)
     assert any((a != b).any() for a, b in zip(few, other, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_of_one_pixel_reach_the_share_exactly(share, seed):
+    tile = np.full((8, 80), -1, dtype=np.int16)
+    tile[3, 3::8] = 0  # one pixel in each of ten squares
+    spec = SplitSpec("blocks", size=8, guard=0, train_share=share, seed=seed)
+    train, test = split_labels([tile], spec)
+    assert (train[0] == 0).sum() == min(9, 10 * share), "the last square stays for testing"
+    assert (train[0] == 0).sum() + (test[0] == 0).sum() == 10
+
+
+def test_a_class_that_no_pixel_has_is_left_out():
+    tile = np.full((8, 8), -1, dtype=np.int16)
+    tile[:4], tile[4:] = 0, 2
+    train, test = split_labels([tile], SplitSpec("random", per_class=5))
+    assert [(part[0] == index).sum() for index in (0, 2) for part in (train, test)] == [5, 27] * 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_of_two_squares_keeps_one_for_testing(seed):
+    tile = np.zeros((40, 40), dtype=np.int16)
+    tile[:8, :8], tile[32:, 32:] = 1, 1
+    spec = SplitSpec("blocks", size=8, guard=0, train_share=0.99, seed=seed)
+    train, test = split_labels([tile], spec)
+    assert [(part[0] == 1).sum() for part in (train, test)] == [64, 64]
+    assert (train[0] == 0).sum() == 22 * 64, "all others but one are for training"
+
+
+@pytest.mark.parametrize("guard", [0, 3, 8, 11])
+def test_no_more_than_the_guard_is_lost(guard):
+    tile = np.random.default_rng(0).integers(0, 3, (45, 61)).astype(np.int16)
+    spec = SplitSpec("blocks", size=8, guard=guard, train_share=0.1)
+    train, test = split_labels([tile], spec)
+    lost, ours = (np.argwhere(part) for part in ((train[0] < 0) & (test[0] < 0), train[0] >= 0))
+    steps = np.abs(lost[:, None] - ours[None]).max(axis=2).min(axis=1)
+    assert (steps <= guard).all()
+    assert (guard == 0) == (len(lost) == 0)

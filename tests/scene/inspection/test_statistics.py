@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from affine import Affine
 
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.inspection.statistics import measure, merge
+from bdgf.scene.layout import Window
 
 
 def test_small_rasters_are_exact(write_tif):
@@ -118,3 +120,28 @@ def test_a_huge_sparse_raster_takes_little_memory_and_time(tmp_path):
     words = text.split()
     assert float(words[words.index("seconds") + 1]) < 60  # ten on a quiet machine
     assert float(words[words.index("kilobytes") + 1]) < 500_000
+
+
+@pytest.mark.parametrize(("bands", "block"), [(1, 8192), (1, 512), (4, 8192), (1, 10**6)])
+def test_an_empty_raster_of_huge_blocks_is_not_unpacked_for_ever(bands: int, block: int) -> None:
+    class Empty:
+        path, height, width = Path("empty.tif"), 10**6, 10**6
+        bands: int
+        block: tuple[int, int]
+        unpacked = read_pixels = 0
+
+        def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+            rows = (window.row + window.height - 1) // self.block[0] - window.row // self.block[0]
+            cols = (window.col + window.width - 1) // self.block[1] - window.col // self.block[1]
+            self.unpacked += (rows + 1) * (cols + 1) * self.bands * self.block[0] * self.block[1]
+            self.read_pixels += window.height * window.width
+            shape = (self.bands, window.height, window.width)
+            return np.zeros(shape, np.float32), np.zeros(shape, bool)
+
+    source = Empty()
+    source.bands, source.block = bands, (block, block)
+    found = measure(source, most=1_000_000)  # type: ignore[arg-type]
+    assert found.present == 0
+    assert found.pixels > 200_000 / bands
+    # two samples, or one block where no less can be read
+    assert source.unpacked <= max(8_000_000_000, bands * block * block)

@@ -24,6 +24,9 @@ MOST_CODES = 100
 
 _AT_ONCE = 2_000_000
 _KEPT = 1_000_000
+_MOST_UNPACKED = 4_000_000_000
+"""Values in the blocks that are unpacked for one sample: a block is unpacked for any part of it."""
+
 _SEEN = 0.02
 """Share of valid pixels in a sample from which on it is believed."""
 
@@ -88,11 +91,14 @@ def measure(source: RasterSource, most: int | None = None) -> Statistics:
         most = MOST_REMOTE_VALUES if isinstance(source.path, RemotePath) else MOST_VALUES
     if source.bands * source.height * source.width <= most:
         return _collect(source, _strips(source), whole=True)
-    found = _collect(source, _spread(source, 7, most), whole=False)
+    windows = _spread(source, 7, most)
+    found = _collect(source, windows, whole=False)
     if _seen(found) < _SEEN and not isinstance(source.path, RemotePath):
         # Rasters that are mostly empty: more and smaller windows find what there is.
-        more = _collect(source, _spread(source, 24, most), whole=False)
-        found = more if _seen(more) > _seen(found) else found
+        finer = _spread(source, 24, most)
+        if len(finer) > len(windows):
+            more = _collect(source, finer, whole=False)
+            found = more if _seen(more) > _seen(found) else found
     return found
 
 
@@ -144,15 +150,16 @@ def _strips(source: RasterSource) -> list[Window]:
 
 def _spread(source: RasterSource, side: int, most: int) -> list[Window]:
     """Place side × side windows evenly, each of about one block and within its part of ``most``."""
-    pixels = max(1, most // (side * side * source.bands))
     rows, cols = min(source.block[0], source.height), min(source.block[1], source.width)
+    dear = (_MOST_UNPACKED / (rows * cols * source.bands)) ** 0.5
+    side = max(1, min(side, int(dear)))
     if cols == source.width and cols > rows:
         # Whole rows are stored at once: a narrow window would cost as much.
         count = max(2, min(side * side, most // (source.bands * cols)))
         high = max(1, min(max(rows, 1), most // (source.bands * cols * count)))
         starts = np.linspace(0, source.height - high, count).astype(int)
         return [Window(int(row), 0, high, source.width) for row in dict.fromkeys(starts.tolist())]
-    edge = int(pixels**0.5)
+    edge = int(max(1, most // (side * side * source.bands)) ** 0.5)
     high, wide = (
         min(_multiple(edge, block), size)
         for block, size in ((rows, source.height), (cols, source.width))
