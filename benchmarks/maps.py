@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bdgf.diffusion.features import extract
 from bdgf.diffusion.store import FeatureStore
-from bdgf.mapping.inference import map_tile
+from bdgf.mapping.inference import map_windows
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import Window, windows_of
 from benchmarks.cases import AUGSBURG, SMALL, Mapper, mapper
 from benchmarks.opponents import opponents
 from benchmarks.results import Values
@@ -38,9 +38,8 @@ def maps(setup: Setup, work: Path) -> Values:
     def classify() -> None:
         names = [tile.name for tile in case.prepared.scene.tiles]
         store = FeatureStore(folder, names, [(height, width)])
-        for _ in map_tile(
-            case.network, case.weights, case.prepared, store, 0, case.settings.mapping.tile
-        ):
+        windows = windows_of(height, width, case.settings.mapping.tile)
+        for _ in map_windows(case.network, case.weights, case.prepared, store, 0, windows):
             pass
 
     ways: dict[str, Work] = {

@@ -11,8 +11,8 @@ from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.mapping import inference
-from bdgf.mapping.inference import map_tile, window_log_probabilities, window_logits
-from bdgf.scene.layout import Window
+from bdgf.mapping.inference import map_windows, window_log_probabilities, window_logits
+from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.4, 0.2]
@@ -70,7 +70,9 @@ def test_tiles_agree_with_the_whole(
     for side in (16, 33, 512):
         classes = np.full(prepared.shape(0), -2)
         confidence = np.full(prepared.shape(0), -2.0, dtype=np.float32)
-        for part in map_tile(network, WEIGHTS, prepared, store, 0, side):
+        for part in map_windows(
+            network, WEIGHTS, prepared, store, 0, windows_of(*prepared.shape(0), side)
+        ):
             at = part.window.slices
             assert (classes[at] == -2).all(), "no pixel is mapped twice"
             classes[at], confidence[at] = part.classes, part.confidence
@@ -109,11 +111,12 @@ def test_votes_are_what_each_head_says(
     whole = Window(0, 0, *prepared.shape(0))
     logits = window_logits(network.eval(), prepared, store, 0, whole).numpy()
     valid = prepared.valid(0)
-    (part,) = map_tile(network, WEIGHTS, prepared, store, 0, 512)
+    (part,) = map_windows(network, WEIGHTS, prepared, store, 0, windows_of(*prepared.shape(0), 512))
     np.testing.assert_array_equal(part.votes[:, valid], logits.argmax(1)[:, valid])
     assert (part.votes[:, ~valid] == -1).all()
     # the whole weight on one head makes the map that head's vote
+    window = Window(0, 0, *prepared.shape(0))
     for head in range(len(network.heads)):
         alone = [float(head == other) for other in range(len(network.heads))]
-        (part,) = map_tile(network, alone, prepared, store, 0, 512)
+        (part,) = map_windows(network, alone, prepared, store, 0, [window])
         np.testing.assert_array_equal(part.classes, part.votes[head])

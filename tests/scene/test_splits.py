@@ -7,7 +7,8 @@ import pytest
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.splits import split_labels, thin_labels
+from bdgf.scene.labels.pixels import TileLabels
+from bdgf.scene.splits import split_labels, thin_pixels
 
 
 def parcels(seed, height=96, width=120, classes=4, side=12):
@@ -95,16 +96,21 @@ def test_split_without_labels():
         split_labels([TILES[2]], SplitSpec("random"))
 
 
+def thinned(per_class: int, seed: int) -> list[np.ndarray]:
+    kept = thin_pixels([TileLabels.of(tile) for tile in TILES], per_class, seed)
+    return [tile.whole() for tile in kept]
+
+
 def test_thinned_labels_are_nested_and_as_many_as_asked_for():
-    few, more = thin_labels(TILES, 5, 3), thin_labels(TILES, 400, 3)
+    few, more = thinned(5, 3), thinned(400, 3)
     for small, large, whole in zip(few, more, TILES, strict=True):
         assert (small[small >= 0] == large[small >= 0]).all()
         assert (large[large >= 0] == whole[large >= 0]).all()
     counts = np.bincount(np.concatenate([tile[tile >= 0] for tile in few]))
     assert counts.tolist() == [5] * 4
-    everything = thin_labels(TILES, 10**6, 0)
+    everything = thinned(10**6, 0)
     assert all((a == b).all() for a, b in zip(everything, TILES, strict=True))
-    other = thin_labels(TILES, 5, 4)
+    other = thinned(5, 4)
     assert any((a != b).any() for a, b in zip(few, other, strict=True))
 
 

@@ -47,6 +47,26 @@ def whole_patch_radii(window: int) -> tuple[int, ...]:
     return tuple(int(level < min(rest, CNN_CONVOLUTIONS)) for level in range(LEVELS))
 
 
+class PlainConvolution(nn.Module):
+    """Valid 3 × 3 convolution without a residual.
+
+    With few labels a way past the convolutions for the centre alone is what a branch learns by
+    heart; here there is none.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = ChannelConv(width, width, 3)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, D) to (B, H - 2, W - 2, D)."""
+        return F.gelu(cast(Tensor, self.norm(self.convolution(x))))
+
+
 class CnnLevel(nn.Module):
     """Feature fusion, then ``radius`` valid 3 × 3 convolutions.
 
@@ -55,43 +75,24 @@ class CnnLevel(nn.Module):
         radius: Pixels that the level takes from each side.
         gain: Start value of the guidance gain.
         guided: Whether the level has guidance.
+        residual: Whether the convolutions have residuals.
     """
 
-    def __init__(self, width: int, radius: int, gain: float, guided: bool) -> None:
+    def __init__(
+        self, width: int, radius: int, gain: float, guided: bool, residual: bool = True
+    ) -> None:
         super().__init__()
         self.fusion = FeatureFusion(width, gain, guided)
-        self.blocks = nn.Sequential(*(ConvolutionBlock(width, 0) for _ in range(radius)))
+        self.blocks = nn.Sequential(
+            *(
+                ConvolutionBlock(width, 0) if residual else PlainConvolution(width)
+                for _ in range(radius)
+            )
+        )
 
     def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
         """(B, H, W, D) and guidance like it to (B, H - 2 radius, W - 2 radius, D)."""
         return cast(Tensor, self.blocks(self.fusion(x, guidance)))
-
-
-class WholePatchLevel(nn.Module):
-    """Feature fusion, then ``radius`` valid 3 × 3 convolutions without residuals.
-
-    With few labels a way past the convolutions for the centre alone is what a branch learns by
-    heart; here there is none.
-
-    Args:
-        width: D.
-        radius: Pixels that the level takes from each side.
-        gain: Start value of the guidance gain.
-        guided: Whether the level has guidance.
-    """
-
-    def __init__(self, width: int, radius: int, gain: float, guided: bool) -> None:
-        super().__init__()
-        self.fusion = FeatureFusion(width, gain, guided)
-        self.convolutions = nn.ModuleList(ChannelConv(width, width, 3) for _ in range(radius))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(radius))
-
-    def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
-        """(B, H, W, D) and guidance like it to (B, H - 2 radius, W - 2 radius, D)."""
-        x = self.fusion(x, guidance)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.gelu(cast(Tensor, norm(convolution(x))))
-        return x
 
 
 class MambaLevel(nn.Module):
@@ -315,8 +316,7 @@ class DenseNetwork(GuidedNetwork):
             for radius, channels in zip(self._radii(name), self.guides, strict=True):
                 guided = channels > 0 and name in settings.guided
                 if name == "cnn":
-                    kind = WholePatchLevel if settings.whole_patch else CnnLevel
-                    levels.append(kind(width, radius, gain, guided))
+                    levels.append(CnnLevel(width, radius, gain, guided, not settings.whole_patch))
                 elif name == "mamba":
                     levels.append(
                         MambaLevel(

@@ -120,28 +120,6 @@ def _fused(logits: Tensor, weights: Sequence[float]) -> Tensor:
     return fused_log_probabilities(logits[None], shares)[0].cpu()
 
 
-def map_tile(
-    network: FusionNetwork,
-    weights: Sequence[float],
-    prepared: PreparedScene,
-    store: FeatureStore,
-    tile: int,
-    side: int,
-) -> Iterator[MappedWindow]:
-    """Yield class indices, confidences and the heads' votes of a tile, window by window.
-
-    Args:
-        network: The trained branches.
-        weights: Fusion weight of every head.
-        prepared: The scene.
-        store: Its guidance features.
-        tile: Index of the tile.
-        side: Side of the windows in pixels.
-    """
-    windows = windows_of(*prepared.shape(tile), side)
-    return map_windows(network, weights, prepared, store, tile, windows)
-
-
 def map_windows(
     network: FusionNetwork,
     weights: Sequence[float],

@@ -113,9 +113,7 @@ class Journal:
 
     def parts(self) -> Iterator[MappedWindow]:
         """Yield what is in it so far, in the order in which it came."""
-        if self._file is None:
-            raise ValueError("the journal is not open")
-        self._file.seek(len(self._head()))
+        self._opened.seek(len(self._head()))
         while (record := self._next()) is not None:
             yield decode(record)
 
@@ -125,12 +123,11 @@ class Journal:
         Raises:
             RunFolderError: The disk is full, or the folder gone.
         """
-        if self._file is None:
-            raise ValueError("the journal is not open")
+        file = self._opened
         with writable(self.path):
-            self._file.write(encode(part))
+            file.write(encode(part))
             # not forced onto the disk: a record that a power failure tears is noticed
-            self._file.flush()
+            file.flush()
         self.done.add((part.window.row, part.window.col))
 
     def close_finished(self) -> None:
@@ -147,6 +144,12 @@ class Journal:
         """Whether the tile was finished from the same origin; asked before it is opened."""
         return self._is_ours(self._head(finished=True))
 
+    @property
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the journal is not open")
+        return self._file
+
     def _head(self, finished: bool = False) -> bytes:
         return (json.dumps({"origin": self.origin, "finished": finished}) + "\n").encode()
 
@@ -159,14 +162,14 @@ class Journal:
 
     def _next(self) -> bytes | None:
         """Read the record at the present place, None where there is no whole one."""
-        assert self._file is not None
-        head = self._file.read(_HEAD)
+        file = self._opened
+        head = file.read(_HEAD)
         if len(head) < _HEAD:
             return None
         size = _PLACE.unpack_from(head)[-1]
-        if size > os.fstat(self._file.fileno()).st_size:
+        if size > os.fstat(file.fileno()).st_size:
             return None
-        record = head + self._file.read(size)
+        record = head + file.read(size)
         return record if _is_whole(record) else None
 
 

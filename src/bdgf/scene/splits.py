@@ -60,12 +60,6 @@ def split_pixels(labels: Pixels, spec: SplitSpec) -> tuple[Pixels, Pixels]:
     return _blocks(labels, spec, rng)
 
 
-def thin_labels(labels: Labels, per_class: int, seed: int) -> Labels:
-    """Keep some labelled pixels of every class; see `thin_pixels`."""
-    thinned = thin_pixels([TileLabels.of(tile) for tile in labels], per_class, seed)
-    return [tile.whole() for tile in thinned]
-
-
 def thin_pixels(labels: Pixels, per_class: int, seed: int) -> Pixels:
     """Keep at most ``per_class`` labelled pixels of every class, drawn from all tiles together.
 

@@ -85,22 +85,29 @@ class LabelReader:
         """
         path = self._spec.file(file.path, tile)
         suffix = path.suffix.lower()
-        vector = isinstance(path, Path) and suffix in VECTOR_SUFFIXES
-        listed = isinstance(path, Path) and (
-            suffix in ROI_SUFFIXES or (not vector and self._is_list(path, file, grid))
+        local = path if isinstance(path, Path) else None
+        drawn = local if suffix in VECTOR_SUFFIXES else None  # polygons or points
+        listed = local is not None and (
+            suffix in ROI_SUFFIXES or (drawn is None and self._is_list(local, file, grid))
         )
         if rows >= grid.height or listed:
             yield self.codes(file, tile, grid, reference)
             return
-        raster = None if vector else self._aligned(path, file, grid, reference)
+        if drawn is not None:
+            shapes = self._vector(file, drawn)
+
+            def read(window: Window) -> NDArray[np.int32]:
+                return shapes.codes(grid.rows(window.row, window.height))
+
+        else:
+            raster = self._aligned(path, file, grid, reference)
+
+            def read(window: Window) -> NDArray[np.int32]:
+                return read_codes(raster, window)
+
         labels = self._spec.labels
         for row in range(0, grid.height, rows):
-            height = min(rows, grid.height - row)
-            if raster is not None:
-                codes = read_codes(raster, Window(row, 0, height, grid.width))
-            else:
-                assert isinstance(path, Path)
-                codes = self._vector(file, path).codes(grid.rows(row, height))
+            codes = read(Window(row, 0, min(rows, grid.height - row), grid.width))
             codes[np.isin(codes, labels.ignore if labels is not None else ())] = 0
             yield codes
 
