@@ -111,12 +111,11 @@ def test_votes_are_what_each_head_says(
     whole = Window(0, 0, *prepared.shape(0))
     logits = window_logits(network.eval(), prepared, store, 0, whole).numpy()
     valid = prepared.valid(0)
-    (part,) = map_windows(network, WEIGHTS, prepared, store, 0, windows_of(*prepared.shape(0), 512))
+    (part,) = map_windows(network, WEIGHTS, prepared, store, 0, [whole])
     np.testing.assert_array_equal(part.votes[:, valid], logits.argmax(1)[:, valid])
     assert (part.votes[:, ~valid] == -1).all()
     # the whole weight on one head makes the map that head's vote
-    window = Window(0, 0, *prepared.shape(0))
     for head in range(len(network.heads)):
         alone = [float(head == other) for other in range(len(network.heads))]
-        (part,) = map_windows(network, alone, prepared, store, 0, [window])
+        (part,) = map_windows(network, alone, prepared, store, 0, [whole])
         np.testing.assert_array_equal(part.classes, part.votes[head])
