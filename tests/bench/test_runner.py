@@ -11,7 +11,7 @@ import pytest
 
 from bdgf import config
 from bdgf.bench import runner
-from bdgf.bench.cells import Cell, read_result
+from bdgf.bench.cells import Cell, fingerprint, read_result
 from bdgf.bench.methods import expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
@@ -68,6 +68,25 @@ def test_finished_cells_are_kept_and_changed_ones_done_again(plan, finished, mon
     other = Plan(plan.scenes, ("RF raw",), (0,), (None,), changed, jobs=0)
     with pytest.raises(TypeError):
         Bench(other, folder, Silent()).run()
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value", "again"),
+    [
+        ("BDGF", "network.width", 16, True),
+        ("BDGF, no guidance", "training.steps", 7, True),
+        ("module:function", "training.steps", 7, True),
+        ("RF raw", "training.steps", 7, False),
+        ("SVM diffusion", "network.width", 16, False),
+        ("SVM diffusion", "diffusion.steps", 7, True),
+        ("RF raw", "network.window", 7, True),
+    ],
+)
+def test_settings_of_our_network_touch_no_simple_method(plan, method, name, value, again):
+    cell = Cell("scene", "scene", method, seed=0)
+    before = fingerprint(cell, plan.settings, "images", "labels")
+    after = fingerprint(cell, config.replace(plan.settings, {name: value}), "images", "labels")
+    assert (before != after) == again
 
 
 def test_a_cell_alone_gives_what_it_gave_among_others(plan, finished, tmp_path):
