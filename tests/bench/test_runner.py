@@ -73,13 +73,13 @@ def test_finished_cells_are_kept_and_changed_ones_done_again(plan, finished, mon
 @pytest.mark.parametrize(
     ("method", "name", "value", "again"),
     [
-        ("BDGF", "network.width", 16, True),
+        ("BDGF", "network.width", 24, True),
         ("BDGF, no guidance", "training.steps", 7, True),
         ("module:function", "training.steps", 7, True),
         ("RF raw", "training.steps", 7, False),
-        ("SVM diffusion", "network.width", 16, False),
+        ("SVM diffusion", "network.width", 24, False),
         ("SVM diffusion", "diffusion.steps", 7, True),
-        ("RF raw", "network.window", 7, True),
+        ("RF raw", "network.window", 13, True),
     ],
 )
 def test_settings_of_our_network_touch_no_simple_method(plan, method, name, value, again):
