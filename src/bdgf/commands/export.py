@@ -16,10 +16,13 @@ SUMMARY = "The trained mapper as ONNX and torch.export programs, checked against
 def command(words: list[str], console: Console) -> None:
     """Export the mapper of a run."""
     parser = make_parser(
-        "export", SUMMARY, "RUN --to FOLDER", "bdgf export runs/first --to exported"
+        "export", SUMMARY, "RUN --to FOLDER [--whole]", "bdgf export runs/first --to exported"
     )
     parser.add_argument("run", help="Folder of a trained run")
     parser.add_argument("--to", required=True, help="Folder to write to, empty or new")
+    parser.add_argument(
+        "--whole", action="store_true", help="Check the programs on every pixel of the scene"
+    )
     values = parser.parse_args(words)
     from bdgf.mapping.portable.exporting import export_run
     from bdgf.mapping.pretrained import PretrainedMapper
@@ -36,6 +39,6 @@ def command(words: list[str], console: Console) -> None:
             " it; finish the run with 'bdgf run SCENE --out RUN'."
         )
     with ConsoleProgress(console) as progress:
-        names = export_run(mapper, Scene.open(path), folder, progress)
+        names = export_run(mapper, Scene.open(path), folder, progress, values.whole)
     for name in names:
         say(console, f"wrote {folder / name}")

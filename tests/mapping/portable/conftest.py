@@ -32,7 +32,7 @@ def exported(
         pytest.importorskip(name, reason=f"{name} is in the export extra")
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("exported") / "new"
-    assert main(["export", str(trained_run), "--to", str(folder)]) == 0
+    assert main(["export", str(trained_run), "--to", str(folder), "--whole"]) == 0
     return Exported(
         trained_run, PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene), folder
     )

@@ -40,8 +40,19 @@ def test_disagreement_is_refused() -> None:
             Agreement(10, 0.0, excess=wrong).check("mapper.onnx")
 
 
+def test_pieces_together_are_as_bad_as_the_worst() -> None:
+    first, second = (
+        Agreement(10, 1e-6, 40, 3, 0.0, 2e-5, 1),
+        Agreement(20, 5e-6, 80, 1, 1e-7, 0.0, 2),
+    )
+    assert first + second == second + first == Agreement(30, 5e-6, 120, 4, 1e-7, 2e-5, 3)
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(RunFolderError, match=r"mapper\.onnx differs"):
+            (first + Agreement(1, wrong) + second).check("mapper.onnx")
+
+
 def test_it_sees_every_kind_of_difference(compare: Comparison) -> None:
-    assert compare.inputs[0].shape[1:] == (45, 51), "with the halo, cut at the edge of the tile"
+    assert compare.values.shape[1:] == (45, 51), "with the halo, cut at the edge of the tile"
     found = compare(lambda *_: right(compare))
     assert found == Agreement(int(compare.known.sum()), 0.0, compare.features.size)
     row, col = np.argwhere(compare.known.numpy())[0] + (16, 20)

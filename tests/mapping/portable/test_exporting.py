@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from bdgf.mapping.portable.comparison import (
     Comparison,
     read_raw,
 )
-from bdgf.mapping.portable.exporting import export_run
+from bdgf.mapping.portable.exporting import all_pieces, export_run
 from bdgf.mapping.portable.graph import build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Silent
@@ -34,11 +35,10 @@ def program(request: pytest.FixtureRequest, exported) -> Carry:
         return torch.export.load(path).module()
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [one.name for one in session.get_inputs()] == ["values", "valid"]
+    assert [one.name for one in session.get_inputs()] == ["values"]
 
-    def carry_out(values: Tensor, valid: Tensor) -> list[Tensor]:
-        inputs = {"values": values.numpy(), "valid": valid.numpy()}
-        found = session.run(["log_probabilities", "features"], inputs)
+    def carry_out(values: Tensor) -> list[Tensor]:
+        found = session.run(["log_probabilities", "features"], {"values": values.numpy()})
         return [torch.from_numpy(output) for output in found]
 
     return carry_out
@@ -63,13 +63,23 @@ def test_tiles_of_any_size(exported, program, size: tuple[int, int]) -> None:
     mapper = build_mapper(
         run.preparation, run.denoiser, run.reduction, steps, run.network, run.weights
     )
-    prepared, _ = run.on(exported.scene)
-    inputs = read_raw(prepared, 0, Window(0, 0, *size))
+    values = read_raw(exported.scene, 0, Window(0, 0, *size))
     with torch.inference_mode():
-        found, expected = program(*inputs), mapper(*inputs)
+        found, expected = program(values), mapper(values)
     torch.testing.assert_close(found[0], expected[0], equal_nan=True, atol=TOLERANCE, rtol=0)
     assert found[1].dtype == torch.float16
     torch.testing.assert_close(found[1], expected[1], atol=FEATURE_TOLERANCE, rtol=2**-10)
+
+
+def test_the_pieces_of_the_whole_are_all_of_its_pixels(exported) -> None:
+    prepared, _ = exported.run.on(exported.scene)
+    height, width = prepared.shape(0)
+    covered = np.zeros((height, width), int)
+    for tile, piece in all_pieces(prepared, 7, side=16):
+        assert (tile, piece.row % 4, piece.col % 4) == (0, 0, 0)
+        covered[piece.slices] += 1
+    assert (covered == 1).all()
+    assert not all_pieces(prepared, height + 1), "too small for a program"
 
 
 def test_what_a_user_needs_is_there(exported) -> None:

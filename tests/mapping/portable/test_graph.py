@@ -44,15 +44,14 @@ def mapper(run: PretrainedMapper) -> Mapper:
 
 def test_prepared_values_are_those_of_the_preparation(prepared: PreparedScene) -> None:
     whole = Window(0, 0, *prepared.shape(0))
-    values, valid = read_raw(prepared, 0, whole)
+    values = read_raw(prepared.scene, 0, whole)
     expected, missing = prepared.window(0, whole, "missing")
     start = 0
     for index, fitted in enumerate(prepared.preparation.fitted):
         place = prepared.preparation.order.index(index)
         part = prepared.layout.modalities[place]
         module = PreparedModality(fitted, start, prepared.preparation.clip)
-        # what stands at pixels that are not valid must not matter
-        found, gone = module(torch.where(valid[index], values, torch.nan), valid[index])
+        found, gone = module(values)
         np.testing.assert_array_equal(gone.numpy(), missing[place])
         np.testing.assert_allclose(found.numpy(), expected[part.start : part.stop], atol=2e-5)
         start += fitted.bands
@@ -66,8 +65,7 @@ def test_values_that_overflow_are_missing(prepared: PreparedScene) -> None:
     values[:, 0, 0] = np.finfo(np.float32).max
     _, expected = fitted.transform(values.copy(), np.ones(values.shape, bool), 8.0)
     assert expected.tolist() == [[True, False], [False, False]]
-    valid = torch.ones(2, 2, dtype=torch.bool)
-    found, gone = PreparedModality(fitted, 0, 8.0)(torch.from_numpy(values), valid)
+    found, gone = PreparedModality(fitted, 0, 8.0)(torch.from_numpy(values))
     np.testing.assert_array_equal(gone.numpy(), expected)
     assert torch.isfinite(found).all()
 
@@ -86,14 +84,14 @@ def test_a_piece_with_its_halo_is_mapped_as_the_whole(
     mapper: Mapper, prepared: PreparedScene
 ) -> None:
     # a larger tile of the same values, so that a piece has cuts on all sides
-    values, valid = (_larger(t) for t in read_raw(prepared, 0, Window(0, 0, *prepared.shape(0))))
+    values = _larger(read_raw(prepared.scene, 0, Window(0, 0, *prepared.shape(0))))
     halo = mapper.halo
     assert halo % 4 == 0
     with torch.inference_mode():
-        whole, _ = mapper(values, valid)
+        whole, _ = mapper(values)
         for top, left in ((halo, halo), (halo + 8, halo + 4)):
             cut = (..., slice(top - halo, top + 13 + halo), slice(left - halo, left + 10 + halo))
-            piece = mapper(values[cut], valid[cut])[0][:, halo : halo + 13, halo : halo + 10]
+            piece = mapper(values[cut])[0][:, halo : halo + 13, halo : halo + 10]
             expected = whole[:, top : top + 13, left : left + 10]
             torch.testing.assert_close(piece, expected, atol=1e-4, rtol=0, equal_nan=True)
 
@@ -115,7 +113,7 @@ def test_without_guidance(
     window = Window(0, 0, *shape)
     expected = window_log_probabilities(network, weights, prepared, store, 0, window)
     with torch.inference_mode():
-        (found,) = mapper(*read_raw(prepared, 0, window))
+        (found,) = mapper(read_raw(prepared.scene, 0, window))
     known = torch.from_numpy(prepared.valid(0))
     assert torch.equal(torch.isfinite(found).all(0), known)
     assert (found - expected)[:, known].abs().max() < TOLERANCE
@@ -140,7 +138,7 @@ def test_one_level_of_the_decoder_for_several_of_the_branches(
     steps = s.features.timesteps
     mapper = build_mapper(run.preparation, run.denoiser, fine, steps, network, weights)
     with torch.inference_mode():
-        found, features = mapper(*read_raw(prepared, 0, window))
+        found, features = mapper(read_raw(prepared.scene, 0, window))
     np.testing.assert_allclose(
         features, store.window(0, window), atol=FEATURE_TOLERANCE, rtol=2**-10
     )
@@ -156,9 +154,9 @@ def test_an_ensemble_is_what_its_members_say_together(
     assert isinstance(ensemble, Ensemble)
     weights = [0.1, 0.2, 0.3, 0.1]  # as at a temperature: they do not sum to 1
     build = partial(Mapper, prepared.preparation, None, [[], [], []])
-    inputs = read_raw(prepared, 0, Window(0, 0, *prepared.shape(0)))
+    values = read_raw(prepared.scene, 0, Window(0, 0, *prepared.shape(0)))
     with torch.inference_mode():
-        found = build(ensemble, weights)(*inputs)[0]
-        single = [build(member, weights)(*inputs)[0] for member in ensemble.networks()]
+        found = build(ensemble, weights)(values)[0]
+        single = [build(member, weights)(values)[0] for member in ensemble.networks()]
     expected = torch.log_softmax(torch.stack(single).mean(0), 0)
     torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-5, rtol=1e-5)

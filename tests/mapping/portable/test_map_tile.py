@@ -22,13 +22,14 @@ def carry_out(script: Path, out: Path, *rasters: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("side", [512, 16])
+@pytest.mark.parametrize("side", [256, 16])
 def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path, side: int) -> None:
     folder = shutil.copytree(exported.folder, tmp_path / "copy")
     script = folder / "map_tile.py"
     text = script.read_text()
-    assert "side, halo = 512," in text
-    script.write_text(text.replace("side, halo = 512,", f"side, halo = {side},"))
+    assert len(text.splitlines()) == 30
+    assert 'side = pairs[0][0], about["halo"], 256' in text
+    script.write_text(text.replace('about["halo"], 256', f'about["halo"], {side}'))
     carry_out(script, tmp_path / "out.tif", *(tiny_scene.parent / name for name in FILES))
     with (
         rasterio.open(tmp_path / "out.tif") as found,
@@ -52,27 +53,27 @@ def test_bands_scale_offset_and_nodata_are_read(exported, tmp_path: Path) -> Non
     modality = {"read": [2, 1], "used_bands": [1, 2], "nodata": 0.0}
     about = {"modalities": [modality], "classes": [{"code": 7}, {"code": 300}], "halo": 4}
     (tmp_path / "mapper.json").write_text(json.dumps(about))
-    onnx.save(_bands_where_valid(), tmp_path / "mapper.onnx")
+    onnx.save(_bands_as_scores(), tmp_path / "mapper.onnx")
     carry_out(tmp_path / "map_tile.py", tmp_path / "out.tif", path)
     with rasterio.open(tmp_path / "out.tif") as found:
         # band 2 as it is against half of band 1 and 10; 0 and 9 are no data
         np.testing.assert_array_equal(found.read(1), [[7, 300], [0, 0]])
 
 
-def _bands_where_valid() -> onnx.ModelProto:
-    """A program whose scores are the bands it is given, NaN where one is not valid."""
+def _bands_as_scores() -> onnx.ModelProto:
+    """A program whose scores are the bands it is given, NaN where one is."""
     helper, real = onnx.helper, onnx.TensorProto.FLOAT
     shape = ["c", "h", "w"]
-    missing = helper.make_tensor("nan", real, [1], [float("nan")])
     graph = helper.make_graph(
-        [helper.make_node("Where", ["valid", "values", "nan"], ["log_probabilities"])],
-        "bands",
         [
-            helper.make_tensor_value_info("values", real, shape),
-            helper.make_tensor_value_info("valid", onnx.TensorProto.BOOL, ["m", "h", "w"]),
+            helper.make_node("ReduceSum", ["values", "axis"], ["sum"], keepdims=1),
+            helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
+            helper.make_node("Add", ["values", "nothing"], ["log_probabilities"]),
         ],
+        "bands",
+        [helper.make_tensor_value_info("values", real, shape)],
         [helper.make_tensor_value_info("log_probabilities", real, shape)],
-        [missing],
+        [helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [0])],
     )
     opset = [helper.make_opsetid("", 18)]
     return helper.make_model(graph, opset_imports=opset, ir_version=10)

@@ -23,8 +23,6 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.layout import Window
-from bdgf.scene.preparation import Preparation
-from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 
 TOLERANCE = 1e-4
@@ -34,9 +32,9 @@ FEATURE_TOLERANCE = 1e-4
 """Largest difference of a feature beyond one step of 16 bits; a tenth of the step at the spread of
 the first component, which is 1. Only features near 0, where steps are small, come to need it."""
 
-Carry = Callable[[Tensor, Tensor], Sequence[Tensor]]
-"""A program: values (bands, H, W) and valid (M, H, W) to log-probabilities (K, H, W), and with
-guidance the features (g, H, W)."""
+Carry = Callable[[Tensor], Sequence[Tensor]]
+"""A program: values (bands, H, W) to log-probabilities (K, H, W), and with guidance the features
+(g, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,18 @@ class Agreement:
     excess: float = 0.0
     on_map: float = 0.0
     differing: int = 0
+
+    def __add__(self, other: Agreement) -> Agreement:
+        """Return what both pieces show together."""
+        return Agreement(
+            pixels=self.pixels + other.pixels,
+            largest=_worst(self.largest, other.largest),
+            features=self.features + other.features,
+            rounded=self.rounded + other.rounded,
+            excess=_worst(self.excess, other.excess),
+            on_map=_worst(self.on_map, other.on_map),
+            differing=self.differing + other.differing,
+        )
 
     def check(self, name: str) -> None:
         """Refuse a program that does not agree.
@@ -113,7 +123,7 @@ class Comparison:
         self.prepared, self.store = run.on(scene)
         shape = self.prepared.shape(tile)
         self.around = piece.grow(halo).inside(*shape)
-        self.inputs = read_raw(self.prepared, tile, self.around)
+        self.values = read_raw(self.prepared.scene, tile, self.around)
         # what the networks read of the features to classify the piece
         radius = run.network.window // 2
         self.read = piece.grow(radius).inside(*shape)
@@ -124,7 +134,7 @@ class Comparison:
     def __call__(self, program: Carry) -> Agreement:
         """Carry a program out and compare."""
         with torch.inference_mode():
-            outputs = program(*self.inputs)
+            outputs = program(self.values)
         found = outputs[0][self._cut(self.piece)]
         if not torch.equal(torch.isfinite(found).all(0), self.known):
             return Agreement(0, float("inf"))
@@ -165,22 +175,20 @@ class Comparison:
         return store
 
 
-def read_raw(prepared: PreparedScene, tile: int, window: Window) -> tuple[Tensor, Tensor]:
-    """Read what an exported mapper takes of a window, cut at the edges of the tile.
+def _worst(*values: float) -> float:
+    """Return the largest value, and not a number where one is none."""
+    return float(np.max(values))
+
+
+def read_raw(scene: Scene, tile: int, window: Window) -> Tensor:
+    """Read what an exported mapper takes of a window that lies within the tile.
 
     Returns:
-        Raw values (bands, h, w) of all modalities, and valid (M, h, w).
+        Raw values (bands, h, w) of all modalities, NaN where they are not valid.
     """
-    scene, preparation = prepared.scene, prepared.preparation
-    inside = window.inside(*prepared.shape(tile))
-    read = [scene.tiles[tile].read(m, inside) for m in range(len(scene.modalities))]
-    values = np.concatenate([found for found, _ in read])
-    return torch.from_numpy(values), torch.from_numpy(_valid(preparation, [v for _, v in read]))
-
-
-def _valid(preparation: Preparation, valid: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    pairs = zip(preparation.fitted, valid, strict=True)
-    return np.stack([found[one.kept].all(axis=0) for one, found in pairs])
+    read = [scene.tiles[tile].read(m, window) for m in range(len(scene.modalities))]
+    parts = [np.where(valid, values, np.float32(np.nan)) for values, valid in read]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def _steps(found: NDArray[np.float16], expected: NDArray[np.float16]) -> tuple[int, float]:

@@ -13,7 +13,7 @@ from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.preparation import FittedModality, Preparation
 from bdgf.scene.scene import Scene
 
-FORMAT = 1
+FORMAT = 2
 
 
 def describe(
@@ -46,18 +46,12 @@ def describe(
         "format": FORMAT,
         "bdgf": __version__,
         "scene": scene.name,
-        "inputs": {
-            "values": {
-                "type": "float32",
-                "shape": ["bands", "rows", "columns"],
-                "bands": first,
-                "meaning": "raw values of all modalities, in the order of 'modalities'",
-            },
-            "valid": {
-                "type": "bool",
-                "shape": ["modalities", "rows", "columns"],
-                "meaning": "whether all 'used_bands' of a modality have a valid value",
-            },
+        "input": {
+            "name": "values",
+            "type": "float32",
+            "shape": [first, "rows", "columns"],
+            "meaning": "raw values of all modalities, in the order of 'modalities'; NaN where a"
+            " band is not valid",
         },
         "output": {
             "name": "log_probabilities",

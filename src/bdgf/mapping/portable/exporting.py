@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_write_bytes, atomic_write_text
-from bdgf.mapping.portable.comparison import Comparison
+from bdgf.mapping.portable.comparison import Agreement, Carry, Comparison
 from bdgf.mapping.portable.description import describe
 from bdgf.mapping.portable.graph import Mapper, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
@@ -27,10 +27,13 @@ from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 
 _CHECKED = 128  # side of the piece that is compared, a multiple of the stride
+_WHOLE = 256  # side of the pieces where the whole map is
 _FILES = ("mapper.onnx", "mapper.pt2", "mapper.json", "map_tile.py")
 
 
-def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Progress) -> list[str]:
+def export_run(
+    run: PretrainedMapper, scene: Scene, folder: Path, progress: Progress, whole: bool = False
+) -> list[str]:
     """Write the trained mapper as ``mapper.onnx`` and ``mapper.pt2``, with what belongs to them.
 
     Args:
@@ -38,6 +41,7 @@ def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Prog
         scene: Its scene, on a piece of which the programs are checked.
         folder: Where ``mapper.onnx``, ``mapper.pt2``, ``mapper.json`` and ``map_tile.py`` go.
         progress: Receives lines.
+        whole: Check the programs on the whole scene instead of a piece.
 
     Returns:
         The names of the files.
@@ -57,22 +61,32 @@ def export_run(run: PretrainedMapper, scene: Scene, folder: Path, progress: Prog
         run.network,
         run.weights,
     )
-    tile, piece = _piece(run.on(scene)[0], mapper.smallest)
+    prepared, _ = run.on(scene)
+    pieces = [_piece(prepared, mapper.smallest)]
+    if whole:
+        pieces = all_pieces(prepared, mapper.smallest)
     # 1. torch.export
     progress.say("export: recording the computation, this can take some minutes")
     program = record(mapper, sum(one.bands for one in run.preparation.fitted))
     stored = io.BytesIO()
     torch.export.save(program, stored)
-    compare_with = Comparison(run, scene, tile, piece, mapper.halo)
-    compared = {"mapper.pt2": compare_with(program.module())}
     # 2. ONNX
     model = to_onnx(program)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    compared["mapper.onnx"] = compare_with(lambda *inputs: _run_onnx(session, *inputs))
+    # 3. what they say against what the run says
+    programs: dict[str, Carry] = {
+        "mapper.pt2": program.module(),
+        "mapper.onnx": lambda values: _run_onnx(session, values),
+    }
+    compared = dict.fromkeys(programs, Agreement(0, 0.0))
+    for tile, piece in pieces:
+        compare_with = Comparison(run, scene, tile, piece, mapper.halo)
+        for name, carry in programs.items():
+            compared[name] += compare_with(carry)
     for name, found in compared.items():
         found.check(name)
         progress.say(f"{name}: {found.describe(scene.name)}")
-    # 3. all or none, the programs last
+    # 4. all or none, the programs last
     features = run.reduction.channels if run.reduction is not None else 0
     about = describe(run.preparation, scene, run.classes, mapper.halo, mapper.smallest, features)
     atomic_write_text(folder / "map_tile.py", _script())
@@ -94,10 +108,9 @@ def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
     # sides that differ, as equal ones would be taken for one number
     rows, columns = mapper.smallest + 42, mapper.smallest + 35
     values = torch.zeros(bands, rows, columns)
-    valid = torch.ones(len(mapper.order), rows, columns, dtype=torch.bool)
     free = {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}
     with _quiet():
-        return torch.export.export(mapper, (values, valid), dynamic_shapes=(free, free))
+        return torch.export.export(mapper, (values,), dynamic_shapes=(free,))
 
 
 def to_onnx(program: torch.export.ExportedProgram) -> bytes:
@@ -107,12 +120,30 @@ def to_onnx(program: torch.export.ExportedProgram) -> bytes:
             program,
             dynamo=True,
             verbose=False,
-            input_names=["values", "valid"],
+            input_names=["values"],
             output_names=["log_probabilities", "features"][: _outputs(program)],
         )
     if converted is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return bytes(converted.model_proto.SerializeToString())
+
+
+def all_pieces(
+    prepared: PreparedScene, smallest: int, side: int = _WHOLE
+) -> list[tuple[int, Window]]:
+    """Return tiles and windows that make up the scene, tiles too small for a program excepted.
+
+    Args:
+        prepared: The scene.
+        smallest: Smallest side of a tile that a program can map.
+        side: Of the windows, a multiple of the stride.
+    """
+    return [
+        (tile, window)
+        for tile in range(prepared.tiles)
+        if min(prepared.shape(tile)) >= smallest
+        for window in windows_of(*prepared.shape(tile), side)
+    ]
 
 
 def _piece(prepared: PreparedScene, smallest: int) -> tuple[int, Window]:
@@ -194,9 +225,9 @@ def _onnxruntime() -> Any:  # noqa: ANN401
     return onnxruntime
 
 
-def _run_onnx(session: Any, values: Tensor, valid: Tensor) -> list[Tensor]:  # noqa: ANN401
-    inputs = {"values": values.numpy(), "valid": valid.numpy()}
-    return [torch.from_numpy(output) for output in session.run(None, inputs)]
+def _run_onnx(session: Any, values: Tensor) -> list[Tensor]:  # noqa: ANN401
+    found = session.run(None, {"values": values.numpy()})
+    return [torch.from_numpy(output) for output in found]
 
 
 def _script() -> str:

@@ -56,17 +56,17 @@ class PreparedModality(nn.Module):
         matrix = fitted.matrix if self.spectral else np.diagonal(fitted.matrix)
         keep("matrix", matrix[:, :, None, None] if self.spectral else matrix[:, None, None])
 
-    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Prepare.
 
         Args:
-            values: (bands of all modalities, H, W).
-            valid: (H, W), whether all used bands of this modality are valid.
+            values: (bands of all modalities, H, W), not finite where they are not valid.
 
         Returns:
-            (C, H, W), 0 where missing, and missing (H, W).
+            (C, H, W), 0 where a used band is not valid, and whether it is so (H, W).
         """
         raw = torch.index_select(values, 0, self.kept)
+        valid = torch.isfinite(raw).all(0)
         raw = torch.where(valid, raw, torch.zeros_like(raw))
         if self.radar:
             raw = torch.where(self.decibel, 10.0 * torch.log10(torch.maximum(raw, self.floor)), raw)
@@ -191,22 +191,19 @@ class Mapper(nn.Module):
         reach = REACH if self.guidance is not None else 0
         return -(-(reach + self.network.window // 2) // STRIDE) * STRIDE
 
-    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """Classify every pixel of a tile.
 
         Args:
-            values: (bands, H, W) raw values, the bands of all modalities in the scene's order.
-            valid: (M, H, W) boolean, whether all used bands of a modality are valid.
+            values: (bands, H, W) raw values, the bands of all modalities in the scene's order; NaN
+                where a band is not valid.
 
         Returns:
             (K, H, W) log-probabilities, NaN where the pixel has no spectral value; and with
             guidance its features (g, H, W), float16.
         """
         # 1. raw values to channels, spectral ones first
-        parts = [
-            modality(values, valid[index])
-            for modality, index in zip(self.modalities, self.order, strict=True)
-        ]
+        parts = [modality(values) for modality in self.modalities]
         channels = torch.cat([part for part, _ in parts]).unsqueeze(0)  # (1, C, H, W)
         gone = torch.stack([missing for _, missing in parts])  # (M, H, W)
         missing = gone.unsqueeze(0).float()

@@ -3,43 +3,28 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
-import rasterio
-from rasterio.windows import Window
+import rasterio.windows
 
-
-def read(source: Any, modality: dict[str, Any], window: Window) -> tuple[Any, Any]:  # noqa: ANN401
-    """Return float32 values (bands, h, w) and whether all used bands are valid, (h, w)."""
-    bands, used = np.array(modality["read"]) - 1, np.array(modality["used_bands"]) - 1
-    raw = source.read(modality["read"], window=window, masked=True)
-    scale, offset = (np.array(v)[bands, None, None] for v in (source.scales, source.offsets))
-    values = np.float32(raw.data * scale + offset)
-    valid = ~np.ma.getmaskarray(raw) & np.isfinite(values) & (raw.data != modality["nodata"])
-    return np.where(valid, values, np.float32(0)), valid[used].all(axis=0)
-
-
-folder = Path(__file__).parent
-about = json.loads((folder / "mapper.json").read_text(encoding="utf-8"))
-session = onnxruntime.InferenceSession(folder / "mapper.onnx")
-codes = np.array([c["code"] for c in about["classes"]], dtype=np.uint16)
-sources = [rasterio.open(path) for path in sys.argv[2:]]
-rows, cols, like = sources[0].height, sources[0].width, sources[0].profile
-profile = {key: like[key] for key in ("height", "width", "crs", "transform")}
-profile |= {"count": 1, "dtype": "uint16", "nodata": 0, "compress": "deflate"}
-side, halo = 512, about["halo"]  # large rasters are mapped in windows; halos are thrown away
-with rasterio.open(sys.argv[1], "w", driver="GTiff", **profile) as target:
-    for row, col in np.ndindex(-(-rows // side), -(-cols // side)):
-        core = Window(col * side, row * side, side, side).crop(rows, cols)
-        wide = Window(col * side - halo, row * side - halo, side + 2 * halo, side + 2 * halo)
-        wide = wide.crop(rows, cols)
-        pairs = zip(sources, about["modalities"], strict=True)
-        values, valid = zip(*(read(*pair, wide) for pair in pairs), strict=True)
-        inputs = {"values": np.concatenate(values), "valid": np.stack(valid)}
-        (found,) = session.run(["log_probabilities"], inputs)
-        top, left = core.row_off - wide.row_off, core.col_off - wide.col_off
-        found = found[:, top : top + core.height, left : left + core.width]
+about = json.loads(Path(__file__).with_name("mapper.json").read_text(encoding="utf-8"))
+session = onnxruntime.InferenceSession(Path(__file__).with_name("mapper.onnx"))
+codes = np.array([entry["code"] for entry in about["classes"]], dtype=np.uint16)
+pairs = [(rasterio.open(p), m) for p, m in zip(sys.argv[2:], about["modalities"], strict=True)]
+like, halo, side = pairs[0][0], about["halo"], 256  # windows with halos, which are thrown away
+span, box = side + 2 * halo, rasterio.windows.Window
+grid = {"height": like.height, "width": like.width, "crs": like.crs, "transform": like.transform}
+kind = {"driver": "GTiff", "count": 1, "dtype": "uint16", "nodata": 0, "compress": "deflate"}
+with rasterio.open(sys.argv[1], "w", **kind, **grid) as target:
+    for row, col in np.ndindex(-(-like.height // side), -(-like.width // side)):
+        wide, values = box(col * side - halo, row * side - halo, span, span).crop(*like.shape), []
+        for source, modality in pairs:
+            raw, bands = source.read(modality["read"], window=wide, masked=True), modality["read"]
+            slope, zero = np.array([source.scales, source.offsets])[:, np.subtract(bands, 1)]
+            real = (raw * slope[:, None, None] + zero[:, None, None]).filled(np.nan)
+            values.append(np.where(raw.data == modality["nodata"], np.nan, np.float32(real)))
+        (found,) = session.run(["log_probabilities"], {"values": np.concatenate(values)})
+        found = found[:, row * side - wide.row_off :, col * side - wide.col_off :][:, :side, :side]
         classes = np.where(np.isnan(found[0]), 0, codes[found.argmax(axis=0)])
-        target.write(classes, 1, window=core)
+        target.write(classes, 1, window=box(col * side, row * side, *classes.shape[::-1]))
