@@ -54,7 +54,7 @@ def memory(setup: Setup, work: Path) -> Values:
     out = work / "runs" / "memory"
     _run(setup, scene_file(work, base), out, QUICKEST)
     found = []
-    for factor in (1, 2) if setup.small else (1, 4):
+    for factor in (1, 2, 3) if setup.small else (1, 4, 16):
         spec = replace(base, height=base.height * factor)
         target = work / "runs" / "mapped"
         shutil.rmtree(target, ignore_errors=True)

@@ -22,7 +22,7 @@ from bdgf.compute import check_device, device_of, place
 from bdgf.config import Settings, from_values, replace
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
-from bdgf.diffusion.features import FeatureExtractor
+from bdgf.diffusion.features import WINDOW, FeatureExtractor
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
@@ -31,7 +31,7 @@ from bdgf.files import atomic_write_text
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.layout import PANEL, Window, windows_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -45,6 +45,16 @@ Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON of where they come from."""
 
 _SOURCES = ("diffusion", "none")
+
+
+_CACHE_BYTES = 256 << 20
+"""Most memory for prepared values, and most for features, of a scene that is mapped."""
+
+
+def _pixels_kept(scene: Scene) -> int:
+    """Return how many pixels a map keeps in memory: three rows of windows, however high a tile."""
+    columns = max(min(tile.width, PANEL + 2 * WINDOW) for tile in scene.tiles)
+    return 3 * WINDOW * -(-columns // WINDOW) * WINDOW
 
 
 def check_source(settings: Settings) -> None:
@@ -235,7 +245,9 @@ class PretrainedMapper:
         Raises:
             RunFolderError: Modalities or bands are not those of the training scene.
         """
-        prepared = PreparedScene(scene, self.preparation)
+        layout, kept = self.preparation.layout, _pixels_kept(scene)
+        each = 4 * layout.channels + len(layout.modalities)
+        prepared = PreparedScene(scene, self.preparation, min(kept * each, _CACHE_BYTES))
         s = self.settings
         if self.denoiser is None or self.reduction is None:
             shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
@@ -243,7 +255,8 @@ class PretrainedMapper:
         extractor = FeatureExtractor(
             self.denoiser, prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
         )
-        return prepared, ComputedFeatures(extractor, self.reduction)
+        of_features = min(2 * kept * self.reduction.channels, _CACHE_BYTES)
+        return prepared, ComputedFeatures(extractor, self.reduction, of_features)
 
     def log_probabilities(
         self, prepared: PreparedScene, store: FeatureStore, tile: int, window: Window
