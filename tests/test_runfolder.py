@@ -36,9 +36,16 @@ def test_folders_that_cannot_be_a_run_are_refused(tmp_path: Path) -> None:
         RunFolder(holiday / "beach.jpg" / "run")
     broken = tmp_path / "run"
     RunFolder(broken)
-    (broken / "stages.json").write_text("[1, 2")
-    with pytest.raises(RunFolderError, match="cannot be read"):
-        RunFolder(broken)
+    for damaged in (
+        "[1, 2",
+        '{"map": 3}',
+        '{"map": {"fingerprint": "a"}}',
+        '{"map": {"fingerprint": "a", "seconds": [1]}}',
+        '{"map": {"fingerprint": "a", "seconds": NaN}}',
+    ):
+        (broken / "stages.json").write_text(damaged)
+        with pytest.raises(RunFolderError, match="cannot be read"):
+            RunFolder(broken)
 
 
 def test_a_folder_of_a_run_that_was_killed_at_once_is_no_foreign_one(tmp_path: Path) -> None:

@@ -147,11 +147,10 @@ class NetworkSettings:
             the diffusion tokens are keys and values) or diffusion (the other way round).
         pooling: Radius in pixels of the mean that each branch's features are pooled by before its
             head, part of the window; 0 reads the centre alone. Of the dense network.
-        whole_patch: The CNN branch sees the patch as a whole: two convolutions without residuals,
-            the mean over what they leave of the patch, and a head that is not told of the pixel
-            itself. Of the dense network.
         pixel_path: Add a head that sees only the pixel itself.
         feature_path: Add a head that sees the pixel and its diffusion features, without a window.
+        patch_path: Add a head that sees the patch as a whole, without features: two convolutions, a
+            maximum between them, and the mean over what they leave of the patch.
     """
 
     kind: Literal["dense", "patch"] = "dense"
@@ -166,9 +165,9 @@ class NetworkSettings:
     guided: tuple[str, ...] = ("cnn", "mamba", "transformer")
     cross_query: Literal["task", "diffusion"] = "task"
     pooling: int = 1
-    whole_patch: bool = False
     pixel_path: bool = True
     feature_path: bool = True
+    patch_path: bool = True
 
 
 @dataclass(frozen=True)

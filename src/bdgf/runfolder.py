@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -147,14 +148,22 @@ class RunFolder:
             return {}
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return {str(k): {**v} for k, v in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return {str(stage): _finished_stage(of) for stage, of in found.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); delete the folder or give another with --out."
             ) from None
 
     def _save(self) -> None:
         self.write_json(self.path / _INDEX, self._finished)
+
+
+def _finished_stage(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a finished stage, in its form."""
+    seconds = float(values["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds are {seconds}")
+    return {"fingerprint": str(values["fingerprint"]), "seconds": seconds}
 
 
 def map_paths(folder: Path, tile: str, single: bool) -> tuple[Path, Path]:

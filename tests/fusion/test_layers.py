@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdgf.fusion import layers
-from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, Stem, pointwise
+from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, PatchEmbedding, Stem, pointwise
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -57,3 +57,31 @@ def test_stem_sees_that_a_modality_is_missing():
     missing[..., 1] = 1
     assert known.shape == (1, 1, 1, 8)
     assert (stem(values, missing) - known).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("window", [3, 5, 7, 9, 11, 15])
+def test_a_patch_as_a_whole_in_an_image_is_what_it_is_by_itself(window):
+    embed = PatchEmbedding(5, 6, window)
+    image = draw(2, window + 3, window + 4, 5).requires_grad_()
+    found = embed(image)
+    assert found.shape == (2, 4, 5, 12)
+    for row, col in ((0, 0), (3, 4), (1, 2)):
+        patch = image[:, row : row + window, col : col + window]
+        assert torch.allclose(embed(patch)[:, 0, 0], found[:, row, col], atol=1e-6)
+    (gradient,) = torch.autograd.grad(found[0, 1, 1].square().sum(), image)
+    seen = gradient[0].abs().sum(2) > 0
+    rows, cols = (torch.nonzero(seen.any(1 - axis)).flatten().tolist() for axis in (0, 1))
+    assert (rows[0], rows[-1], cols[0], cols[-1]) == (1, window, 1, window), "all of the patch"
+
+
+def test_dilation_stands_for_pooling_by_strides():
+    embed = PatchEmbedding(3, 4, 11)
+    patch = draw(1, 11, 11, 3)
+    first = F.gelu(embed.first_norm(embed.first(patch))).permute(0, 3, 1, 2)  # (1, D, 9, 9)
+    expected = []
+    for row in (0, 1):
+        for col in (0, 1):  # the four grids of 2 x 2 pixels that the patch has
+            pooled = F.max_pool2d(first[:, :, row:, col:], 2)
+            second = F.conv2d(pooled, embed.second.weight, embed.second.bias).permute(0, 2, 3, 1)
+            expected.append(F.gelu(embed.second_norm(second)).mean((1, 2)))
+    assert torch.allclose(embed(patch)[:, 0, 0], torch.stack(expected).mean(0), atol=1e-6)

@@ -52,7 +52,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "transformer branch alone": {"network.branches": ("transformer",)},
     "no pixel path": {"network.pixel_path": False},
     "no feature path": {"network.feature_path": False},
-    "CNN of the whole patch": {"network.whole_patch": True},
+    "no patch path": {"network.patch_path": False},
     "no pooling": {"network.pooling": 0},
     "no feature fusion": {"network.guided": ("mamba", "transformer")},
     "no group channel attention": {"network.guided": ("cnn", "transformer")},

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.layers import FeatureEmbedding, Head, PixelEmbedding
+from bdgf.fusion.layers import FeatureEmbedding, Head, PatchEmbedding, PixelEmbedding
 from bdgf.fusion.windows import crop
 from bdgf.scene.layout import ChannelLayout
 
@@ -82,8 +82,8 @@ class GuidedNetwork(FusionNetwork):
         classes: K.
 
     Attributes:
-        heads: "pixel" (the pixel alone) and "diffusion" (the pixel and its features) first if the
-            settings ask for them, then the branches.
+        heads: "pixel" (the pixel alone), "diffusion" (the pixel and its features) and "patch" (the
+            patch as a whole) first if the settings ask for them, then the branches.
         guides: Channels of the guidance that some branch reads, 0 for the rest.
     """
 
@@ -102,6 +102,7 @@ class GuidedNetwork(FusionNetwork):
         self.heads = (
             *(("pixel",) if settings.pixel_path else ()),
             *(("diffusion",) if by_features else ()),
+            *(("patch",) if settings.patch_path else ()),
             *settings.branches,
         )
         self.window = settings.window
@@ -113,15 +114,14 @@ class GuidedNetwork(FusionNetwork):
         self.register_buffer(
             "modality_of_channel", torch.tensor(layout.modality_of_channel), persistent=False
         )
-        # a branch that sees the patch as a whole is not told which pixel is meant
-        self.whole_patch = settings.whole_patch and settings.kind == "dense"
-        self.alone = ("pixel", "cnn") if self.whole_patch else ("pixel",)
-        self.pixel = PixelEmbedding(self.channels + self.modalities, width)
+        inputs = self.channels + self.modalities
+        self.pixel = PixelEmbedding(inputs, width)
         self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
+        self.patch = PatchEmbedding(inputs, width, settings.window) if settings.patch_path else None
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {
-                name: Head(width if name in self.alone else 2 * width, width, classes)
+                name: Head(width if name == "pixel" else 2 * width, width, classes)
                 for name in self.heads
             }
         )
@@ -150,17 +150,19 @@ class GuidedNetwork(FusionNetwork):
         pixels = values.permute(0, 2, 3, 1) * known  # (B, H, W, C)
         # 2. the pixel itself
         radius = self.window // 2
-        centre = torch.cat([crop(pixels, radius), crop(unknown, radius)], 3)  # (B, h, w, C+M)
-        pixel = self.pixel(centre)  # (B, h, w, D)
-        # 3. branches
+        joined = torch.cat([pixels, unknown], 3)  # (B, H, W, C+M)
+        pixel = self.pixel(crop(joined, radius))  # (B, h, w, D)
+        # 3. its features, its patch, and the branches
         branches = self.branch_outputs(pixels, unknown, guidance)
         inputs = [pixel] if "pixel" in self.heads else []
         if self.features is not None:
             seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
             inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
+        if self.patch is not None:
+            inputs.append(self.patch(joined))  # not told which pixel is meant
         inputs += [
-            norm(branch) if name in self.alone else torch.cat([norm(branch), pixel], 3)
-            for (name, norm), branch in zip(self.norms.items(), branches, strict=True)
+            torch.cat([norm(branch), pixel], 3)
+            for norm, branch in zip(self.norms.values(), branches, strict=True)
         ]  # (B, h, w, D or 2D)
         # 4. heads
         read = [head(x) for head, x in zip(self.classifiers.values(), inputs, strict=True)]

@@ -3,12 +3,11 @@
 What it says of a pixel depends on nothing but the pixel's own P × P patch, whether it is run on the
 patch or on a whole image, so that a map is computed once and not per pixel. The radius (P - 1) / 2
 is spent on the stem (1), on three guided levels, coarse to fine, and on a mean over the neighbours
-before the heads (1; of a CNN branch that sees the patch as a whole, what two convolutions leave).
+before the heads (1).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,12 +19,9 @@ from bdgf.config import NetworkSettings
 from bdgf.fusion import strips
 from bdgf.fusion.base import LEVELS, GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
-from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, FeedForward, Pointwise, Stem
+from bdgf.fusion.layers import ConvolutionBlock, FeedForward, Pointwise, Stem
 from bdgf.fusion.windows import crop, ssd_centre_readout, window_attention
 from bdgf.scene.layout import ChannelLayout
-
-CNN_CONVOLUTIONS = 2
-"""Convolutions after the stem's of a CNN branch that sees the patch as a whole."""
 
 
 def split_radius(window: int, pooling: int = 0) -> tuple[int, ...]:
@@ -37,36 +33,6 @@ def split_radius(window: int, pooling: int = 0) -> tuple[int, ...]:
     return tuple(rest // LEVELS + (level < rest % LEVELS) for level in range(LEVELS))
 
 
-def whole_patch_radii(window: int) -> tuple[int, ...]:
-    """Radii of the levels of a CNN branch that sees the patch as a whole.
-
-    One convolution each in the first two, as far as P allows; over what is left of the patch its
-    features are averaged.
-    """
-    rest = (window - 1) // 2 - 1
-    return tuple(int(level < min(rest, CNN_CONVOLUTIONS)) for level in range(LEVELS))
-
-
-class PlainConvolution(nn.Module):
-    """Valid 3 × 3 convolution without a residual.
-
-    With few labels a way past the convolutions for the centre alone is what a branch learns by
-    heart; here there is none.
-
-    Args:
-        width: D.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.convolution = ChannelConv(width, width, 3)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, D) to (B, H - 2, W - 2, D)."""
-        return F.gelu(cast(Tensor, self.norm(self.convolution(x))))
-
-
 class CnnLevel(nn.Module):
     """Feature fusion, then ``radius`` valid 3 × 3 convolutions.
 
@@ -75,20 +41,12 @@ class CnnLevel(nn.Module):
         radius: Pixels that the level takes from each side.
         gain: Start value of the guidance gain.
         guided: Whether the level has guidance.
-        residual: Whether the convolutions have residuals.
     """
 
-    def __init__(
-        self, width: int, radius: int, gain: float, guided: bool, residual: bool = True
-    ) -> None:
+    def __init__(self, width: int, radius: int, gain: float, guided: bool) -> None:
         super().__init__()
         self.fusion = FeatureFusion(width, gain, guided)
-        self.blocks = nn.Sequential(
-            *(
-                ConvolutionBlock(width, 0) if residual else PlainConvolution(width)
-                for _ in range(radius)
-            )
-        )
+        self.blocks = nn.Sequential(*(ConvolutionBlock(width, 0) for _ in range(radius)))
 
     def forward(self, x: Tensor, guidance: Tensor | None) -> Tensor:
         """(B, H, W, D) and guidance like it to (B, H - 2 radius, W - 2 radius, D)."""
@@ -313,10 +271,10 @@ class DenseNetwork(GuidedNetwork):
         self.branches = nn.ModuleDict()
         for name in settings.branches:
             levels = nn.ModuleList()
-            for radius, channels in zip(self._radii(name), self.guides, strict=True):
+            for radius, channels in zip(self.radii, self.guides, strict=True):
                 guided = channels > 0 and name in settings.guided
                 if name == "cnn":
-                    levels.append(CnnLevel(width, radius, gain, guided, not settings.whole_patch))
+                    levels.append(CnnLevel(width, radius, gain, guided))
                 elif name == "mamba":
                     levels.append(
                         MambaLevel(
@@ -342,39 +300,27 @@ class DenseNetwork(GuidedNetwork):
                     )
             self.branches[name] = levels
 
-    def _radii(self, branch: str) -> tuple[int, ...]:
-        whole = branch == "cnn" and self.whole_patch
-        return whole_patch_radii(self.window) if whole else self.radii
-
     def branch_outputs(
         self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]
     ) -> list[Tensor]:
         """Run the stem and the branches; see the base class."""
         # 1. stem, radius 1
         embedding = self.stem(values, missing)  # (B, H-2, W-2, D)
-        # 2. guidance of each level at the largest size that a branch starts the level from
-        spent = {name: (1, *_sums(1, self._radii(name))) for name in self.branches}
-        first = [min(spent[name][level] for name in spent) for level in range(LEVELS)]
-        guides = self.guidance(
-            [level[:, :, n:-n, n:-n] for level, n in zip(guidance, first, strict=True)]
-        )
+        # 2. guidance of each level at the size that the level starts from
+        cropped, spent = [], 1
+        for features, radius in zip(guidance, self.radii, strict=True):
+            cropped.append(features[:, :, spent:-spent, spent:-spent])
+            spent += radius
+        guides = self.guidance(cropped)
         # 3. branches, level by level
         outputs = []
-        for name, levels in self.branches.items():
+        for levels in self.branches.values():
             x = embedding
-            for index, level in enumerate(cast(nn.ModuleList, levels)):
-                guide = guides[index]
-                if guide is not None:
-                    guide = crop(guide, spent[name][index] - first[index])
+            for level, guide in zip(cast(nn.ModuleList, levels), guides, strict=True):
                 x = level(x, guide)
-            # 4. mean over what is left of the patch
-            pooling = self.window // 2 - spent[name][-1]
-            if pooling:
-                side = 2 * pooling + 1
+            # 4. mean over the neighbours
+            if self.pooling:
+                side = 2 * self.pooling + 1
                 x = F.avg_pool2d(x.permute(0, 3, 1, 2), side, 1).permute(0, 2, 3, 1)
             outputs.append(x)  # (B, h, w, D)
         return outputs
-
-
-def _sums(start: int, radii: Sequence[int]) -> tuple[int, ...]:
-    return tuple(start + total for total in itertools.accumulate(radii))

@@ -130,6 +130,40 @@ class FeatureEmbedding(nn.Module):
         return F.gelu(cast(Tensor, self.second(F.gelu(self.norm(self.first(x))))))
 
 
+class PatchEmbedding(nn.Module):
+    """The patch as a whole: two valid convolutions, a maximum between them, the mean of the rest.
+
+    It is the plain patch CNN, every pixel's own patch at once: what that one skips by its pooling
+    of 2 × 2 pixels the second convolution skips by its dilation. Nothing leads past the
+    convolutions to the centre, which with few labels is what a network learns by heart. Windows
+    below 9 have room for neither maximum nor dilation.
+
+    Args:
+        channels: C + M, channels and missing indicators.
+        width: D.
+        window: P, odd.
+    """
+
+    def __init__(self, channels: int, width: int, window: int) -> None:
+        super().__init__()
+        self.pooled = window >= 9
+        left = window - 2
+        second, dilation = min(3, left), 2 if self.pooled else 1
+        self.first = ChannelConv(channels, width, 3)
+        self.first_norm = nn.LayerNorm(width)
+        self.second = ChannelConv(width, 2 * width, second, dilation=dilation)
+        self.second_norm = nn.LayerNorm(2 * width)
+        self.left = left - int(self.pooled) - dilation * (second - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C + M) to (B, H - P + 1, W - P + 1, 2 D)."""
+        x = F.gelu(cast(Tensor, self.first_norm(self.first(x))))
+        if self.pooled:
+            x = F.max_pool2d(x.permute(0, 3, 1, 2), 2, 1).permute(0, 2, 3, 1)
+        x = F.gelu(cast(Tensor, self.second_norm(self.second(x))))
+        return F.avg_pool2d(x.permute(0, 3, 1, 2), self.left, 1).permute(0, 2, 3, 1)
+
+
 class Head(nn.Module):
     """Classifier of one branch, which may decide by its branch, by the pixel, or by both.
 

@@ -6,10 +6,12 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 from affine import Affine
 
 from bdgf.errors import SceneError
+from bdgf.scene.labels import reading
 from bdgf.scene.scene import Scene
 
 RNG = np.random.default_rng(0)
@@ -39,6 +41,35 @@ def test_labels_of_another_grid_are_brought_to_the_nearest_pixel(write_scene, wr
     scene = Scene.open(path)
     np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
     assert any("test.tif" in note and "nearest" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 255])
+def test_strips_that_a_sparse_file_does_not_store_are_not_read(tmp_path, monkeypatch, nodata):
+    high, wide = 30_000, 4_096
+    place = {"crs": PLACE["crs"], "transform": PLACE["transform"], "height": high, "width": wide}
+    kind = {"driver": "GTiff", "count": 1, "tiled": True, "SPARSE_OK": True, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "image.tif", "w", **kind, **place, nodata=0) as raster:
+        raster.write(np.full((256, 256), 7, np.uint8), 1, window=((9984, 10240), (256, 512)))
+    codes = np.zeros((256, 256), np.uint8)
+    codes[3, :5], codes[200, 7:9] = 1, 2
+    with rasterio.open(tmp_path / "labels.tif", "w", **kind, **place, nodata=nodata) as raster:
+        raster.write(codes, 1, window=((9984, 10240), (256, 512)))
+    (tmp_path / "scene.yaml").write_text(
+        "name: x\nmodalities: {a: {path: image.tif, role: spectral}}\n"
+        "labels: {all: labels.tif, classes: {1: A, 2: B}}\nsplit: {random: 1}\n"
+    )
+    read = []
+
+    def read_codes(source, window=None, own=reading.read_codes):
+        read.append(window.height)
+        return own(source, window)
+
+    monkeypatch.setattr(reading, "read_codes", read_codes)
+    scene = Scene.open(tmp_path / "scene.yaml")
+    found = np.concatenate([scene.positions("train"), scene.positions("test")])
+    expected = np.argwhere(codes) + np.array([9984, 256])
+    np.testing.assert_array_equal(found[np.lexsort(found.T[::-1])][:, 1:], expected)
+    assert len(read) == 1, "of eight strips one has labels"
 
 
 def test_lists_of_pixels_pick_from_the_map(write_scene, tmp_path):

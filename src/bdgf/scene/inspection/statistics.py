@@ -24,7 +24,7 @@ MOST_CODES = 100
 
 _AT_ONCE = 2_000_000
 _KEPT = 1_000_000
-_MOST_UNPACKED = 4_000_000_000
+_MOST_UNPACKED = 2_000_000_000
 """Values in the blocks that are unpacked for one sample: a block is unpacked for any part of it."""
 
 _SEEN = 0.02

@@ -84,8 +84,10 @@ class LabelParts:
         rows = max(1, _STRIP_PIXELS // tile.width)
         name = self.spec.display(self.spec.file(file.path, tile.name))
         parts = [
-            TileLabels.of(to_indices(codes, self._codes, name))
-            for codes in self._reader.strips(file, tile.name, tile.grid, reference, rows)
+            TileLabels.none(height, tile.width)
+            if codes is None
+            else TileLabels.of(to_indices(codes, self._codes, name))
+            for height, codes in self._reader.strips(file, tile.name, tile.grid, reference, rows)
         ]
         for note in self._reader.notes:
             self._notes.say(f"labels {which}", note)

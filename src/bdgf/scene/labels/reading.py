@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bdgf.scene.alignment import align
 from bdgf.scene.description import LabelFile, SceneSpec
-from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.base import RasterSource, known_empty
 from bdgf.scene.formats.location import Location
 from bdgf.scene.formats.numpy_files import NpyReader
 from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
@@ -68,8 +68,8 @@ class LabelReader:
 
     def strips(
         self, file: LabelFile, tile: str, grid: Grid, reference: str, rows: int
-    ) -> Iterator[NDArray[np.int32]]:
-        """Yield the class codes (h, W) of a file strip by strip, from top to bottom.
+    ) -> Iterator[tuple[int, NDArray[np.int32] | None]]:
+        """Yield the class codes of a file strip by strip, from top to bottom.
 
         Rasters and vector files are read by strips; lists of pixels are drawn whole.
 
@@ -79,6 +79,10 @@ class LabelReader:
             grid: The tile's grid.
             reference: Name of the file that the grid is from, for messages.
             rows: Rows of a strip; the last one may have fewer.
+
+        Yields:
+            Rows h of the strip and its codes (h, W), None for rows of which a sparse file stores
+            nothing: they take no memory, however many.
 
         Raises:
             SceneError: The file cannot be read, or does not fit the grid.
@@ -91,25 +95,36 @@ class LabelReader:
             suffix in ROI_SUFFIXES or (drawn is None and self._is_list(local, file, grid))
         )
         if rows >= grid.height or listed:
-            yield self.codes(file, tile, grid, reference)
+            yield grid.height, self.codes(file, tile, grid, reference)
             return
         if drawn is not None:
             shapes = self._vector(file, drawn)
 
-            def read(window: Window) -> NDArray[np.int32]:
+            def read(window: Window) -> NDArray[np.int32] | None:
                 return shapes.codes(grid.rows(window.row, window.height))
 
         else:
             raster = self._aligned(path, file, grid, reference)
 
-            def read(window: Window) -> NDArray[np.int32]:
-                return read_codes(raster, window)
+            def read(window: Window) -> NDArray[np.int32] | None:
+                return None if known_empty(raster, window) else read_codes(raster, window)
 
         labels = self._spec.labels
+        empty = 0  # rows of strips without anything that were not yielded yet
         for row in range(0, grid.height, rows):
-            codes = read(Window(row, 0, min(rows, grid.height - row), grid.width))
-            codes[np.isin(codes, labels.ignore if labels is not None else ())] = 0
-            yield codes
+            height = min(rows, grid.height - row)
+            codes = read(Window(row, 0, height, grid.width))
+            if codes is None:
+                empty += height
+                continue
+            if empty:
+                yield empty, None
+                empty = 0
+            if labels is not None:
+                codes[np.isin(codes, labels.ignore)] = 0
+            yield height, codes
+        if empty:
+            yield empty, None
 
     def finish(self) -> list[str]:
         """Return what is to be said of files of polygons when all tiles have been read."""
@@ -191,4 +206,7 @@ class LabelReader:
             modality=self._spec.modalities[self._spec.reference].name,
         )
         self.notes += [note for note in dict.fromkeys([sentence, *aligned.notes]) if note]
+        if aligned is source and source.nodata is None:
+            # 0 is unlabelled anyway, and what a sparse file does not store reads as 0
+            return open_source(path, file.key, nodata=0.0, axes=file.axes)
         return aligned
