@@ -210,6 +210,10 @@ def attempt(name: str, source: str, tests: list[str], seconds: float) -> tuple[b
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             for module in _users(name):
                 sys.modules.pop(module, None)
+                package, _, short = module.rpartition(".")
+                if hasattr(sys.modules.get(package), short):
+                    # 'from package import module' would find what it was
+                    delattr(sys.modules[package], short)
             origin = str(ROOT / "src" / (name.replace(".", "/") + ".py"))
             sys.meta_path.insert(0, _Finder(name, source, origin))
             import pytest

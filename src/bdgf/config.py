@@ -148,9 +148,10 @@ class NetworkSettings:
         pooling: Radius in pixels of the mean that each branch's features are pooled by before its
             head, part of the window; 0 reads the centre alone. Of the dense network.
         pixel_path: Add a head that sees only the pixel itself.
-        feature_path: Add a head that sees the pixel and its diffusion features, without a window.
-        patch_path: Add a head that sees the patch as a whole, without features: two convolutions, a
-            maximum between them, and the mean over what they leave of the patch.
+        patch_path: Add a head that sees the patch as a whole: two convolutions, a maximum between
+            them, the mean over what they leave.
+        feature_path: Add heads that see the diffusion features themselves: one of the pixel and its
+            features, and with the patch path one of the patch and its features.
     """
 
     kind: Literal["dense", "patch"] = "dense"
@@ -166,8 +167,8 @@ class NetworkSettings:
     cross_query: Literal["task", "diffusion"] = "task"
     pooling: int = 1
     pixel_path: bool = True
-    feature_path: bool = True
     patch_path: bool = True
+    feature_path: bool = True
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ class TrainingSettings:
             with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
-        channel_dropout: Probability that an input channel is set to zero.
+        channel_dropout: Probability that an input channel, or a channel of the features that guide,
+            is set to zero.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
         fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially

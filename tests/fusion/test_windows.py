@@ -155,3 +155,19 @@ def test_scores_in_memory_stay_below_their_limit(monkeypatch):
     assert torch.allclose(window_attention(*inputs, 1), whole, atol=1e-12)
     assert max(sizes) == 2 * row, "as much at once as may be"
     assert len(sizes) == -(-64 // (2 * tile))
+
+
+def test_an_image_is_one_tile_up_to_a_number_of_pairs(monkeypatch):
+    centres, tokens = torch.randn(1, 4, 5, 2), torch.randn(1, 6, 7, 2)
+    seen = []
+
+    def core(own, around, height, width):
+        seen.append((height, width))
+        return own[0]
+
+    pairs = 4 * 5 * (6 * 7) ** 2
+    for limit in (pairs, pairs - 1):
+        monkeypatch.setattr(windows, "_WHOLE", limit)
+        assert torch.equal(windows._slide(core, [centres], [tokens], 1, 1), centres)
+    assert seen[0] == (6, 7)
+    assert set(seen[1:]) == {(windows._TILE + 2, windows._TILE + 2)}

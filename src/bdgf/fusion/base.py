@@ -82,8 +82,9 @@ class GuidedNetwork(FusionNetwork):
         classes: K.
 
     Attributes:
-        heads: "pixel" (the pixel alone), "diffusion" (the pixel and its features) and "patch" (the
-            patch as a whole) first if the settings ask for them, then the branches.
+        heads: "pixel" (the pixel alone), "diffusion" (the pixel and its features), "patch" (the
+            patch as a whole) and "guided patch" (the patch and its features) first if the settings
+            ask for them, then the branches.
         guides: Channels of the guidance that some branch reads, 0 for the rest.
     """
 
@@ -103,6 +104,7 @@ class GuidedNetwork(FusionNetwork):
             *(("pixel",) if settings.pixel_path else ()),
             *(("diffusion",) if by_features else ()),
             *(("patch",) if settings.patch_path else ()),
+            *(("guided patch",) if settings.patch_path and by_features else ()),
             *settings.branches,
         )
         self.window = settings.window
@@ -117,7 +119,12 @@ class GuidedNetwork(FusionNetwork):
         inputs = self.channels + self.modalities
         self.pixel = PixelEmbedding(inputs, width)
         self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
-        self.patch = PatchEmbedding(inputs, width, settings.window) if settings.patch_path else None
+        self.patches = nn.ModuleDict()
+        if settings.patch_path:
+            self.patches["patch"] = PatchEmbedding(inputs, width, settings.window)
+        if settings.patch_path and by_features:
+            seen = inputs + sum(guidance_channels)
+            self.patches["guided patch"] = PatchEmbedding(seen, width, settings.window)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {
@@ -158,8 +165,11 @@ class GuidedNetwork(FusionNetwork):
         if self.features is not None:
             seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
             inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
-        if self.patch is not None:
-            inputs.append(self.patch(joined))  # not told which pixel is meant
+        if "patch" in self.patches:  # not told which pixel is meant
+            inputs.append(self.patches["patch"](joined))
+        if "guided patch" in self.patches:
+            around = [level.permute(0, 2, 3, 1) for level in guidance]
+            inputs.append(self.patches["guided patch"](torch.cat([joined, *around], 3)))
         inputs += [
             torch.cat([norm(branch), pixel], 3)
             for norm, branch in zip(self.norms.values(), branches, strict=True)

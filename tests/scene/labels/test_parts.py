@@ -11,7 +11,7 @@ import scipy.io
 from affine import Affine
 
 from bdgf.errors import SceneError
-from bdgf.scene.labels import reading
+from bdgf.scene.labels import parts, reading
 from bdgf.scene.scene import Scene
 
 RNG = np.random.default_rng(0)
@@ -70,6 +70,18 @@ def test_strips_that_a_sparse_file_does_not_store_are_not_read(tmp_path, monkeyp
     expected = np.argwhere(codes) + np.array([9984, 256])
     np.testing.assert_array_equal(found[np.lexsort(found.T[::-1])][:, 1:], expected)
     assert len(read) == 1, "of eight strips one has labels"
+
+
+def test_more_pixels_than_anybody_looks_through_are_refused(write_scene, monkeypatch):
+    train, test = some_labels()
+    path = write_scene({"hsi": CUBE}, train, test)
+    monkeypatch.setattr(parts, "_STRIP_PIXELS", 17)
+    Scene.open(path)
+    monkeypatch.setattr(reading, "MOST_STORED", 12 * 17 - 1)
+    with pytest.raises(
+        SceneError, match=r"2e\+02 pixels to be looked through.*as polygons or points"
+    ):
+        Scene.open(path)
 
 
 def test_lists_of_pixels_pick_from_the_map(write_scene, tmp_path):

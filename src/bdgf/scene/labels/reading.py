@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.errors import SceneError
 from bdgf.scene.alignment import align
 from bdgf.scene.description import LabelFile, SceneSpec
 from bdgf.scene.formats.base import RasterSource, known_empty
@@ -23,6 +24,10 @@ from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 from bdgf.scene.layout import Window
 
 ROI_SUFFIXES = (".txt", ".roi", ".xml")
+MOST_STORED = 10**11
+"""Most pixels of a raster that are read to find labels; it takes some ten minutes."""
+
+_SPAN = 4096  # rows of which a sparse file is asked at once whether it stores anything
 
 
 class LabelReader:
@@ -97,34 +102,22 @@ class LabelReader:
         if rows >= grid.height or listed:
             yield grid.height, self.codes(file, tile, grid, reference)
             return
+        ignore = self._spec.labels.ignore if self._spec.labels is not None else ()
         if drawn is not None:
             shapes = self._vector(file, drawn)
-
-            def read(window: Window) -> NDArray[np.int32] | None:
-                return shapes.codes(grid.rows(window.row, window.height))
-
-        else:
-            raster = self._aligned(path, file, grid, reference)
-
-            def read(window: Window) -> NDArray[np.int32] | None:
-                return None if known_empty(raster, window) else read_codes(raster, window)
-
-        labels = self._spec.labels
-        empty = 0  # rows of strips without anything that were not yielded yet
-        for row in range(0, grid.height, rows):
-            height = min(rows, grid.height - row)
-            codes = read(Window(row, 0, height, grid.width))
-            if codes is None:
-                empty += height
-                continue
+            for row in range(0, grid.height, rows):
+                height = min(rows, grid.height - row)
+                yield height, _without(ignore, shapes.codes(grid.rows(row, height)))
+            return
+        raster = self._aligned(path, file, grid, reference)
+        for top, tall, empty in _spans(raster, grid, self._spec.display(path)):
             if empty:
-                yield empty, None
-                empty = 0
-            if labels is not None:
-                codes[np.isin(codes, labels.ignore)] = 0
-            yield height, codes
-        if empty:
-            yield empty, None
+                yield tall, None
+                continue
+            for row in range(top, top + tall, rows):
+                height = min(rows, top + tall - row)
+                codes = read_codes(raster, Window(row, 0, height, grid.width))
+                yield height, _without(ignore, codes)
 
     def finish(self) -> list[str]:
         """Return what is to be said of files of polygons when all tiles have been read."""
@@ -210,3 +203,29 @@ class LabelReader:
             # 0 is unlabelled anyway, and what a sparse file does not store reads as 0
             return open_source(path, file.key, nodata=0.0, axes=file.axes)
         return aligned
+
+
+def _without(ignore: tuple[int, ...], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return codes with those that are ignored set to 0, in place."""
+    codes[np.isin(codes, ignore)] = 0
+    return codes
+
+
+def _spans(raster: RasterSource, grid: Grid, name: str) -> list[tuple[int, int, bool]]:
+    """Return spans of whole rows: the first row, their number, and whether nothing is stored there.
+
+    Raises:
+        SceneError: More pixels are stored than anybody looks through for labels.
+    """
+    spans = []
+    for row in range(0, grid.height, _SPAN):
+        tall = min(_SPAN, grid.height - row)
+        spans.append((row, tall, known_empty(raster, Window(row, 0, tall, grid.width))))
+    stored = sum(tall for _, tall, empty in spans if not empty) * grid.width
+    if stored > MOST_STORED:
+        raise SceneError(
+            f"{name} has {stored:.0e} pixels to be looked through for labels, and the most is"
+            f" {MOST_STORED:.0e}; give the labels of a scene of this size as polygons or points, or"
+            " in a sparse GeoTIFF (SPARSE_OK=TRUE)."
+        )
+    return spans
