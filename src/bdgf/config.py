@@ -167,7 +167,7 @@ class NetworkSettings:
     cross_query: Literal["task", "diffusion"] = "task"
     pooling: int = 1
     pixel_path: bool = True
-    patch_path: bool = True
+    patch_path: bool = False
     feature_path: bool = True
 
 
@@ -214,8 +214,7 @@ class TrainingSettings:
             with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
-        channel_dropout: Probability that an input channel, or a channel of the features that guide,
-            is set to zero.
+        channel_dropout: Probability that an input channel is set to zero.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
         fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially

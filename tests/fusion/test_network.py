@@ -29,7 +29,7 @@ VARIANTS = [
     {"guided": ()},
     {"cross_query": "diffusion"},
     {"pooling": 1},
-    {"patch_path": False},
+    {"patch_path": True},
 ]
 """Ways in which the branches are guided, and their features pooled."""
 MODALITIES = [(3,), (4, 2, 1), (200,)]
@@ -68,8 +68,8 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
     layout = layout_of(*sizes)
     network = build_network(settings_of(kind, window=window), layout, guidance, 2, seed=0)
     output = train_once(network, images(layout, (6, window, window), guidance))
-    assert output.logits.shape == (6, 5 + 2 * any(guidance), 2, 1, 1)
-    assert output.embedding.shape == (6, 5 + 2 * any(guidance), 16, 1, 1)
+    assert output.logits.shape == (6, 4 + any(guidance), 2, 1, 1)
+    assert output.embedding.shape == (6, 4 + any(guidance), 16, 1, 1)
     assert torch.isfinite(output.logits).all()
     assert without_gradient(network) == []
 
@@ -82,12 +82,7 @@ def test_output_is_finite_and_every_parameter_gets_a_gradient(
         {"groups": 16},
         {"attention_heads": 1},
         {"state": 1},
-        {
-            "branches": ("mamba",),
-            "pixel_path": False,
-            "feature_path": False,
-            "patch_path": False,
-        },
+        {"branches": ("mamba",), "pixel_path": False, "feature_path": False},
         {"branches": ("mamba",), "pixel_path": False},
         {"branches": ("transformer", "cnn")},
         {"branches": ("cnn",), "guided": ("mamba", "transformer")},
@@ -104,7 +99,8 @@ def test_settings_at_their_limits(layout_of, images, kind, changes):
     expected = (
         *(("pixel",) if settings.pixel_path else ()),
         *(("diffusion",) if settings.feature_path else ()),
-        *(("patch", "guided patch") if settings.patch_path else ()),
+        *(("patch",) if settings.patch_path else ()),
+        *(("guided patch",) if settings.patch_path and settings.feature_path else ()),
         *settings.branches,
     )
     assert network.heads == expected

@@ -30,7 +30,7 @@ def training(
     prepared: PreparedScene,
     settings: config.Settings,
     left_out: int = 0,
-    trust: tuple[float, ...] | None = (0.2, 0.2, 0.2, 0.2, 0.2),
+    trust: tuple[float, ...] | None = (0.25, 0.25, 0.25, 0.25),
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
@@ -99,7 +99,7 @@ def test_heads_learn_from_each_other_only_once_their_worth_is_known(
     assert parts.keys() == {"supervised", "entropy", "similarity"}
     # the fusion's own loss follows the trust
     losses = []
-    for trust in ((1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)):
+    for trust in ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
         work = training(prepared, tiny_settings, trust=trust)
         losses.append(float(work.loss(work.model, 3)[1]["supervised"]))
     assert losses[0] != losses[1]
@@ -115,7 +115,7 @@ def test_it_learns_the_training_pixels(
         optimizer.step()
         optimizer.zero_grad()
     found = head_log_probabilities(work.model, work.source, work.labelled.positions)
-    assert found.shape == (len(work.labelled), 5, 4)
+    assert found.shape == (len(work.labelled), 4, 4)
     right = (found.argmax(-1).numpy() == work.labelled.classes[:, None]).mean(0)
     assert (right > 0.8).all()
     assert found.exp().sum(-1).sub(1).abs().max() < 1e-5
@@ -204,10 +204,10 @@ def test_label_smoothing_spares_no_head(
     first = torch.from_numpy(plain.labelled.classes[chosen] == 0)
     weight = plain.class_weights[torch.from_numpy(plain.labelled.classes[chosen])]
     share = float((weight * first).sum() / weight.sum())
-    # every one of six terms (five heads and their fusion): 0 where the label is the sure class,
+    # every one of five terms (four heads and their fusion): 0 where the label is the sure class,
     # else 30; smoothed, a part of 30 in three of four classes for all
-    assert values[0] == pytest.approx(6 * 30 * (1 - share), rel=1e-4)
-    assert values[1] == pytest.approx(6 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
+    assert values[0] == pytest.approx(5 * 30 * (1 - share), rel=1e-4)
+    assert values[1] == pytest.approx(5 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
 
 
 @pytest.mark.parametrize("stop", [None, 6])

@@ -52,7 +52,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "transformer branch alone": {"network.branches": ("transformer",)},
     "no pixel path": {"network.pixel_path": False},
     "no feature path": {"network.feature_path": False},
-    "no patch path": {"network.patch_path": False},
+    "patch path": {"network.patch_path": True},
     "no pooling": {"network.pooling": 0},
     "no feature fusion": {"network.guided": ("mamba", "transformer")},
     "no group channel attention": {"network.guided": ("cnn", "transformer")},

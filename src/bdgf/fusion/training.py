@@ -254,11 +254,6 @@ class FusionTraining:
             kept = to_device(torch.from_numpy(keep), self.device)
             scale = kept.to(values.dtype)[:, :, None, None]
             values = values * scale
-        if t.channel_dropout:
-            for level, features in enumerate(guidance):
-                keep = draws.random((batch, features.shape[1]))[rows] >= t.channel_dropout
-                kept = to_device(torch.from_numpy(keep), self.device)
-                guidance[level] = features * kept.to(features.dtype)[:, :, None, None]
         # what is missing stays exactly zero, whatever noise was added
         values = values * (1.0 - missing[:, self.owner])
         return Patches(values, missing, guidance)
