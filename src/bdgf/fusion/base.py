@@ -157,8 +157,8 @@ class GuidedNetwork(FusionNetwork):
         pixels = values.permute(0, 2, 3, 1) * known  # (B, H, W, C)
         # 2. the pixel itself
         radius = self.window // 2
-        joined = torch.cat([pixels, unknown], 3)  # (B, H, W, C+M)
-        pixel = self.pixel(crop(joined, radius))  # (B, h, w, D)
+        centre = torch.cat([crop(pixels, radius), crop(unknown, radius)], 3)  # (B, h, w, C+M)
+        pixel = self.pixel(centre)  # (B, h, w, D)
         # 3. its features, its patch, and the branches
         branches = self.branch_outputs(pixels, unknown, guidance)
         inputs = [pixel] if "pixel" in self.heads else []
@@ -166,10 +166,11 @@ class GuidedNetwork(FusionNetwork):
             seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
             inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
         if "patch" in self.patches:  # not told which pixel is meant
-            inputs.append(self.patches["patch"](joined))
+            inputs.append(self.patches["patch"](torch.cat([pixels, unknown], 3)))
         if "guided patch" in self.patches:
             around = [level.permute(0, 2, 3, 1) for level in guidance]
-            inputs.append(self.patches["guided patch"](torch.cat([joined, *around], 3)))
+            joined = torch.cat([pixels, unknown, *around], 3)  # (B, H, W, C+M+g)
+            inputs.append(self.patches["guided patch"](joined))
         inputs += [
             torch.cat([norm(branch), pixel], 3)
             for norm, branch in zip(self.norms.values(), branches, strict=True)
