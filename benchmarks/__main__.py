@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from bdgf.compute import keep_freed_memory
-from benchmarks import exactness, jobs, kernels, maps, report, steps
+from benchmarks import exactness, jobs, kernels, large, maps, report, steps
 from benchmarks.results import Results, Values
 from benchmarks.timing import Setup, machine
 
@@ -32,11 +32,12 @@ PARTS: dict[str, Callable[[Setup, Path], Values]] = {
     "denoiser": kernels.denoiser,
     "steps": steps.steps,
     "memory": jobs.memory,
+    "large": large.large,
     "jobs": jobs.jobs,
     "growth": jobs.growth,
 }
 """The parts in the order in which they are measured."""
-ONCE = ("memory", "growth")
+ONCE = ("memory", "large", "growth")
 """Parts that are measured with the first setup alone."""
 
 

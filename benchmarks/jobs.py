@@ -34,7 +34,7 @@ STEPS = {
 Keep = Callable[[Values], None]
 
 
-def _run(
+def run(
     setup: Setup, scene: Path, out: Path, changes: Mapping[str, Any], preset: str = "quick"
 ) -> tuple[Finished, dict[str, float]]:
     """Run all stages in a new folder; return the process and the seconds of its stages."""
@@ -52,7 +52,7 @@ def memory(setup: Setup, work: Path) -> Values:
     """Return the peak memory of ``bdgf map`` on scenes of growing height."""
     base = SMALL if setup.small else replace(AUGSBURG, bands=32)
     out = work / "runs" / "memory"
-    _run(setup, scene_file(work, base), out, QUICKEST)
+    run(setup, scene_file(work, base), out, QUICKEST)
     found = []
     for factor in (1, 2, 3) if setup.small else (1, 4, 16):
         spec = replace(base, height=base.height * factor)
@@ -83,7 +83,7 @@ def jobs(setup: Setup, work: Path) -> Values:
         preset = setup.preset
         scene = scene_file(work, spec)
         out = work / "runs" / "job"
-        done, stages = _run(setup, scene, out, changes, preset)
+        done, stages = run(setup, scene, out, changes, preset)
         found.append(
             {
                 "size": f"{spec.height} × {spec.width}, {spec.bands} bands",
@@ -117,7 +117,7 @@ def growth(setup: Setup, work: Path) -> Values:
             if spec not in known:
                 changes = QUICKEST if setup.small else STEPS
                 out = work / "runs" / "growth"
-                done, stages = _run(setup, scene_file(work, spec), out, changes)
+                done, stages = run(setup, scene_file(work, spec), out, changes)
                 metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
                 known[spec] = {
                     "pixels": spec.height * spec.width,

@@ -9,6 +9,9 @@ from benchmarks.results import Results, Values, figure, table
 GOALS = {"whole": 50.0, "MFT": 30.0, "MSFMamba": 40.0, "ExViT": 100.0, "scan": 3.0, "denoiser": 0.6}
 MEGABYTE = 2**20
 MEMORY_GROWTH = 1.1
+LARGE_PEAK = 2e9
+LARGE_RATE = 0.2
+"""By how much a pixel of a large map may cost more or less than one of a small map."""
 
 
 def markdown(results: Results, parts: Sequence[str], setups: Sequence[str]) -> str:
@@ -16,7 +19,7 @@ def markdown(results: Results, parts: Sequence[str], setups: Sequence[str]) -> s
     sections = [_machine(results), _ratios(results, setups)]
     for name, section in (
         ("maps", _maps), ("scan", _scan), ("denoiser", _denoiser), ("steps", _steps),
-        ("memory", _memory), ("jobs", _jobs), ("growth", _growth),
+        ("memory", _memory), ("large", _large), ("jobs", _jobs), ("growth", _growth),
     ):  # fmt: skip
         if name in parts:
             sections.append(section(results, setups))
@@ -89,6 +92,13 @@ def _ratios(results: Results, setups: Sequence[str]) -> str:
                 "≤ 1.5 GB, independent",
                 "yes" if last["peak"] <= min(1.5e9, MEMORY_GROWTH * middle["peak"]) else "**no**",
             )
+        if values := results.get("large", setup):
+            _, small, complete, sparse = values["maps"]
+            rate = complete["us"] / small["us"]
+            add(f"a pixel of a map of {complete['name']}, against {small['name']}", f"{rate:.2f} ×",
+                "0.8 to 1.2 ×", _reached(abs(rate - 1), LARGE_RATE, least=False))  # fmt: skip
+            add(f"peak memory of a map of {sparse['name']}", f"{sparse['peak'] / 1e9:.2f} GB",
+                "< 2 GB", _reached(sparse["peak"], LARGE_PEAK, least=False))  # fmt: skip
     if not rows:
         return ""
     columns = ["Ratio", "Setup", "Measured", "Goal", "Reached"]
@@ -224,6 +234,28 @@ def _memory(results: Results, setups: Sequence[str]) -> str:
         return ""
     columns = ["Scene", "Setup", "peak MB", "user s", "µs a pixel"]
     return f"### Memory of `bdgf map RUN --scene`, a process of its own\n\n{table(columns, rows)}"
+
+
+def _large(results: Results, setups: Sequence[str]) -> str:
+    rows = []
+    for setup in setups:
+        if values := results.get("large", setup):
+            for row in values["maps"]:
+                rows.append(
+                    [
+                        row["name"],
+                        f"{row['pixels']:,}",
+                        setup,
+                        f"{row['peak'] / MEGABYTE:.0f}",
+                        figure(row["cpu"]),
+                        figure(row["us"]) if rows else "",
+                    ]
+                )
+    if not rows:
+        return ""
+    columns = ["Scene", "pixels with data", "Setup", "peak MB", "user s", "µs a pixel, start apart"]
+    title = "### Large scenes: `bdgf map RUN --scene`, 12 optical bands and 2 of radar"
+    return f"{title}\n\n{table(columns, rows)}"
 
 
 def _jobs(results: Results, setups: Sequence[str]) -> str:
