@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,30 @@ def test_tensors_and_origin_come_back(tmp_path: Path) -> None:
     assert origin == {"seed": 1, "names": ["x"]}
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_tensors_without_an_element_or_an_axis_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {"none": torch.zeros(0, 3), "number": torch.tensor(7), "flag": torch.tensor([True])}
+    checkpoint.save_tensors(path, tensors, {})
+    found, _ = checkpoint.load_tensors(path)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_reading_again_and_again_keeps_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    checkpoint.save_tensors(path, {str(i): torch.zeros(2) for i in range(100)}, {})
+
+    def blocks() -> int:
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    for _ in range(3):
+        checkpoint.load_tensors(path)
+    before = blocks()
+    for _ in range(10):
+        checkpoint.load_tensors(path)
+    assert blocks() - before < 100, "less than one block for ten times a tensor"
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
