@@ -295,8 +295,9 @@ def test_a_killed_process_goes_on_to_the_same_map(
 ) -> None:
     settings = {
         **tiny_values,
-        "diffusion.steps": 300,
-        "diffusion.checkpoint_every": 20,
+        "diffusion.steps": 120,
+        "diffusion.checkpoint_every": 10,
+        "report.points": 0,
         "evaluation.baselines": "false",
         "compute.threads": 1,
     }

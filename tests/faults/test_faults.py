@@ -19,7 +19,7 @@ def test_nothing_is_lost_and_the_result_is_the_same() -> None:
         "kills,kills_at_renames,failing_writes,failing_calls,full_disks,lost_files,cut_files,"
         "clocks,two_at_once"
     )
-    command = ["-m", "benchmarks.reliability", "faults", "--moments", "4", "--others", "1"]
+    command = ["-m", "benchmarks.reliability", "faults", "--moments", "2", "--others", "1"]
     ended = subprocess.run(
         [sys.executable, *command, "--kinds", kinds],
         cwd=ROOT,

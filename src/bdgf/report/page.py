@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 from typing import Any
@@ -46,6 +47,20 @@ def _tiles(results: Results) -> range:
     return range(len(results.scene.tiles))
 
 
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """The templates, compiled once in a process."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bdgf.report", _TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    return environment
+
+
 def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> str:
     """Return the page of a run.
 
@@ -58,17 +73,9 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
         RunFolderError: A file of the run is missing or damaged.
         SceneError: A raster of the scene cannot be read.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bdgf.report", _TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
     names = [modality.name for modality in results.scene.modalities]
     script = "\n".join(_source(name) for name in SCRIPTS)
-    return environment.get_template("report.html.j2").render(
+    return _environment().get_template("report.html.j2").render(
         metrics=results.metrics,
         warnings=results.warnings,
         environment=results.environment,

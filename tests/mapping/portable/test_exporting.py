@@ -28,7 +28,7 @@ from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 
 
-@pytest.fixture(params=["mapper.onnx", "mapper.pt2"])
+@pytest.fixture(scope="module", params=["mapper.onnx", "mapper.pt2"])
 def program(request: pytest.FixtureRequest, exported) -> Carry:
     path = exported.folder / request.param
     if path.suffix == ".pt2":
