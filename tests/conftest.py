@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +140,63 @@ def trained_run(
     out = tmp_path_factory.mktemp("trained") / "run"
     Pipeline(tiny_scene, out, tiny_settings, Silent()).run(("pretrain", "features", "train", "map"))
     return out
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """Three worker processes of one thread each; one that is killed comes back."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as found:
+        yield found
+
+
+class Killer(Listener):
+    """Kills a process as soon as half of a piece of work is done."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid, self.killed = pid, ""
+
+    def track(self, name: str, done: int, total: int, info: str = "") -> None:
+        if 2 * done >= total and not self.killed:
+            os.kill(self.pid, signal.SIGKILL)
+            self.killed = name
+
+
+@pytest.fixture
+def killer(cluster: Any) -> Iterator[Killer]:
+    """Progress that kills one of the three workers; every task lasts, so that one is lost."""
+    from distributed import Client
+
+    # nested, so that they go to the workers by value
+
+    def slow_down() -> None:
+        from bdgf import cluster as module
+
+        opened = module._opened
+
+        def slow(parcel: Any) -> Any:
+            time.sleep(0.2)
+            return opened(parcel)
+
+        slow.usual = opened  # type: ignore[attr-defined]
+        module._opened = slow
+
+    def go_on() -> None:
+        from bdgf import cluster as module
+
+        module._opened = getattr(module._opened, "usual", module._opened)
+
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(3, timeout=60)
+        pids = list(client.run(os.getpid).values())
+        assert len(set(pids)) == 3
+        client.run(slow_down)
+        yield Killer(pids[1])
+        client.wait_for_workers(3, timeout=60)
+        client.run(go_on)
 
 
 class ReadBack(TorchDispatchMode):

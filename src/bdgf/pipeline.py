@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from bdgf import checkpoint, processes
+from bdgf.cluster import connected
 from bdgf.compute import keep_freed_memory, set_threads
 from bdgf.config import Settings
+from bdgf.diffusion.cluster import check_source, cluster_blocks
 from bdgf.diffusion.external import adopt
-from bdgf.diffusion.features import extract
+from bdgf.diffusion.features import Blocks, extract
 from bdgf.diffusion.stage import pretrain
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import RunFolderError
@@ -23,9 +25,9 @@ from bdgf.files import remove_leftovers
 from bdgf.fusion.fitting import Fitting
 from bdgf.history import History
 from bdgf.lock import locked
-from bdgf.mapping.cluster import cluster_mapper, connected
+from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.inference import map_windows
-from bdgf.mapping.pretrained import PretrainedMapper, check_source
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, write_maps
 from bdgf.progress import Progress
 from bdgf.report.page import write_report
@@ -50,8 +52,8 @@ class Pipeline(Run):
         out: The run folder.
         settings: All settings.
         progress: Receives lines and steps.
-        scheduler: Address of a ``dask.distributed`` scheduler whose workers make the map; None
-            makes it here.
+        scheduler: Address of a ``dask.distributed`` scheduler whose workers compute the features
+            and make the map; None does both here.
 
     Raises:
         BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
@@ -66,7 +68,7 @@ class Pipeline(Run):
         scheduler: str | None = None,
     ) -> None:
         if scheduler is not None:
-            check_source(settings)  # workers make the features themselves
+            check_source(settings)
         self.scheduler = scheduler
         super().__init__(scene, out, settings, progress)
         set_threads(settings.compute)
@@ -175,11 +177,19 @@ class Pipeline(Run):
         if s.features.source == "none":
             self.progress.say("features: none, the branches are not guided")
             return
-        (self.folder.features / "features.json").unlink(missing_ok=True)
+        index = self.folder.features / "features.json"
         if self.guided:
             origin = {"source": "diffusion", **self.origin("features")}
-            extract(self.extractor(self.prepared), self.folder.features, origin, self.progress)
+            extractor = self.extractor(self.prepared)
+            with contextlib.ExitStack() as cluster:
+                blocks: Blocks | None = None
+                if self.scheduler is not None:
+                    client = cluster.enter_context(connected(self.scheduler))
+                    blocks = cluster_blocks(client, extractor, s)
+                index.unlink(missing_ok=True)
+                extract(extractor, self.folder.features, origin, self.progress, blocks)
         else:
+            index.unlink(missing_ok=True)
             adopt(
                 self.prepared,
                 s.features.source,

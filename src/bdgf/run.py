@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf import checkpoint, processes
-from bdgf.compute import check_device, device_of, join_processes, place
+from bdgf.compute import check_device, device_of, join_processes
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.features import FeatureExtractor
-from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
 from bdgf.diffusion.transfer import WEIGHTS, start_signature, with_absolute_start
@@ -133,11 +133,9 @@ class Run:
     @property
     def denoiser(self) -> Denoiser:
         """The pre-trained denoiser."""
-        s = self.settings
-        denoiser = build_denoiser(s.diffusion, self.prepared.layout, s.seed)
-        tensors, _ = checkpoint.load_tensors(self.folder.diffusion)
-        checkpoint.load_weights(denoiser, tensors, self.folder.diffusion)
-        return place(denoiser, device_of(s.compute))
+        path = self.folder.diffusion
+        tensors, _ = checkpoint.load_tensors(path)
+        return load_denoiser(self.settings, self.prepared.layout, tensors, path)
 
     def extractor(self, prepared: PreparedScene) -> FeatureExtractor:
         """Return the reader of the denoiser on the scene or on a view of it."""

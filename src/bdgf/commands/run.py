@@ -28,6 +28,12 @@ STAGES = {
     "report": "Write report.html of the run",
 }
 
+ON_CLUSTER = {
+    "features": "compute the features, which this command writes",
+    "map": "make the map",
+}
+"""What the workers of a cluster do in the stages that take ``--scheduler``."""
+
 
 def command(words: list[str], console: Console) -> None:
     """Run all stages."""
@@ -100,11 +106,12 @@ def stage(name: str) -> Command:
 
 
 def _stage(name: str, words: list[str], console: Console) -> None:
-    another = " [--scheduler ADDRESS] | RUN --scene OTHER --to FOLDER" if name == "map" else ""
+    cluster = " [--scheduler ADDRESS]" if name in ON_CLUSTER else ""
+    another = " | RUN --scene OTHER --to FOLDER" if name == "map" else ""
     parser = make_parser(
         name,
         STAGES[name],
-        f"RUN [--scene SCENE] [--SETTING VALUE ...]{another}",
+        f"RUN [--scene SCENE] [--SETTING VALUE ...]{cluster}{another}",
         f"bdgf {name} runs/first",
     )
     parser.add_argument("run", help="Run folder; its settings are kept where no other is given")
@@ -116,11 +123,12 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             help="Map another scene of the same sensors, named with --scene, into this folder;"
             " the run stays as it is",
         )
+    if name in ON_CLUSTER:
         parser.add_argument(
             "--scheduler",
             default=None,
-            help="Address of a dask scheduler, such as tcp://host:8786, whose workers make the map;"
-            " they must see the scene's files under the same names",
+            help="Address of a dask scheduler, such as tcp://host:8786, whose workers"
+            f" {ON_CLUSTER[name]}; they must see the scene's files under the same names",
         )
     add_settings(parser)
     # once with the defaults, to learn which folder; then with what that folder's run has
@@ -136,7 +144,7 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             f"{values.run} holds no run yet; name the scene file with --scene, or start with"
             " 'bdgf run SCENE --out RUN'."
         )
-    scheduler = values.scheduler if name == "map" else None
+    scheduler = values.scheduler if name in ON_CLUSTER else None
     execute(Path(path), Path(values.run), as_settings(values), name, console, scheduler)
 
 
@@ -218,7 +226,7 @@ def execute(
         settings: All settings.
         stage: The stage, None for all.
         console: Where it is printed.
-        scheduler: Address of a dask scheduler whose workers make the map, None for none.
+        scheduler: Address of a dask scheduler whose workers do the stage, None for none.
     """
     from bdgf.pipeline import Pipeline
     from bdgf.stages import STAGES

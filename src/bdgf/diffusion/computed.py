@@ -78,7 +78,7 @@ class ComputedFeatures(FeatureStore):
             self._cache.move_to_end(key)
             return self._cache[key]
         window = Window(row, col, WINDOW, WINDOW).inside(*self.shapes[tile])
-        block = self._reduction.apply(self._extractor.levels(tile, window)).astype(np.float16)
+        block = self._extractor.block(self._reduction, tile, window)
         self._cache[key] = block
         self._cached += block.nbytes
         while self._cached > self._cache_bytes and len(self._cache) > 1:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from bdgf.diffusion.schedule import NoiseSchedule
 from bdgf.diffusion.store import open_tile, room_for, write_index
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.layout import Window, WindowGrid, in_order, windows_of
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import windows_with_data
 
@@ -30,6 +31,15 @@ SAMPLE_WINDOW = 64
 """Side of the windows that components are fitted on: small, to see many places."""
 PCA_PIXELS = 40_000
 NOISE_BLOCK = 64
+
+OWN_SOURCES = ("diffusion", "none")
+"""Values of ``features.source`` that need no files of another model."""
+
+Block: TypeAlias = tuple[int, Window, NDArray[np.float16]]
+"""Index of a tile, a window of the grid of blocks, and its features (g, h, w)."""
+
+Blocks: TypeAlias = Callable[[Reduction], Iterator[Block]]
+"""Computes all blocks of a scene, in any order, from the components of the levels."""
 
 
 class FeatureExtractor:
@@ -96,6 +106,10 @@ class FeatureExtractor:
                 row, col = HALO + top, HALO + left
                 level.append(features[0, :, row : row + window.height, col : col + window.width])
         return [torch.cat(level) for level in found]
+
+    def block(self, reduction: Reduction, tile: int, window: Window) -> NDArray[np.float16]:
+        """Return the features (g, h, w) of a window of the grid of blocks, as they are stored."""
+        return reduction.apply(self.levels(tile, window)).astype(np.float16)
 
     def _noise(self, tile: int, window: Window, timestep: int) -> NDArray[np.float32]:
         """The noise field: a function of seed, timestep and absolute position, never of tiling."""
@@ -170,6 +184,7 @@ def extract(
     folder: Path,
     origin: dict[str, Any],
     progress: Progress,
+    cluster: Blocks | None = None,
 ) -> None:
     """Compute the features of the whole scene and write the container.
 
@@ -180,7 +195,8 @@ def extract(
         extractor: Reads the denoiser.
         folder: Where the container is written.
         origin: Goes into the JSON.
-        progress: Receives the tiles.
+        progress: Receives the blocks.
+        cluster: Computes the blocks, with the same bits; None computes them here.
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
@@ -193,24 +209,54 @@ def extract(
     stored = room.enough if wanted == "auto" else wanted == "always"
     reason = "" if wanted == "auto" else f", as features.stored is {wanted}"
     if not stored:
-        progress.say(f"features: computed where they are read{reason}; {room.describe()}")
+        alone = "" if cluster is None else "; only components are written, no scheduler is needed"
+        progress.say(f"features: computed where they are read{reason}; {room.describe()}{alone}")
         reduction.save(folder / REDUCTION)
         write_index(folder, levels, {**origin, "room": room.describe()}, stored=False)
         return
     if prepared.scene.large:
         progress.say(f"features: stored{reason}; {room.describe()}")
-    places = [(tile, window) for tile, s in enumerate(shapes) for window in windows_of(*s, WINDOW)]
-    done = 0
-    for tile, shape in enumerate(shapes):
-        name = prepared.scene.tiles[tile].name
-        with open_tile(folder, name, (channels, *shape)) as array:
-            for window in windows_of(*shape, WINDOW):
-                found = reduction.apply(extractor.levels(tile, window))
-                array[(slice(None), *window.slices)] = found
-                done += 1
-                progress.track("features", done, len(places))
+    blocks = _blocks(extractor, reduction) if cluster is None else cluster(reduction)
+    _write(prepared, folder, channels, blocks, progress)
     reduction.save(folder / REDUCTION)
     write_index(folder, levels, origin)
+
+
+def _blocks(extractor: FeatureExtractor, reduction: Reduction) -> Iterator[Block]:
+    for tile, window in in_order(grids_of(extractor.prepared)):
+        yield tile, window, extractor.block(reduction, tile, window)
+
+
+def _write(
+    prepared: PreparedScene,
+    folder: Path,
+    channels: int,
+    blocks: Iterator[Block],
+    progress: Progress,
+) -> None:
+    """Write the blocks of all tiles; a tile's file takes its name with the last of its blocks."""
+    left = [len(grid) for grid in grids_of(prepared)]
+    total = sum(left)
+    opened: dict[int, tuple[contextlib.ExitStack, NDArray[np.float16]]] = {}
+    with contextlib.ExitStack() as tiles:
+        for done, (tile, window, found) in enumerate(blocks, 1):
+            if tile not in opened:
+                file = tiles.enter_context(contextlib.ExitStack())
+                name, shape = prepared.scene.tiles[tile].name, prepared.shape(tile)
+                opened[tile] = file, file.enter_context(open_tile(folder, name, (channels, *shape)))
+            file, array = opened[tile]
+            array[(slice(None), *window.slices)] = found
+            left[tile] -= 1
+            if not left[tile]:
+                del opened[tile]
+                file.close()
+            progress.track("features", done, total)
+
+
+def grids_of(prepared: PreparedScene) -> list[WindowGrid]:
+    """Return the grid of blocks of every tile: features are computed in these windows alone."""
+    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    return [WindowGrid(*shape, WINDOW, WINDOW) for shape in shapes]
 
 
 def fit_reduction(extractor: FeatureExtractor) -> Reduction:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bdgf import processes
+from bdgf import checkpoint, processes
 from bdgf.compute import Precision, choose_precision, device_of, place, to_device
-from bdgf.config import ComputeSettings, DiffusionSettings
+from bdgf.config import ComputeSettings, DiffusionSettings, Settings
 from bdgf.diffusion.balance import BalanceController
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.denoiser import Denoiser, DenoiserOutput
@@ -35,6 +37,25 @@ def build_denoiser(settings: DiffusionSettings, layout: ChannelLayout, seed: int
     completed = spectral if settings.masking.hidden_loss == "x0" else 0
     with forked_seed(seed, "denoiser weights"):
         return Denoiser(layout.channels, len(layout.modalities), settings.width, completed)
+
+
+def load_denoiser(
+    settings: Settings, layout: ChannelLayout, weights: Mapping[str, Tensor], path: Path
+) -> Denoiser:
+    """Return a pre-trained denoiser on the device of the settings.
+
+    Args:
+        settings: All settings of its run.
+        layout: Channels of the modalities.
+        weights: Its tensors.
+        path: Where they come from, for errors.
+
+    Raises:
+        RunFolderError: A tensor that is missing, unknown or of another shape.
+    """
+    denoiser = build_denoiser(settings.diffusion, layout, settings.seed)
+    checkpoint.load_weights(denoiser, weights, path)
+    return place(denoiser, device_of(settings.compute))
 
 
 def modality_losses(

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf import __version__, checkpoint
-from bdgf.compute import check_device, device_of, place
+from bdgf.compute import check_device, device_of
 from bdgf.config import Settings, from_values, replace
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
-from bdgf.diffusion.features import WINDOW, FeatureExtractor
-from bdgf.diffusion.pretraining import build_denoiser
+from bdgf.diffusion.features import OWN_SOURCES, WINDOW, FeatureExtractor
+from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
@@ -44,9 +44,6 @@ DESCRIPTION = "config.json"
 Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON of where they come from."""
 
-_SOURCES = ("diffusion", "none")
-
-
 _CACHE_BYTES = 256 << 20
 """Most memory for prepared values, and most for features, of a scene that is mapped."""
 
@@ -63,7 +60,7 @@ def check_source(settings: Settings) -> None:
     Raises:
         SettingsError: They come from files of another model, which belong to one scene.
     """
-    if settings.features.source not in _SOURCES:
+    if settings.features.source not in OWN_SOURCES:
         raise SettingsError(
             f"features.source is {settings.features.source!r}, files that belong to one scene; a"
             " mapper of any scene needs 'diffusion' or 'none': use a run folder with 'bdgf run'"
@@ -206,12 +203,10 @@ class PretrainedMapper:
     @cached_property
     def denoiser(self) -> Denoiser | None:
         """The pre-trained denoiser, None where nothing guides the branches."""
-        s = self.settings
         if "diffusion" not in self.parts:
             return None
-        denoiser = build_denoiser(s.diffusion, self.preparation.layout, s.seed)
-        checkpoint.load_weights(denoiser, self.parts["diffusion"][0], Path("diffusion"))
-        return place(denoiser, device_of(s.compute)).eval()
+        weights, layout = self.parts["diffusion"][0], self.preparation.layout
+        return load_denoiser(self.settings, layout, weights, Path("diffusion")).eval()
 
     @cached_property
     def network(self) -> FusionNetwork:

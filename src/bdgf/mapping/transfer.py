@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bdgf import __version__
+from bdgf.cluster import connected
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_write_text
-from bdgf.mapping.cluster import cluster_mapper, connected
+from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
 from bdgf.progress import Progress
