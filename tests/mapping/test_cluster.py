@@ -49,6 +49,24 @@ def test_the_map_of_a_cluster_that_loses_a_worker_is_the_map_of_one_process(
     assert not list(many.glob("*.partial"))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_other_numbers_of_workers_write_the_same_map(
+    workers: int,
+    trained_run: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    out = unmapped(trained_run, tmp_path / "out")
+    with distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as few:
+        Pipeline(tiny_scene, out, tiny_settings, Silent(), few.scheduler_address).run(("map",))
+    for name in OUTPUTS:
+        assert (out / name).read_bytes() == (trained_run / name).read_bytes(), name
+
+
 def test_a_cluster_maps_another_scene(
     cluster: Any, tiny_scene: Path, trained_run: Path, tmp_path: Path
 ) -> None:
