@@ -25,8 +25,8 @@ test-lowest: .venv-lowest/development
 	touch $@
 
 lint: .venv/development
-	$(BIN)/ruff check src tests benchmarks/*.py
-	$(BIN)/ruff format --check src tests benchmarks/*.py
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 docs: .venv/docs

@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--preset", default="quick", help="preset of the run")
     parser.add_argument("--keep", action="store_true", help="keep the generated files and the run")
     # What is not known here is a setting of the run, as in --training.steps 20.
-    values, values.settings = parser.parse_known_args()
+    values, settings = parser.parse_known_args()
     chosen = [find(name) for name in values.only] if values.only else list(BENCHMARKS.values())
     results = values.work / "lookalikes.json"
     rows = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
@@ -48,9 +48,9 @@ def main() -> int:
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for benchmark in chosen:
         for container in containers(benchmark, values.container):
-            key = "/".join((benchmark.name, container.name, values.preset, *values.settings))
+            key = "/".join((benchmark.name, container.name, values.preset, *settings))
             if key not in rows:
-                row = measure(benchmark, container, values)
+                row = measure(benchmark, container, values, settings)
                 if row is None:
                     failed = True
                     continue
@@ -71,7 +71,7 @@ def containers(benchmark: Benchmark, name: str | None) -> list[Container]:
 
 
 def measure(
-    benchmark: Benchmark, container: Container, values: argparse.Namespace
+    benchmark: Benchmark, container: Container, values: argparse.Namespace, settings: list[str]
 ) -> dict[str, Any] | None:
     """Write the files of one container, run both commands, and return the row; None on failure."""
     here = values.work / f"{benchmark.name}-{container.name}"
@@ -82,7 +82,7 @@ def measure(
         inspect = command("inspect", here / "data")
         run = inspect and command(
             "run", benchmark.name, "--root", here / "data", "--out", here / "run",
-            "--preset", values.preset, *values.settings,
+            "--preset", values.preset, *settings,
         )  # fmt: skip
         if not run:
             return None
@@ -108,6 +108,8 @@ def measure(
 def lookalike() -> Any:  # noqa: ANN401
     """The tests' tool that writes the files."""
     spec = importlib.util.spec_from_file_location("lookalike", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

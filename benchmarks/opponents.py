@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, 1, D)."""
-        parts = x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, D / heads)
+        parts = x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, L, D / heads)
         read = F.scaled_dot_product_attention(
             self.query(parts[:, :, :1]), self.key(parts), self.value(parts)
         )  # (B, heads, 1, D)
@@ -170,7 +171,7 @@ def _rows(x: Tensor) -> Tensor:
 
 def _image(x: Tensor, side: int) -> Tensor:
     """(B, side², C) to (B, C, side, side)."""
-    return x.transpose(1, 2).unflatten(2, (side, side))
+    return x.transpose(1, 2).reshape(x.shape[0], -1, side, side)
 
 
 class MultiScaleSpatialMamba(nn.Module):
@@ -264,7 +265,7 @@ class FusionMamba(nn.Module):
         for own, x in enumerate(images):
             side = x.shape[2]
             y = torch.zeros_like(entries[own])
-            for number, scan in enumerate(self.scans[own]):  # type: ignore[arg-type]
+            for number, scan in enumerate(cast(nn.ModuleList, self.scans[own])):
                 turned = number % 2 == 1
                 sequences = [
                     _rows(e.transpose(2, 3) if turned else e)

@@ -237,7 +237,7 @@ def _memory(results: Results, setups: Sequence[str]) -> str:
 
 
 def _large(results: Results, setups: Sequence[str]) -> str:
-    rows = []
+    rows: list[list[str]] = []
     for setup in setups:
         if values := results.get("large", setup):
             for row in values["maps"]:

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ class Faults:
             run, out = self.place()
             count, after = int(self.random.integers(1, 40)), bool(number % 2)
             tally.tried += 1
-            child = self.begin(run, out, lambda c=count, a=after: _kill_at_rename(c, a))
+            child = self.begin(run, out, partial(_kill_at_rename, count, after))
             child.stages()
             tally.struck += child.end() == -signal.SIGKILL
             self.resume(tally, f"rename {count}, {'after' if after else 'before'}", run, out)
@@ -176,7 +177,7 @@ class Faults:
             sizes = sorted(len(data) for data in run.files.values())
             limit = int(self.random.choice(sizes) * self.random.uniform(0.05, 0.99)) + 1
             tally.tried += 1
-            child = self.begin(run, out, lambda n=limit: _limit_files(n))
+            child = self.begin(run, out, partial(_limit_files, limit))
             child.stages()
             status = child.end()
             case = f"files of {limit} bytes at most"
@@ -194,7 +195,7 @@ class Faults:
             count = int(self.random.integers(1, 60))
             code = (errno.EIO, errno.ENOSPC, errno.EDQUOT)[number % 3]
             tally.tried += 1
-            child = self.begin(run, out, lambda c=count, e=code: _fail_sync(c, e))
+            child = self.begin(run, out, partial(_fail_sync, count, code))
             child.stages()
             status = child.end()
             case = f"{errno.errorcode[code]} at sync {count}"
@@ -289,7 +290,7 @@ class Faults:
             run, out = self.place()
             seed = int(self.random.integers(1 << 30))
             tally.tried += 1
-            child = self.begin(run, out, lambda s=seed: _jumping_clock(s))
+            child = self.begin(run, out, partial(_jumping_clock, seed))
             child.stages()
             status = child.end()
             tally.struck += 1
@@ -387,7 +388,7 @@ def _fail_sync(count: int, code: int) -> None:
             raise OSError(code, os.strerror(code))
         sync(descriptor)
 
-    os.fsync = failing
+    setattr(os, "fsync", failing)  # noqa: B010
 
 
 def _jumping_clock(seed: int) -> None:
@@ -415,7 +416,11 @@ def _disk(folder: Path, size: int) -> Iterator[Callable[[], None] | None]:
         return
     try:
         grow = ["mount", "-o", f"remount,size={SPACE}", str(folder)]
-        yield lambda: subprocess.run(grow, check=True) and None
+
+        def larger() -> None:
+            subprocess.run(grow, check=True)
+
+        yield larger
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 

@@ -206,12 +206,12 @@ def prepare(folder: Path) -> Ground:
         nc.createDimension("y", 37)
         nc.createDimension("x", 41)
         nc.createVariable("height", "f4", ("y", "x"), zlib=True)[:] = codes
-    options = words(scene, folder / "run", {"evaluation.baselines": "false"})
-    child = start(options, folder / "log.txt")
+    command = words(scene, folder / "run", {"evaluation.baselines": "false"})
+    child = start(command, folder / "log.txt")
     child.stages()
     if child.end():
         raise RuntimeError(child.text)
-    return Ground(folder, scene, tiles, folder / "run", options[4:])
+    return Ground(folder, scene, tiles, folder / "run", command[4:])
 
 
 _VRT = """<VRTDataset rasterXSize="41" rasterYSize="37"><VRTRasterBand dataType="UInt16" band="1">
@@ -587,7 +587,8 @@ def run_cases(
             finally:
                 os._exit(0)
         os.close(writing)
-        began, current, pending, ended = time.monotonic(), None, b"", False
+        current: tuple[str, int] | None = None
+        began, pending, ended = time.monotonic(), b"", False
         while not ended:
             ready, _, _ = select.select([reading], [], [], 1.0)
             got = os.read(reading, 65536) if ready else b""
@@ -608,7 +609,7 @@ def run_cases(
             hangs = current is not None and (
                 _processor(process) - processor > SECONDS or time.monotonic() - began > 120
             )
-            if hangs or (ended and current is not None):
+            if current is not None and (hangs or ended):
                 used = _processor(process) - processor
                 ended_as(*current, used, "FAILED hangs" if hangs else "FAILED died")
                 position += 1
@@ -652,9 +653,13 @@ def _atheris(ground: Ground, kind: str, cases: int) -> int:
     target = ground.folder / f"input{suffix}"
     corpus = ground.folder / "corpus"
     corpus.mkdir()
-    good = {"scene": [ground.scene], "mat": ["plain.mat", "packed.mat"], "arrays": ["cube.npy"]}
-    for number, name in enumerate(good[kind]):
-        path = ground.folder / "files" / name if isinstance(name, str) else name
+    files = ground.folder / "files"
+    good = {
+        "scene": [ground.scene],
+        "mat": [files / "plain.mat", files / "packed.mat"],
+        "arrays": [files / "cube.npy"],
+    }
+    for number, path in enumerate(good[kind]):
         (corpus / str(number)).write_bytes(path.read_bytes())
 
     def one(data: bytes) -> None:

@@ -49,9 +49,8 @@ def needed(root: str) -> dict[str, metadata.Distribution]:
 def licence(package: metadata.Distribution) -> str:
     """Return what a package calls its licence, in a few words."""
     about = package.metadata
-    expression = about.get("License-Expression")
-    if expression:
-        return str(expression)
+    if "License-Expression" in about:
+        return about["License-Expression"]
     listed = [
         line.rsplit("::", 1)[1].strip()
         for line in about.get_all("Classifier") or []
@@ -59,7 +58,7 @@ def licence(package: metadata.Distribution) -> str:
     ]
     if listed:
         return ", ".join(listed)
-    text = str(about.get("License") or "").strip().splitlines()
+    text = (about.get_all("License") or [""])[0].strip().splitlines()
     return text[0][:60] if text else "not said"
 
 

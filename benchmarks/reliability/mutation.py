@@ -38,11 +38,11 @@ MODULES = {
 }
 """Module and its test files by the short name; layout and windows are the tilers."""
 
-_COMPARE = {
+_COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
-_BINARY = {
+_BINARY: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd, ast.MatMult: ast.Mult,
@@ -113,17 +113,17 @@ def _ways(node: ast.AST) -> int:
 def _change(node: ast.AST, way: int) -> str:
     """Change a node in place; returns what was done, nothing where there is nothing to do."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        was = type(node.ops[0])
-        node.ops = [_COMPARE[was]()]
-        return f"{was.__name__} to {type(node.ops[0]).__name__}"
+        compared = type(node.ops[0])
+        node.ops = [_COMPARE[compared]()]
+        return f"{compared.__name__} to {type(node.ops[0]).__name__}"
     if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _BINARY:
-        was = type(node.op)
-        node.op = _BINARY[was]()
-        return f"{was.__name__} to {type(node.op).__name__}"
+        operator = type(node.op)
+        node.op = _BINARY[operator]()
+        return f"{operator.__name__} to {type(node.op).__name__}"
     if isinstance(node, ast.BoolOp):
-        was = type(node.op)
-        node.op = ast.Or() if was is ast.And else ast.And()
-        return f"{was.__name__} to {type(node.op).__name__}"
+        joined = type(node.op)
+        node.op = ast.Or() if joined is ast.And else ast.And()
+        return f"{joined.__name__} to {type(node.op).__name__}"
     if isinstance(node, ast.UnaryOp):
         if isinstance(node.op, ast.USub):
             node.op = ast.UAdd()
@@ -136,10 +136,10 @@ def _change(node: ast.AST, way: int) -> str:
         if isinstance(node.value, bool):
             node.value = not node.value
             return f"{not node.value} to {node.value}"
-        if type(node.value) in (int, float):
-            was_value = node.value
-            node.value = was_value + 1 if way == 0 else was_value - 1
-            return f"{was_value} to {node.value}"
+        if isinstance(node.value, int | float):
+            number = node.value
+            node.value = number + 1 if way == 0 else number - 1
+            return f"{number} to {node.value}"
         return ""
     if isinstance(node, ast.If | ast.IfExp):
         node.test = ast.UnaryOp(ast.Not(), node.test)

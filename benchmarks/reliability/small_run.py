@@ -161,7 +161,7 @@ def _tell_stages(writing: int) -> None:
         os.write(writing, f"{stage}\n".encode())
         reopen(folder, stage)
 
-    RunFolder.reopen = told  # type: ignore[method-assign]
+    setattr(RunFolder, "reopen", told)  # noqa: B010
 
 
 def contents(folder: Path) -> dict[str, bytes]:

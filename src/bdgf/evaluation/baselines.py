@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from bdgf.config import EvaluationSettings
 from bdgf.evaluation.classifiers import Fit, Predictor, fit_forest, fit_svm
