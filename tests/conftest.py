@@ -60,6 +60,14 @@ def listener() -> Listener:
     return Listener()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _without_waiting_for_the_disk() -> Iterator[None]:
+    """A test does not survive a lost power supply, so none waits until files are safe from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Sums of floats depend on the number of threads; tests compare bits."""

@@ -1,4 +1,4 @@
-"""Damaged input, some hundred cases; ten thousand are one command."""
+"""Damaged input, a hundred cases; ten thousand are one command, which CI runs as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.skipif(sys.platform != "linux", reason="its limits are Linux's own")
 @pytest.mark.timeout(900)
 def test_damaged_input_ends_in_a_result_or_in_one_sentence() -> None:
-    command = ["-m", "benchmarks.reliability", "fuzz", "--cases", "300", "--seed", "7"]
+    command = ["-m", "benchmarks.reliability", "fuzz", "--cases", "120", "--seed", "7"]
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", *command],
         cwd=ROOT,

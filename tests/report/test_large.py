@@ -64,7 +64,7 @@ def large_results(results: Results, tmp_path_factory: pytest.TempPathFactory) ->
             known = noisy > 0
             noisy[known] = (
                 rng.random(int(known.sum()), dtype=np.float32)
-                if raster.dtypes[0] == "float32"
+                if np.issubdtype(noisy.dtype, np.floating)
                 else rng.integers(1, 4, int(known.sum()))
             )
             raster.write(noisy)

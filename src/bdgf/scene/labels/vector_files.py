@@ -173,7 +173,12 @@ def load_layer(path: Path, name: str, column: str | None, most: int | None = Non
     columns = tuple(str(field) for field in info["fields"])
     wanted = [field for field in columns if column in (None, field)]
     options = {"columns": wanted, "read_geometry": False, "max_features": most}
-    values = _gdal(path, pyogrio.raw.read, layer=name, **options)[3] if wanted else []
+    values: list[NDArray[Any]] = []
+    if wanted:
+        about, _, _, read_values = _gdal(path, pyogrio.raw.read, layer=name, **options)
+        # not all versions of pyogrio give them in the order of the file
+        by_name = dict(zip(map(str, about["fields"]), read_values, strict=True))
+        values = [by_name[field] for field in wanted]
     fids, bounds = _gdal(path, pyogrio.read_bounds, layer=name)
     bounds = bounds.T
     short = any(len(column) < min(len(fids), most or len(fids)) for column in values)
