@@ -6,19 +6,23 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import __main__ as program
 from benchmarks import jobs, kernels, timing
+from benchmarks.large import sparse_scene
 from benchmarks.maps import CROP, OwnPatches
 from benchmarks.opponents import opponents
 from benchmarks.results import Results, figure, table
 from benchmarks.timing import Setup, bdgf, interleaved
 
 from bdgf.fusion.scan import selective_scan_reference
+from bdgf.scene.scene import Scene
 
 
 def test_alternatives_take_turns_and_the_first_round_does_not_count(monkeypatch):
@@ -155,3 +159,20 @@ def test_growth_is_drawn(tmp_path):
     rows = [{"pixels": n, "cpu": n / 10, "peak": 1e9} for n in (10, 20)]
     jobs.draw_growth({"pixels": rows}, tmp_path / "new" / "growth.png")
     assert 1000 < (tmp_path / "new" / "growth.png").stat().st_size < 100_000
+
+
+def test_a_sparse_scene_stores_its_squares_alone(tiny_scene, tmp_path):
+    path, pixels = sparse_scene(tiny_scene, tmp_path / "sparse", 4000)
+    scene = Scene.open(path)
+    assert (scene.tiles[0].height, scene.tiles[0].width) == (4000, 4000)
+    assert pixels == 12 * 45 * 51
+    with (
+        rasterio.open(path.parent / "hsi.tif") as sparse,
+        rasterio.open(tiny_scene.parent / "hsi.tif") as small,
+    ):
+        inside = sparse.read(1, window=((0, 45), (0, 51)))
+        np.testing.assert_array_equal(inside, small.read(1))
+        assert not sparse.read(1, window=((100, 200), (100, 200))).any()
+        assert 0 < (sparse.read(1) > 0).sum() <= pixels
+    sizes = [(p.stat().st_size) for p in path.parent.glob("*.tif")]
+    assert sum(sizes) < 20 << 20
