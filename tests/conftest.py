@@ -36,12 +36,14 @@ TINY = {
     "network.state": 4,
     "features.components": 4,
     "mapping.tile": 32,
+    "evaluation.baselines": False,
+    "evaluation.missing_modalities": False,
     "evaluation.trees": 10,
     "evaluation.svm_pixels": 60,
     "report.points": 40,
     "compute.precision": "32",
 }
-"""Settings by which a whole run takes seconds."""
+"""Settings by which a whole run takes seconds; what else an evaluation can tell is off."""
 
 
 class Listener(Silent):
@@ -91,7 +93,7 @@ def tiny_values() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> config.Settings:
-    """Settings by which a whole run takes seconds."""
+    """Settings by which a whole run takes seconds; what else an evaluation can tell is off."""
     return config.replace(config.Settings(), TINY)
 
 

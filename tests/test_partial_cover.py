@@ -66,7 +66,9 @@ def run(
     for name, where in lacking.items():
         spoil(scene.parent / f"{name}.tif", where, np.random.default_rng(seed))
     few = {"diffusion.steps": 3, "training.steps": 3, "report.points": 0}
-    settings = config.replace(settings, {"evaluation.baselines": False, "mapping.tile": 16, **few})
+    settings = config.replace(
+        settings, {"evaluation.missing_modalities": True, "mapping.tile": 16, **few}
+    )
     Pipeline(scene, folder / "run", settings, Silent()).run()
     return folder / "run"
 

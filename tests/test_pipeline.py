@@ -57,7 +57,9 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_leaves_what_it_promises(whole: Path, tiny_scene: Path) -> None:
+def test_a_run_leaves_what_it_promises(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names >= {
         "config.yaml", "environment.json", "diffusion.safetensors", "features",
@@ -79,7 +81,10 @@ def test_a_run_leaves_what_it_promises(whole: Path, tiny_scene: Path) -> None:
         values = confidence.read(1)
         assert np.isnan(values[empty]).all()
         assert ((values[~empty] > 0.2) & (values[~empty] <= 1)).all()
-    metrics = json.loads((whole / "metrics.json").read_text())
+    out = shutil.copytree(whole, tmp_path / "run")
+    beside = config.replace(tiny_settings, {"evaluation.baselines": True})
+    Pipeline(tiny_scene, out, beside, Silent()).run(("evaluate",))
+    metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["methods"]) == {"BDGF", "RF raw", "RF 5x5", "SVM raw", "SVM 5x5"}
     assert sum(metrics["fusion_weights"]) == pytest.approx(1.0)
     assert metrics["balance"]["reliance"].keys() == {"hsi", "sar", "dsm"}
@@ -339,6 +344,10 @@ def test_a_lost_output_is_made_again(
     _, lines = carry_out(tiny_scene, tmp_path / "run", settings)
     assert "train: finished before, nothing changed; kept" in lines
     assert (tmp_path / "run" / "map.tif").read_bytes() == before
+    for name in ("map.json", "map.qml", "map.tif.aux.xml", "votes.tif"):
+        (tmp_path / "run" / name).unlink()
+        Pipeline(tiny_scene, tmp_path / "run", settings, Silent()).run(("map",))
+        assert (tmp_path / "run" / name).is_file(), name
 
 
 def test_guidance_switched_off_and_on_again(

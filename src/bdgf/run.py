@@ -24,6 +24,7 @@ from bdgf.fusion.fitting import new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.reading import classes_at
+from bdgf.mapping.stac import has_item
 from bdgf.progress import Progress, Silent
 from bdgf.runfolder import RunFolder
 from bdgf.scene.hidden import SceneWithout
@@ -90,12 +91,13 @@ class Run:
         if stage == "train":
             return [folder.network]
         if stage == "map":
-            tiles = range(len(self.scene.tiles))
-            maps = [self.map_paths(tile)[0] for tile in tiles]
-            beside = [
-                p for m in maps for p in (m.with_name(f"{m.name}.aux.xml"), m.with_suffix(".qml"))
-            ]
-            return [*beside, *(p for t in tiles for p in (*self.map_paths(t), self.votes_path(t)))]
+            found: list[Path] = []
+            for index, tile in enumerate(self.scene.tiles):
+                path, confidence = self.map_paths(index)
+                found += [path, confidence, self.votes_path(index)]
+                found += [path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")]
+                found += [path.with_suffix(".json")] if has_item(tile) else []
+            return found
         return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
 
     def origin(self, stage: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 def carry_out(scene: Path, out: Path, settings: config.Settings, **changes: Any) -> Pipeline:
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    settings = config.replace(settings, {"evaluation.baselines": False, **named})
+    settings = config.replace(settings, {"evaluation.missing_modalities": True, **named})
     pipeline = Pipeline(scene, out, settings, Silent())
     pipeline.run()
     return pipeline

@@ -36,9 +36,11 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_settings: config.Sett
     values = yaml.safe_load(path.read_text())
     values["labels"]["classes"][1] = HOSTILE
     path.write_text(yaml.safe_dump(values, sort_keys=False))
-    pipeline = Pipeline(path, folder / "run", tiny_settings, Silent())
+    everything = {"evaluation.baselines": True, "evaluation.missing_modalities": True}
+    settings = config.replace(tiny_settings, everything)
+    pipeline = Pipeline(path, folder / "run", settings, Silent())
     pipeline.run()
-    return Results(pipeline.scene, pipeline.folder, tiny_settings)
+    return Results(pipeline.scene, pipeline.folder, settings)
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +49,9 @@ def tiles_results(
 ) -> Results:
     """A finished run of many small tiles."""
     out = tmp_path_factory.mktemp("report_tiles") / "run"
-    settings = config.replace(
-        tiny_settings, {"evaluation.baselines": False, "evaluation.missing_modalities": False}
-    )
-    pipeline = Pipeline(tiles_scene, out, settings, Silent())
+    pipeline = Pipeline(tiles_scene, out, tiny_settings, Silent())
     pipeline.run()
-    return Results(pipeline.scene, pipeline.folder, settings)
+    return Results(pipeline.scene, pipeline.folder, tiny_settings)
 
 
 @pytest.fixture(scope="session")

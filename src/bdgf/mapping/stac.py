@@ -155,6 +155,11 @@ def _projection(grid: Grid) -> dict[str, Any]:
     return found
 
 
+def has_item(grid: Grid) -> bool:
+    """Tell whether a map on a grid gets an item: it needs coordinates on the ground."""
+    return _footprint(grid) is not None
+
+
 def _footprint(grid: Grid) -> Any | None:  # noqa: ANN401
     """The outline in longitude and latitude, cut at the antimeridian; None where it has none."""
     transform, crs = grid.transform, grid.crs

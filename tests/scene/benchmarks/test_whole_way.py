@@ -28,7 +28,7 @@ def test_inspect_and_run(make, tmp_path, container_name, tiny_values, monkeypatc
         **tiny_values,
         "diffusion.steps": 2,
         "training.steps": 2,
-        "evaluation.baselines": "false",
+        "evaluation.missing_modalities": "true",
         "report.points": 0,
         "compute.threads": 1,
     }
