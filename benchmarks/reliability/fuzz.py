@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import select
 import shutil
@@ -639,16 +641,27 @@ def _processor(process: int) -> float:
     return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _atheris(ground: Ground, kind: str, cases: int) -> int:
+def _atheris(folder: Path, kind: str, cases: int) -> int:
     """Let atheris look for inputs that reach new code of the parsers written in Python."""
     import atheris
 
+    # before anything else imports them: what is imported already is not watched
     with atheris.instrument_imports(include=["bdgf.scene"]):
-        import bdgf.scene.scene_file  # noqa: F401
-        from bdgf.scene.formats.opening import contents
-        from bdgf.scene.scene_file import load_scene_file
-    from bdgf.errors import BdgfError
+        import bdgf.scene
 
+        for module in pkgutil.walk_packages(bdgf.scene.__path__, "bdgf.scene."):
+            importlib.import_module(module.name)
+    from bdgf.errors import BdgfError
+    from bdgf.scene.formats.opening import contents, read_array
+    from bdgf.scene.scene_file import load_scene_file
+
+    ground = prepare(folder)
+    readers: dict[str, Callable[[Path], object]] = {
+        "scene": load_scene_file,
+        "mat": contents,
+        "arrays": read_array,
+    }
+    read = readers[kind]
     suffix = {"scene": ".yaml", "mat": ".mat", "arrays": ".npy"}[kind]
     target = ground.folder / f"input{suffix}"
     corpus = ground.folder / "corpus"
@@ -657,15 +670,16 @@ def _atheris(ground: Ground, kind: str, cases: int) -> int:
     good = {
         "scene": [ground.scene],
         "mat": [files / "plain.mat", files / "packed.mat"],
-        "arrays": [files / "cube.npy"],
+        "arrays": [files / "small.npy"],
     }
+    np.save(files / "small.npy", np.arange(60, dtype="<i2").reshape(4, 5, 3))
     for number, path in enumerate(good[kind]):
         (corpus / str(number)).write_bytes(path.read_bytes())
 
     def one(data: bytes) -> None:
         target.write_bytes(data)
         with contextlib.suppress(BdgfError):
-            load_scene_file(target) if kind == "scene" else contents(target)
+            read(target)
 
     options = [f"-runs={cases}", "-timeout=10", "-rss_limit_mb=4096", "-max_len=20000"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one)
@@ -696,7 +710,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bdgf-fuzz-"))
     try:
         if values.engine == "atheris":
-            return _atheris(prepare(folder), chosen[0], values.cases)
+            return _atheris(folder, chosen[0], values.cases)
         record = values.record or folder / "record.jsonl"
         total = sum(SHARES[kind] for kind in chosen)
         jobs = [
