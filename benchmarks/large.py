@@ -33,9 +33,7 @@ def large(setup: Setup, work: Path) -> Values:
     pixels is measured on a scene of one window and taken off the seconds of the others.
     """
     base = replace(SMALL, dsm=False) if setup.small else OPTICAL
-    tiny = replace(base, height=base.height // 2, width=base.width // 2) if setup.small else (
-        replace(base, height=64, width=64, train_per_class=10)
-    )  # fmt: skip
+    tiny = replace(base, height=30, width=30, train_per_class=10)
     side = 160 if setup.small else 4000
     reach = 1500 if setup.small else 30_000
     small = scene_file(work, base)

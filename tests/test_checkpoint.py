@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -45,6 +47,23 @@ def test_reading_again_and_again_keeps_no_memory(tmp_path: Path) -> None:
     for _ in range(10):
         checkpoint.load_tensors(path)
     assert blocks() - before < 100, "less than one block for ten times a tensor"
+
+
+def test_a_file_that_promises_more_than_it_holds_is_not_read(tmp_path: Path) -> None:
+    path, size = tmp_path / "w.safetensors", 1 << 42
+    header = json.dumps(
+        {
+            "__metadata__": {"origin": "{}"},
+            "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]},
+        }
+    ).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    try:
+        os.truncate(path, 8 + len(header) + size)
+    except OSError:
+        pytest.skip("this disk has no files of 4 TB with holes")
+    with pytest.raises(RunFolderError, match=r"of its 4,398,0.* bytes the disk holds"):
+        checkpoint.load_tensors(path)
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:

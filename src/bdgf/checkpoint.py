@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path
 
+_SMALL = 1 << 20
+_COMPRESSED = 64  # a disk that compresses makes weights less small than that
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, Any]) -> None:
     """Write tensors and a JSON of where they come from, whole or not at all.
@@ -34,6 +37,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         RunFolderError: The file is missing, damaged, or not one of ours.
     """
     try:
+        _check_stored(path)
         with safe_open(path, framework="pt") as file:  # looks at the header alone
             origin = json.loads((file.metadata() or {})["origin"])
         # not by the open file: each get_tensor of safetensors 0.8 keeps some memory for good
@@ -50,6 +54,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(origin, dict):
         raise RunFolderError(f"{path} has no origin record; delete it and run the stage again.")
     return tensors, origin
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse a file that promises much more than the disk holds of it: it is read whole.
+
+    Raises:
+        ValueError: It is larger than what is stored of it, even if that were well compressed.
+    """
+    about = path.stat()
+    stored = 512 * getattr(about, "st_blocks", about.st_size)  # not known on Windows
+    if about.st_size > _SMALL and stored < about.st_size / _COMPRESSED:
+        raise ValueError(f"of its {about.st_size:,} bytes the disk holds {stored:,}")
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

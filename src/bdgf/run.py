@@ -96,7 +96,9 @@ class Run:
                 path, confidence = self.map_paths(index)
                 found += [path, confidence, self.votes_path(index)]
                 found += [path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")]
-                found += [path.with_suffix(".json")] if has_item(tile) else []
+                item = path.with_suffix(".json")
+                # is it there? To tell whether it should be takes a millisecond for each tile
+                found += [item] if not item.is_file() and has_item(tile) else []
             return found
         return [folder.metrics if stage == "evaluate" else folder.path / "report.html"]
 

@@ -75,38 +75,35 @@ def render(results: Results, overviews: list[TileOverview], shown: set[int]) -> 
     """
     names = [modality.name for modality in results.scene.modalities]
     script = "\n".join(_source(name) for name in SCRIPTS)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            metrics=results.metrics,
-            warnings=results.warnings,
-            environment=results.environment,
-            seed=results.settings.seed,
-            pixels=sum(tile.height * tile.width for tile in results.scene.tiles),
-            tiles=len(results.scene.tiles),
-            left_out=len(overviews) - len(shown),
-            coarse=max(one.step for one in overviews if one.tile in shown),
-            methods=method_rows(results.metrics["methods"]),
-            without=method_rows(results.metrics["missing"]),
-            classes=class_rows(results, overviews),
-            confusion=confusion_rows(results),
-            modalities=modality_rows(results),
-            colors=palette(len(results.scene.class_codes)),
-            split=results.scene.spec.split.kind,
-            confidence=_drawings(confidence_charts(results.metrics["calibration"])),
-            pretraining=_drawings(pretraining_charts(results.history, names)),
-            training=_drawings(training_charts(results.history)),
-            box=BOX,
-            projection=_spread(project(results), len(results.scene.class_codes)),
-            projection_size=_SPREAD,
-            data=viewer_data(results, [one for one in overviews if one.tile in shown]),
-            settings=(results.folder.path / "config.yaml").read_text(encoding="utf-8"),
-            # The package's own files; nothing of a run goes in here.
-            style=Markup(_source("report.css")),
-            script=Markup(script),
-            script_digest=_digest(script),
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        metrics=results.metrics,
+        warnings=results.warnings,
+        environment=results.environment,
+        seed=results.settings.seed,
+        pixels=sum(tile.height * tile.width for tile in results.scene.tiles),
+        tiles=len(results.scene.tiles),
+        left_out=len(overviews) - len(shown),
+        coarse=max(one.step for one in overviews if one.tile in shown),
+        methods=method_rows(results.metrics["methods"]),
+        without=method_rows(results.metrics["missing"]),
+        classes=class_rows(results, overviews),
+        confusion=confusion_rows(results),
+        modalities=modality_rows(results),
+        colors=palette(len(results.scene.class_codes)),
+        split=results.scene.spec.split.kind,
+        confidence=_drawings(confidence_charts(results.metrics["calibration"])),
+        pretraining=_drawings(pretraining_charts(results.history, names)),
+        training=_drawings(training_charts(results.history)),
+        box=BOX,
+        projection=_spread(project(results), len(results.scene.class_codes)),
+        projection_size=_SPREAD,
+        data=viewer_data(results, [one for one in overviews if one.tile in shown]),
+        settings=(results.folder.path / "config.yaml").read_text(encoding="utf-8"),
+        # The package's own files; nothing of a run goes in here.
+        style=Markup(_source("report.css")),
+        script=Markup(script),
+        script_digest=_digest(script),
     )
 
 
