@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
+from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
 from bdgf.errors import SettingsError
@@ -215,14 +215,15 @@ def draw_labels(
     """Return (H, W) training and test codes of every tile: class index + 1, 0 for unlabelled."""
     rng = spec_generator(spec, "labels")
     open_ = [_labelled(spec, tile) for tile in tiles]
+    members = [_members(t.parcel, o) for t, o in zip(tiles, open_, strict=True)]
     train = [np.zeros(tile.parcel.shape, dtype=np.uint8) for tile in tiles]
     alone = spec.tiles == 1
     for k, wanted in enumerate(quota):
         pieces = []
         for t, tile in enumerate(tiles):
             for p in np.flatnonzero(tile.class_of == k) if tile.train else ():
-                pixels = np.argwhere((tile.parcel == p) & open_[t])
-                if len(pixels):
+                if len(members[t][p]):
+                    pixels = np.stack(np.unravel_index(members[t][p], tile.parcel.shape), -1)
                     pieces.append((t, pixels))
         order = rng.permutation(len(pieces))
         # A few parcels: an annotator visits some fields, not all; one is always left to the test.
@@ -262,7 +263,21 @@ def _labelled(spec: SyntheticSpec, tile: LandTile) -> NDArray[np.bool_]:
     edge[:, 1:] |= number[:, 1:] != number[:, :-1]
     open_ = ~edge
     # A parcel so thin that it is all edge keeps its innermost pixels.
-    for p in np.setdiff1d(number, number[open_]):
-        inside = distance_transform_edt(number == p)
-        open_ |= inside == inside.max()
+    thin = np.setdiff1d(number, number[open_])
+    if len(thin):
+        boxes = find_objects(number + 1)
+        for p in thin:
+            # its box and one pixel around it are enough: what is farther away is not nearer
+            box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in boxes[p])
+            inside = distance_transform_edt(number[box] == p)
+            open_[box] |= inside == inside.max()
     return open_ & ~corner(number.shape, spec.nodata_share)
+
+
+def _members(number: Int, open_: NDArray[np.bool_]) -> list[Int]:
+    """Return the flat indices of every parcel's open pixels, in ascending order."""
+    flat = np.flatnonzero(open_)
+    of = number.ravel()[flat]
+    order = np.argsort(of, kind="stable")
+    starts = np.searchsorted(of[order], np.arange(1, number.max() + 1))
+    return np.split(flat[order], starts)
