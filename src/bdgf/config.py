@@ -167,7 +167,7 @@ class NetworkSettings:
     cross_query: Literal["task", "diffusion"] = "task"
     pooling: int = 1
     pixel_path: bool = True
-    patch_path: bool = False
+    patch_path: bool = True
     feature_path: bool = True
 
 
@@ -218,10 +218,12 @@ class TrainingSettings:
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
         fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially
-            grouped cross-validation on the training pixels).
+            grouped cross-validation on the training pixels, and from how far the heads agree on
+            the scene's pixels).
         folds: Folds of the cross-validation.
         fold_steps: Share of the steps that each fold trains for.
-        fusion_temperature: Points of mean(OA, AA) that multiply a head's weight by e.
+        fusion_temperature: Points of a head's worth, its held-out mean of OA and AA moved by how
+            far the scene is from the held-out pixels, that multiply its weight by e.
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
@@ -241,7 +243,7 @@ class TrainingSettings:
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
     fold_steps: float = 0.5
-    fusion_temperature: float = 3.0
+    fusion_temperature: float = 8.0
     checkpoint_every: int = 200
 
 

@@ -232,6 +232,7 @@ class Pipeline(Run):
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
+            "shifts": fitted.shifts,
             "temperature": fitted.temperature,
             "parameters": fitted.parameters,
         }

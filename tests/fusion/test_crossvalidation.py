@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf.fusion.crossvalidation import spatial_folds, trust_from
+from bdgf.fusion.crossvalidation import agreement, spatial_folds, trust_from
 from bdgf.fusion.training import Labelled
 
 
@@ -52,13 +52,37 @@ def test_weights_follow_held_out_accuracy() -> None:
     classes = np.array([0, 0, 0, 1])
     right = torch.eye(2)[torch.tensor(classes)]
     wrong = 1 - right
-    log_probabilities = torch.stack([right, wrong, right], 1).log()
-    trust = trust_from(log_probabilities.clamp(min=-9), classes, temperature=8.0)
+    held_out = torch.stack([right, wrong, right], 1).log().clamp(min=-9)
+    trust = trust_from(held_out, classes, held_out, temperature=8.0)
     weights, marks = trust.weights, trust.marks
     assert marks == pytest.approx([100.0, 0.0, 100.0])
+    assert trust.shifts == pytest.approx([0.0, 0.0, 0.0])
     assert weights[0] == pytest.approx(weights[2])
     assert weights[1] == pytest.approx(weights[0] * np.exp(-100 / 8))
     assert sum(weights) == pytest.approx(1.0)
-    only_common = torch.tensor([[1.0, 0.0]]).repeat(4, 1)[:, None].log()
-    found = trust_from(only_common.clamp(min=-9), classes, temperature=8.0)
-    assert found.marks == pytest.approx([(75.0 + 50.0) / 2]), "OA and AA count alike"
+    only_common = torch.tensor([[1.0, 0.0]]).repeat(4, 1)[:, None].repeat(1, 2, 1).log()
+    found = trust_from(only_common.clamp(min=-9), classes, held_out[:, :2], temperature=8.0)
+    assert found.marks == pytest.approx([(75.0 + 50.0) / 2] * 2), "OA and AA count alike"
+
+
+def test_a_head_that_leaves_the_others_on_the_scene_is_trusted_less() -> None:
+    classes = np.arange(100) % 4
+    sure = (torch.eye(4)[torch.tensor(classes)] + 0.01).log()[:, None].repeat(1, 3, 1)
+    astray = sure.clone()
+    astray[:20, 2] = sure[:20, 2].roll(1, dims=-1)  # one head says another class on a fifth of it
+    trust = trust_from(sure, classes, astray, temperature=5.0)
+    assert trust.marks == pytest.approx([100.0] * 3)
+    assert trust.shifts[2] == pytest.approx(-20.0)
+    assert trust.weights[2] < trust.weights[0]
+    ratio = np.exp((trust.shifts[2] - trust.shifts[0]) / 5.0)
+    assert trust.weights[2] / trust.weights[0] == pytest.approx(ratio)
+
+
+def test_agreement_is_with_the_mean_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    spoken = torch.from_numpy(rng.standard_normal((50, 4, 3))).log_softmax(-1)
+    found = agreement(spoken.float())
+    for head in range(4):
+        others = np.delete(spoken.float().numpy(), head, axis=1).mean(1).argmax(-1)
+        same = spoken[:, head].argmax(-1).numpy() == others
+        assert float(found[head]) == pytest.approx(100 * same.mean())

@@ -80,7 +80,9 @@ def test_every_pixel_of_the_patch_reaches_the_centre_and_none_beyond(layout_of, 
 
 def test_a_branch_can_be_a_pixel_classifier(layout_of, images):
     layout = layout_of(3)
-    settings = NetworkSettings(window=5, width=16, groups=4, attention_heads=2, pooling=0)
+    settings = NetworkSettings(
+        window=5, width=16, groups=4, attention_heads=2, pooling=0, patch_path=False
+    )
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     with torch.no_grad():
         for name in settings.branches:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from bdgf.history import History
 from bdgf.optimisation import optimise
 from bdgf.progress import Silent
 from bdgf.randomness import numpy_generator
+from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
 
@@ -30,7 +32,7 @@ def training(
     prepared: PreparedScene,
     settings: config.Settings,
     left_out: int = 0,
-    trust: tuple[float, ...] | None = (0.25, 0.25, 0.25, 0.25),
+    trust: tuple[float, ...] | None = (0.2,) * 5,
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
@@ -99,7 +101,7 @@ def test_heads_learn_from_each_other_only_once_their_worth_is_known(
     assert parts.keys() == {"supervised", "entropy", "similarity"}
     # the fusion's own loss follows the trust
     losses = []
-    for trust in ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
+    for trust in ((1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)):
         work = training(prepared, tiny_settings, trust=trust)
         losses.append(float(work.loss(work.model, 3)[1]["supervised"]))
     assert losses[0] != losses[1]
@@ -115,7 +117,7 @@ def test_it_learns_the_training_pixels(
         optimizer.step()
         optimizer.zero_grad()
     found = head_log_probabilities(work.model, work.source, work.labelled.positions)
-    assert found.shape == (len(work.labelled), 4, 4)
+    assert found.shape == (len(work.labelled), 5, 4)
     right = (found.argmax(-1).numpy() == work.labelled.classes[:, None]).mean(0)
     assert (right > 0.8).all()
     assert found.exp().sum(-1).sub(1).abs().max() < 1e-5
@@ -186,6 +188,21 @@ def test_unlabelled_pixels_are_valid_and_from_everywhere(prepared_tiles: Prepare
     assert all(prepared_tiles.valid(int(t))[r, c] for t, r, c in drawn)
 
 
+def test_a_few_windows_of_a_large_scene_are_enough(prepared_tiles: PreparedScene) -> None:
+    small = UnlabelledPixels(prepared_tiles).draw(300, np.random.default_rng(0), windows=1)
+    assert set(small[:, 0]) == set(range(prepared_tiles.tiles)), "a small scene is all at hand"
+    assert (np.diff(small[:, 0]) >= 0).all(), "those of a tile come one after the other"
+    large = UnlabelledPixels(SimpleNamespace(scene=SimpleNamespace(large=True)))  # type: ignore[arg-type]
+    windows = [(0, Window(0, 4 * k, 4, 4)) for k in range(6)]
+    flat = [np.arange(16), np.arange(0), np.arange(3), np.arange(5), np.arange(0), np.arange(16)]
+    large.__dict__["_places"] = (windows, flat)
+    drawn = large.draw(400, np.random.default_rng(0), windows=2)
+    used = np.unique(drawn[:, 2] // 4)
+    assert len(used) == 2
+    assert set(used) <= {0, 2, 3, 5}, "none without a pixel that has data"
+    assert (np.diff(drawn[:, 2] // 4) >= 0).all()
+
+
 def test_label_smoothing_spares_no_head(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
@@ -204,10 +221,10 @@ def test_label_smoothing_spares_no_head(
     first = torch.from_numpy(plain.labelled.classes[chosen] == 0)
     weight = plain.class_weights[torch.from_numpy(plain.labelled.classes[chosen])]
     share = float((weight * first).sum() / weight.sum())
-    # every one of five terms (four heads and their fusion): 0 where the label is the sure class,
+    # every one of six terms (five heads and their fusion): 0 where the label is the sure class,
     # else 30; smoothed, a part of 30 in three of four classes for all
-    assert values[0] == pytest.approx(5 * 30 * (1 - share), rel=1e-4)
-    assert values[1] == pytest.approx(5 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
+    assert values[0] == pytest.approx(6 * 30 * (1 - share), rel=1e-4)
+    assert values[1] == pytest.approx(6 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
 
 
 @pytest.mark.parametrize("stop", [None, 6])

@@ -53,6 +53,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no pixel path": {"network.pixel_path": False},
     "no feature path": {"network.feature_path": False},
     "patch path": {"network.patch_path": True},
+    "no patch path": {"network.patch_path": False},
     "no pooling": {"network.pooling": 0},
     "no feature fusion": {"network.guided": ("mamba", "transformer")},
     "no group channel attention": {"network.guided": ("cnn", "transformer")},

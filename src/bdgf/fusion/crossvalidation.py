@@ -1,8 +1,11 @@
 """Fusion weights from spatially grouped cross-validation on the training pixels.
 
 Neighbouring pixels resemble each other, so whole blocks of the scene (or whole tiles) are held out
-together; a branch whose large window helps only by overlap gains nothing from it. The weight of a
-branch is exp(mean(OA, AA) / temperature), normalised [C].
+together; a branch whose large window helps only by overlap gains nothing from it. The training
+pixels of a scene are not a sample of it, though: they lie inside of fields, in a few places. What a
+head loses beyond them shows, without any label, in how much less it agrees with the other heads
+there (agreement on the line: Baek et al., 2022). The weight of a head is exp(worth / temperature),
+normalised, where the worth is the held-out mean of OA and AA moved by that difference [C].
 """
 
 from __future__ import annotations
@@ -74,32 +77,60 @@ class Trust:
 
     Args:
         weights: Weight of every head in the fusion, summing to 1.
-        marks: Mean of OA and AA of every head in percent.
+        marks: Mean of OA and AA of every head in percent, of held-out labelled pixels.
+        shifts: Percentage points by which each head agrees more with the others on the scene's
+            pixels than on the held-out ones.
         temperature: Divides the fused log-probabilities, so that they are calibrated.
     """
 
     weights: list[float]
     marks: list[float]
+    shifts: list[float]
     temperature: float
 
 
-def trust_from(log_probabilities: Tensor, classes: NDArray[np.int64], temperature: float) -> Trust:
-    """Return the fusion weights, the marks that they come from, and the fusion's temperature.
+def trust_from(
+    held_out: Tensor, classes: NDArray[np.int64], scene: Tensor, temperature: float
+) -> Trust:
+    """Return the fusion weights, what they come from, and the fusion's temperature.
 
     The weights come from accuracies, not from likelihoods: weights that maximise the held-out
     likelihood (stacking) gained nothing, and lost where the heads learn from each other.
 
     Args:
-        log_probabilities: Of held-out pixels, (n, heads, K).
+        held_out: Log-probabilities of held-out pixels, (n, heads, K).
         classes: Their class indices, (n,).
+        scene: Log-probabilities of pixels from all over the scene by the same networks,
+            (m, heads, K).
         temperature: Percentage points that multiply a weight by e.
     """
-    predicted = log_probabilities.argmax(-1).numpy()  # (n, heads)
+    predicted = held_out.argmax(-1).numpy()  # (n, heads)
     marks = []
     for head in range(predicted.shape[1]):
         right = predicted[:, head] == classes
         recalls = [right[classes == k].mean() for k in np.unique(classes)]
         marks.append(50.0 * (float(right.mean()) + float(np.mean(recalls))))
-    weights = torch.softmax(torch.tensor(marks, dtype=torch.float64) / temperature, 0)
-    fused = (log_probabilities.double() * weights[:, None]).sum(1)  # (n, K)
-    return Trust(weights.tolist(), marks, fit_temperature(fused, classes))
+    shifts = agreement(scene) - agreement(held_out)
+    worth = torch.tensor(marks, dtype=torch.float64) + shifts
+    weights = torch.softmax(worth / temperature, 0)
+    fused = (held_out.double() * weights[:, None]).sum(1)  # (n, K)
+    return Trust(weights.tolist(), marks, shifts.tolist(), fit_temperature(fused, classes))
+
+
+def agreement(log_probabilities: Tensor) -> Tensor:
+    """Return on how many pixels in percent each head says what the mean of the others says.
+
+    Args:
+        log_probabilities: (n, heads, K), n at least 1, two heads or more.
+
+    Returns:
+        (heads,), float64.
+    """
+    heads = log_probabilities.shape[1]
+    total = log_probabilities.double().sum(1)  # (n, K)
+    found = torch.empty(heads, dtype=torch.float64)
+    for head in range(heads):
+        own = log_probabilities[:, head]
+        others = (total - own) / (heads - 1)
+        found[head] = 100.0 * (own.argmax(-1) == others.argmax(-1)).double().mean()
+    return found

@@ -31,7 +31,13 @@ from bdgf.fusion.training import (
 from bdgf.history import History
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress
+from bdgf.randomness import numpy_generator
 from bdgf.scene.prepared import PreparedScene
+
+SCENE_PIXELS = 2000
+"""Pixels from all over the scene on which the heads of a fold are compared."""
+SCENE_WINDOWS = 32
+"""Windows that they come from where the scene is large: features may be computed for each."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Fitted:
         network: With its final weights.
         fusion_weights: Weight of every head, summing to 1.
         held_out: Mean of OA and AA of every head in cross-validation, empty without it.
+        shifts: By how many points each head agrees more with the others on the scene than on the
+            held-out pixels, empty without cross-validation.
         temperature: By which the fused log-probabilities are divided to be calibrated; of the
             held-out predictions, 1 without cross-validation.
     """
@@ -49,6 +57,7 @@ class Fitted:
     network: FusionNetwork
     fusion_weights: list[float]
     held_out: list[float]
+    shifts: list[float]
     temperature: float
 
     @property
@@ -126,7 +135,7 @@ class Fitting:
         s = self.settings
         network = new_network(s, self.prepared, self.store, s.seed)
         heads = len(network.heads)
-        trust = Trust([1.0 / heads] * heads, [], 1.0)
+        trust = Trust([1.0 / heads] * heads, [], [], 1.0)
         counts = np.bincount(self.labelled.classes, minlength=len(self.prepared.scene.class_codes))
         self.progress.say(
             f"training: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters,"
@@ -135,15 +144,18 @@ class Fitting:
         )
         if s.training.fusion == "cv" and heads > 1:
             trust = self._cross_validate(heads)
-            pairs = zip(network.heads, trust.weights, trust.marks, strict=True)
-            told = ", ".join(f"{n} {w:.2f} ({m:.1f})" for n, w, m in pairs)
-            self.progress.say(f"fusion weights (held-out mean of OA and AA): {told}")
+            parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
+            told = ", ".join(f"{n} {w:.2f} ({m:.1f} {d:+.1f})" for n, w, m, d in parts)
+            self.progress.say(
+                "fusion weights (held-out mean of OA and AA, agreement with the other heads on the"
+                f" scene against there): {told}"
+            )
         if isinstance(network, Ensemble):
             self._train_members(network, trust.weights)
         else:
             work = self._training(network, self.labelled, "train", 1.0, trust.weights)
             self._optimise(work, "train")
-        return Fitted(network, trust.weights, trust.marks, trust.temperature)
+        return Fitted(network, trust.weights, trust.marks, trust.shifts, trust.temperature)
 
     def clean_up(self) -> None:
         """Remove what was kept for a restart; call it once the result is stored."""
@@ -208,7 +220,11 @@ class Fitting:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
         s, labelled = self.settings, self.labelled
         folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
+        drawn = self.unlabelled.draw(
+            SCENE_PIXELS, numpy_generator(s.seed, "agreement"), SCENE_WINDOWS
+        )
         held_out: list[Tensor] = []
+        scene: list[Tensor] = []
         classes: list[NDArray[np.int64]] = []
         for fold in range(s.training.folds):
             inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
@@ -221,22 +237,29 @@ class Fitting:
                 # each head on its own: the marks are to say what each is worth
                 work = self._training(network, inside, name, s.training.fold_steps, None)
                 self._optimise(work, f"fold{fold + 1}")
-                known = head_log_probabilities(network, self.source, outside.positions)
-                path = self._fold_path(fold)
-                checkpoint.save_tensors(path, {"held_out": known}, self.origin)
+                known = {
+                    "held_out": head_log_probabilities(network, self.source, outside.positions),
+                    "scene": head_log_probabilities(network, self.source, drawn),
+                }
+                checkpoint.save_tensors(self._fold_path(fold), known, self.origin)
             remove(self._checkpoint(f"fold{fold + 1}"))
-            held_out.append(known)
+            held_out.append(known["held_out"])
+            scene.append(known["scene"])
             classes.append(outside.classes)
         if not held_out:
-            return Trust([1.0 / heads] * heads, [float("nan")] * heads, 1.0)
+            unknown = [float("nan")] * heads
+            return Trust([1.0 / heads] * heads, unknown, unknown, 1.0)
         return trust_from(
-            torch.cat(held_out), np.concatenate(classes), s.training.fusion_temperature
+            torch.cat(held_out),
+            np.concatenate(classes),
+            torch.cat(scene),
+            s.training.fusion_temperature,
         )
 
-    def _finished_fold(self, fold: int) -> Tensor | None:
-        """Return the held-out predictions of a fold that a killed run had finished."""
+    def _finished_fold(self, fold: int) -> dict[str, Tensor] | None:
+        """Return the predictions of a fold that a killed run had finished."""
         path = self._fold_path(fold)
         if not path.is_file():
             return None
         tensors, found = checkpoint.load_tensors(path)
-        return tensors["held_out"] if found == self.origin else None
+        return tensors if found == self.origin else None

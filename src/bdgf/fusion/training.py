@@ -76,11 +76,23 @@ class UnlabelledPixels:
         whole = [(tile, Window(0, 0, *prepared.shape(tile))) for tile in tiles]
         return whole, [np.flatnonzero(prepared.valid(tile)) for tile in tiles]
 
-    def draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Return positions, (count, 3)."""
+    def draw(
+        self, count: int, generator: np.random.Generator, windows: int | None = None
+    ) -> NDArray[np.int64]:
+        """Return positions, (count, 3).
+
+        Args:
+            count: How many.
+            generator: Draws them.
+            windows: Most windows of a large scene that they come from; None for all there are.
+        """
         places, flat = self._places
         area = np.array([len(pixels) for pixels in flat], dtype=np.float64)
+        if windows is not None and self.prepared.scene.large:
+            area[generator.permutation(np.flatnonzero(area))[windows:]] = 0.0
         drawn = generator.choice(len(flat), size=count, p=area / area.sum())
+        if windows is not None:
+            drawn.sort()  # those of a window one after the other
         found = np.empty((count, 3), dtype=np.int64)
         for i, place in enumerate(drawn):
             tile, window = places[place]
