@@ -139,17 +139,22 @@ def draw_growth(growth: Mapping[str, list[dict[str, float]]], path: Path) -> Non
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     figure, axes = pyplot.subplots(1, len(growth), figsize=(2.6 * len(growth), 2.5), squeeze=False)
     for place, (name, rows) in zip(axes[0], growth.items(), strict=True):
         x = [row[name] for row in rows]
-        place.plot(x, [row["cpu"] for row in rows], "o-", color="#0072b2", markersize=4)
+        seconds = [row["cpu"] for row in rows]
+        memory = [row["peak"] / 2**20 for row in rows]
+        place.plot(x, seconds, "o-", color="#0072b2", markersize=4)
         place.set_xlabel(name)
-        place.set_ylim(0)
-        place.set_xlim(0)
+        place.set_ylim(0, 1.15 * max(seconds))
+        place.set_xlim(0, 1.08 * max(x))
+        place.xaxis.set_major_locator(MaxNLocator(3))
+        place.xaxis.set_major_formatter(EngFormatter(sep=""))
         other = place.twinx()
-        other.plot(x, [row["peak"] / 2**20 for row in rows], "s--", color="#d55e00", markersize=4)
-        other.set_ylim(0)
+        other.plot(x, memory, "s--", color="#d55e00", markersize=4)
+        other.set_ylim(0, 1.4 * max(memory))
         if place is axes[0][0]:
             place.set_ylabel("user seconds", color="#0072b2")
         if place is axes[0][-1]:

@@ -105,7 +105,7 @@ def test_without_guidance(
     run: PretrainedMapper, prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     network = build_network(tiny_settings.network, prepared.layout, [0, 0, 0], 4, 0).eval()
-    weights = [0.1, 0.2, 0.3, 0.4]
+    weights = [0.1, 0.2, 0.3, 0.2, 0.2]
     mapper = build_mapper(run.preparation, None, None, (50,), network, weights)
     assert mapper.halo == 4
     shape = prepared.shape(0)
@@ -152,7 +152,7 @@ def test_an_ensemble_is_what_its_members_say_together(
     settings = dataclasses.replace(tiny_settings.network, members=2)
     ensemble = build_network(settings, prepared.layout, [0, 0, 0], 4, 1).eval()
     assert isinstance(ensemble, Ensemble)
-    weights = [0.1, 0.2, 0.3, 0.1]  # as at a temperature: they do not sum to 1
+    weights = [0.1, 0.2, 0.3, 0.1, 0.1]  # as at a temperature: they do not sum to 1
     build = partial(Mapper, prepared.preparation, None, [[], [], []])
     values = read_raw(prepared.scene, 0, Window(0, 0, *prepared.shape(0)))
     with torch.inference_mode():
