@@ -262,4 +262,4 @@ class Fitting:
         if not path.is_file():
             return None
         tensors, found = checkpoint.load_tensors(path)
-        return tensors if found == self.origin else None
+        return tensors if found == self.origin and "scene" in tensors else None
