@@ -35,7 +35,7 @@ from bdgf.randomness import numpy_generator
 from bdgf.scene.prepared import PreparedScene
 
 SCENE_PIXELS = 2000
-"""Pixels from all over the scene on which the heads of a fold are compared."""
+"""Pixels drawn from all over the scene to compare the heads of a fold on."""
 SCENE_WINDOWS = 32
 """Windows that they come from where the scene is large: features may be computed for each."""
 
@@ -220,9 +220,7 @@ class Fitting:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
         s, labelled = self.settings, self.labelled
         folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
-        drawn = self.unlabelled.draw(
-            SCENE_PIXELS, numpy_generator(s.seed, "agreement"), SCENE_WINDOWS
-        )
+        drawn = self._scene_pixels()
         held_out: list[Tensor] = []
         scene: list[Tensor] = []
         classes: list[NDArray[np.int64]] = []
@@ -255,6 +253,18 @@ class Fitting:
             torch.cat(scene),
             s.training.fusion_temperature,
         )
+
+    def _scene_pixels(self) -> NDArray[np.int64]:
+        """Draw pixels from all over the scene, (n, 3), on which the heads of a fold are compared.
+
+        Training pixels are not among them, unless there are no others: a head that has learned
+        them by heart would agree there with all that have.
+        """
+        draws = numpy_generator(self.settings.seed, "agreement")
+        drawn = self.unlabelled.draw(SCENE_PIXELS, draws, SCENE_WINDOWS)
+        place = np.array([1 << 42, 1 << 21, 1])  # one number for tile, row and column
+        new = ~np.isin(drawn @ place, self.labelled.positions @ place)
+        return drawn[new] if new.any() else drawn
 
     def _finished_fold(self, fold: int) -> dict[str, Tensor] | None:
         """Return the predictions of a fold that a killed run had finished."""
