@@ -147,8 +147,8 @@ class Fitting:
             parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f} {d:+.1f})" for n, w, m, d in parts)
             self.progress.say(
-                "fusion weights (held-out mean of OA and AA, agreement with the other heads on the"
-                f" scene against there): {told}"
+                "fusion weights (held-out mean of OA and AA, and by how much the head agrees more"
+                f" with the others on the scene): {told}"
             )
         if isinstance(network, Ensemble):
             self._train_members(network, trust.weights)
