@@ -214,7 +214,8 @@ class TrainingSettings:
             with; 0 takes the weights of the last step.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
-        channel_dropout: Probability that an input channel is set to zero.
+        channel_dropout: Probability that an input channel is set to zero, for all heads but the
+            one that sees the patch and no features.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it.
         fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially

@@ -206,6 +206,23 @@ def test_the_diffusion_head_sees_the_features_of_its_pixel_only(layout_of, image
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_dropped_channel_is_zero_for_all_heads_but_the_patch(layout_of, images, kind, members):
+    layout = layout_of(3, 2)
+    network = build_network(settings_of(kind, members=members), layout, (4, 5, 6), 3, seed=0)
+    values, missing, guidance = images(layout, (2, 5, 5))
+    kept = torch.ones(2, 5)
+    kept[0, 1] = kept[1, 3] = kept[1, 4] = 0.0
+    found = network(values, missing, guidance, kept).logits
+    dropped = network(values * kept[..., None, None], missing, guidance).logits
+    whole = network(values, missing, guidance).logits
+    for head, name in enumerate(network.heads):
+        wanted, other = (whole, dropped) if name == "patch" else (dropped, whole)
+        assert torch.equal(found[:, head], wanted[:, head]), name
+        assert not torch.allclose(found[:, head], other[:, head]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("left_out", ["cnn", "mamba", "transformer"])
 def test_only_the_branches_that_are_named_are_guided(layout_of, images, kind, left_out):
     layout = layout_of(3, 1)

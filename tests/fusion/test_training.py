@@ -136,9 +136,9 @@ def test_what_is_hidden_from_a_sample_is_zero(
     monkeypatch.setattr(work.source, "gather", lambda *a: (drawn.append(a[2]), gather(*a))[1])
 
     class Listener(torch.nn.Module):
-        def forward(self, values, missing, guidance):
+        def forward(self, values, missing, guidance, kept):
             seen.append((values, missing))
-            return work.model(values, missing, guidance)
+            return work.model(values, missing, guidance, kept)
 
     work.loss(Listener(), 0)
     values, missing = seen[0]
@@ -149,6 +149,30 @@ def test_what_is_hidden_from_a_sample_is_zero(
     assert set(hidden[settings.training.batch :]) == {-1}, "only labelled samples lack one"
     for sample, modality in enumerate(hidden):
         assert modality < 0 or missing[sample, modality].all()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_channels_are_dropped_as_often_as_asked(
+    prepared: PreparedScene, tiny_settings: config.Settings, dropout: float
+) -> None:
+    changes = {"training.channel_dropout": dropout, "training.noise": 0.0, "training.batch": 256}
+    work = training(prepared, config.replace(tiny_settings, changes))
+    seen = []
+
+    class Listener(torch.nn.Module):
+        def forward(self, values, missing, guidance, kept):
+            seen.append((values, kept))
+            return work.model(values, missing, guidance, kept)
+
+    work.loss(Listener(), 0)
+    values, kept = seen[0]
+    if not dropout:
+        assert kept is None
+        return
+    assert kept.shape == values.shape[:2]
+    assert set(kept.unique().tolist()) == {0.0, 1.0}
+    assert abs((1 - kept).mean() - dropout) < 0.05
+    assert (values != 0).any((0, 2, 3)).all(), "the values themselves are whole"
 
 
 @pytest.mark.parametrize(("dropout", "least", "most"), [(0.0, 0, 0), (0.4, 0.33, 0.47), (1, 1, 1)])

@@ -54,7 +54,13 @@ class FusionNetwork(nn.Module):
     modalities: int
     guidance_channels: tuple[int, ...]
 
-    def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
+    def forward(
+        self,
+        values: Tensor,
+        missing: Tensor,
+        guidance: Sequence[Tensor],
+        kept: Tensor | None = None,
+    ) -> NetworkOutput:
         """Classify every pixel whose whole patch lies in the image.
 
         Args:
@@ -62,6 +68,7 @@ class FusionNetwork(nn.Module):
                 as long as it is finite.
             missing: (B, M, H, W), 1 where a modality is missing, else 0.
             guidance: (B, g_l, H, W) of three levels, coarse to fine.
+            kept: (B, C), 0 for the channels of a sample that channel dropout takes in training.
 
         Returns:
             Logits and embeddings of h = H - P + 1 by w = W - P + 1 pixels.
@@ -148,13 +155,24 @@ class GuidedNetwork(FusionNetwork):
         """
         raise NotImplementedError
 
-    def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
-        """Run the pixel path, the branches and their heads; see the base class."""
+    def forward(
+        self,
+        values: Tensor,
+        missing: Tensor,
+        guidance: Sequence[Tensor],
+        kept: Tensor | None = None,
+    ) -> NetworkOutput:
+        """Run the pixel path, the branches and their heads; see the base class.
+
+        Channel dropout spares the head "patch": by it a head holds far from the labels, without it
+        it is more accurate among them, and the fusion has some of both [C].
+        """
         self._check(values, missing, guidance)
         # 1. channels last, zero where missing
         unknown = missing.permute(0, 2, 3, 1).contiguous()  # (B, H, W, M)
         known = (1 - unknown)[..., self.modality_of_channel]  # (B, H, W, C)
-        pixels = values.permute(0, 2, 3, 1) * known  # (B, H, W, C)
+        complete = values.permute(0, 2, 3, 1) * known  # (B, H, W, C)
+        pixels = complete if kept is None else complete * kept[:, None, None]
         # 2. the pixel itself
         radius = self.window // 2
         centre = torch.cat([crop(pixels, radius), crop(unknown, radius)], 3)  # (B, h, w, C+M)
@@ -166,7 +184,7 @@ class GuidedNetwork(FusionNetwork):
             seen = [crop(level.permute(0, 2, 3, 1), radius) for level in guidance]
             inputs.append(torch.cat([self.features(torch.cat(seen, 3)), pixel], 3))
         if "patch" in self.patches:  # not told which pixel is meant
-            inputs.append(self.patches["patch"](torch.cat([pixels, unknown], 3)))
+            inputs.append(self.patches["patch"](torch.cat([complete, unknown], 3)))
         if "guided patch" in self.patches:
             around = [level.permute(0, 2, 3, 1) for level in guidance]
             joined = torch.cat([pixels, unknown, *around], 3)  # (B, H, W, C+M+g)

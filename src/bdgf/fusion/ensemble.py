@@ -34,19 +34,26 @@ class Ensemble(FusionNetwork):
         """Return the members."""
         return [cast(FusionNetwork, member) for member in self.members]
 
-    def forward(self, values: Tensor, missing: Tensor, guidance: Sequence[Tensor]) -> NetworkOutput:
+    def forward(
+        self,
+        values: Tensor,
+        missing: Tensor,
+        guidance: Sequence[Tensor],
+        kept: Tensor | None = None,
+    ) -> NetworkOutput:
         """Average the members' log-probabilities, and join their embeddings.
 
         Args:
             values: See the base class.
             missing: See the base class.
             guidance: See the base class.
+            kept: See the base class.
 
         Returns:
             As logits the mean log-probabilities (B, heads, K, h, w); the embeddings of the members
             one after the other, (B, heads, members x D, h, w).
         """
-        said = [member(values, missing, guidance) for member in self.members]
+        said = [member(values, missing, guidance, kept) for member in self.members]
         mean = sum(torch.log_softmax(output.logits, 2) for output in said) / len(said)
         return NetworkOutput(
             cast(Tensor, mean), torch.cat([output.embedding for output in said], 2)

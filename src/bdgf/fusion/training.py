@@ -189,8 +189,8 @@ class FusionTraining:
         shares = processes.shares([t.batch] * (len(positions) // t.batch))
         rows = shares[processes.rank()]
         patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
-        patches = self._disturbed(patches, draws, noise, rows, len(positions))
-        output = model(*patches)
+        patches = self._disturbed(patches, noise, rows, len(positions))
+        output = model(*patches, self._kept(draws, rows, len(positions)))
         logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
         embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
         # 2. cross-entropy of the fusion and of every branch
@@ -244,12 +244,11 @@ class FusionTraining:
     def _disturbed(
         self,
         patches: Patches,
-        draws: np.random.Generator,
         noise: torch.Generator,
         rows: NDArray[np.int64],
         batch: int,
     ) -> Patches:
-        """Add noise and drop channels in these rows of a batch, as drawn for all of it."""
+        """Add noise to these rows of a batch, as drawn for all of it."""
         t = self.settings.training
         values, missing, *guidance = (
             to_device(t, self.device) for t in (patches.values, patches.missing, *patches.guidance)
@@ -261,14 +260,19 @@ class FusionTraining:
             )
             drawn = drawn if len(rows) == batch else drawn[torch.from_numpy(rows)]
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
-        if t.channel_dropout and channels > 1:
-            keep = draws.random((batch, channels))[rows] >= t.channel_dropout
-            kept = to_device(torch.from_numpy(keep), self.device)
-            scale = kept.to(values.dtype)[:, :, None, None]
-            values = values * scale
         # what is missing stays exactly zero, whatever noise was added
         values = values * (1.0 - missing[:, self.owner])
         return Patches(values, missing, guidance)
+
+    def _kept(
+        self, draws: np.random.Generator, rows: NDArray[np.int64], batch: int
+    ) -> Tensor | None:
+        """Return 0 for the channels that these rows of a batch lose, (rows, C); None for none."""
+        dropout, channels = self.settings.training.channel_dropout, self.source.channels
+        if not dropout or channels < 2:
+            return None
+        keep = draws.random((batch, channels))[rows] >= dropout
+        return to_device(torch.from_numpy(keep.astype(np.float32)), self.device)
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
         """Move the averaged weights, and take them after the last step."""
