@@ -177,6 +177,27 @@ def test_cells_at_a_time_share_the_cores(plan, tmp_path, monkeypatch, jobs, thre
     assert bench._settings().compute.threads == expected
 
 
+@pytest.mark.parametrize(
+    ("lanes", "cores", "memory", "cuda", "expected"),
+    [
+        (10, 4, 64, False, 4),
+        (2, 4, 64, False, 2),
+        (10, 16, 12, False, 3),
+        (10, 4, 2, False, 1),
+        (10, 4, 64, True, 1),
+    ],
+)
+def test_without_jobs_every_core_has_a_cell_where_memory_lasts(
+    monkeypatch, lanes, cores, memory, cuda, expected
+):
+    pages = {"SC_PHYS_PAGES": memory << 18, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(runner.os, "sysconf", pages.__getitem__)
+    assert runner.jobs_for(lanes, cuda) == expected
+    monkeypatch.setattr(runner.os, "sysconf_names", {})
+    assert runner.jobs_for(lanes, cuda) == 1
+
+
 def test_own_function_joins(plan, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\nfrom bdgf.bench.case import Outcome\n"

@@ -53,6 +53,24 @@ class Plan:
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
+JOB_BYTES = 4 << 30
+"""Memory that a cell at a time should have for itself."""
+
+
+def jobs_for(lanes: int, cuda: bool) -> int:
+    """Return how many cells are done at a time: each has a core and 4 GiB, one has the GPU.
+
+    Args:
+        lanes: Pairs of scene and seed; the cells of one go one after the other.
+        cuda: Whether the networks run on a GPU, which cells would only share.
+    """
+    names = getattr(os, "sysconf_names", {})  # there are none on Windows
+    if cuda or not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
+        return 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(lanes, os.cpu_count() or 1, memory // JOB_BYTES))
+
+
 class Bench:
     """A comparison in a folder; what is finished there is not done again.
 

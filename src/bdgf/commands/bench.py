@@ -54,7 +54,12 @@ def command(words: list[str], console: Console) -> None:
         default="all",
         help="Training pixels per class with commas between, such as 5,10,20,40,all",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="Cells at a time")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        help="Cells at a time; 0: one for every core and 4 GiB of memory, one alone on a GPU",
+    )
     parser.add_argument(
         "--tsne",
         action="store_true",
@@ -70,24 +75,30 @@ def command(words: list[str], console: Console) -> None:
     from bdgf.bench.figures import write_figures
     from bdgf.bench.methods import expand
     from bdgf.bench.published import published_for
-    from bdgf.bench.runner import Bench, Plan
+    from bdgf.bench.runner import Bench, Plan, jobs_for
+    from bdgf.compute import device_of
     from bdgf.files import atomic_write_text
 
-    if values.seeds < 1 or values.jobs < 1:
-        raise SettingsError("--seeds and --jobs are whole numbers from 1 on.")
+    if values.seeds < 1 or values.jobs < 0:
+        raise SettingsError(
+            f"--seeds is {values.seeds} and --jobs {values.jobs}: seeds are a whole number from 1"
+            " on, jobs from 0 on."
+        )
     denoisers = named_paths(values.denoisers, "--denoisers")
     elsewhere = Elsewhere(
         {name: str(Path(path).resolve()) for name, path in denoisers.items()},
         named_paths(values.embeddings, "--embeddings"),
     )
     names = [name.strip() for name in values.methods.split(",") if name.strip()]
+    settings = as_settings(values)
+    on_cuda = device_of(settings.compute).type == "cuda"
     plan = Plan(
         scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
         methods=expand(names, elsewhere),
         seeds=tuple(range(values.seeds)),
         budgets=tuple(_budget(text.strip()) for text in values.labels.split(",")),
-        settings=as_settings(values),
-        jobs=values.jobs,
+        settings=settings,
+        jobs=values.jobs or jobs_for(len(values.scenes) * values.seeds, on_cuda),
         elsewhere=elsewhere,
     )
     out = Path(values.out)
@@ -101,7 +112,7 @@ def command(words: list[str], console: Console) -> None:
     say(console, tables.markdown(found))
     say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
     if values.tsne:
-        settings = config.replace(plan.settings, {"seed": plan.seeds[0]})
+        settings = config.replace(settings, {"seed": plan.seeds[0]})
         figures += draw_embeddings(
             list(bench.scenes.values()), out, settings, lambda text: say(console, text)
         )
