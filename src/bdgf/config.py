@@ -345,6 +345,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diffusion.steps": 200,
         "diffusion.width": 32,
         "training.steps": 150,
+        "training.batch": 64,
+        "training.fold_steps": 0.3,
         "evaluation.trees": 100,
     },
     "standard": {
@@ -360,7 +362,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluation.trees": 500,
     },
 }
-"""Presets by steps: the settings that each decides, by their names; standard is the default."""
+"""Presets by effort: the settings that each decides, by their names; standard is the default."""
 
 
 def replace(settings: Settings, changes: dict[str, Any]) -> Settings:
