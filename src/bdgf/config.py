@@ -353,12 +353,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diffusion.steps": 1500,
         "diffusion.width": 32,
         "training.steps": 600,
+        "training.batch": 128,
+        "training.fold_steps": 0.5,
         "evaluation.trees": 500,
     },
     "full": {
         "diffusion.steps": 20_000,
         "diffusion.width": 64,
         "training.steps": 3000,
+        "training.batch": 128,
+        "training.fold_steps": 0.5,
         "evaluation.trees": 500,
     },
 }
