@@ -18,14 +18,14 @@ def test_a_restart_forgets_what_is_done_again(tmp_path: Path) -> None:
     again = History(path)
     again.restart("pretrain", 10)
     assert [(r["stage"], r["step"]) for r in again.rows] == [("pretrain", 10), ("train", 5)]
-    assert again.rows[0]["loss"] == 0.333333
+    assert again.rows[0]["loss"] == 0.333333333
 
 
 def test_a_follower_is_told_every_row_as_it_is_kept(tmp_path: Path) -> None:
     told: list[object] = []
     history = History(tmp_path / "h.jsonl", lambda *row: told.append(row))
     history.add("train", 10, loss=1 / 3)
-    assert told == [("train", 10, {"loss": 0.333333})]
+    assert told == [("train", 10, {"loss": 0.333333333})]
     History(tmp_path / "h.jsonl", lambda *row: told.append(row)).restart("train", 0)
     assert len(told) == 1, "what is read back was told before"
 

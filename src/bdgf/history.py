@@ -45,8 +45,8 @@ class History:
         self.rows = [r for r in self.rows if r["stage"] != stage or r["step"] <= after]
 
     def add(self, stage: str, step: int, **values: float) -> None:
-        """Add the values of one step, rounded to six digits."""
-        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        """Add the values of one step, to nine digits: all that 32 bits have."""
+        rounded = {name: float(f"{value:.9g}") for name, value in values.items()}
         self.rows.append({"stage": stage, "step": step, **rounded})
         if self._follower is not None:
             self._follower(stage, step, rounded)
