@@ -198,8 +198,8 @@ class TrainingSettings:
     """Training of the network.
 
     Args:
-        steps: Optimiser steps for up to 1000 labelled pixels; more labels get more steps, with the
-            square root of their number, up to four times as many.
+        steps: Optimiser steps for up to 1000 labelled pixels; more labels get more steps, in
+            proportion to their number, up to eight times as many.
         batch: Labelled pixels per step.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
@@ -228,8 +228,8 @@ class TrainingSettings:
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
-    steps: int = 600
-    batch: int = 128
+    steps: int = 300
+    batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
@@ -244,7 +244,7 @@ class TrainingSettings:
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
     fold_steps: float = 0.5
-    fusion_temperature: float = 8.0
+    fusion_temperature: float = 16.0
     checkpoint_every: int = 200
 
 
@@ -352,8 +352,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "diffusion.steps": 1500,
         "diffusion.width": 32,
-        "training.steps": 600,
-        "training.batch": 128,
+        "training.steps": 300,
+        "training.batch": 64,
         "training.fold_steps": 0.5,
         "evaluation.trees": 500,
     },

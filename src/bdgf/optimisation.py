@@ -25,6 +25,10 @@ from bdgf.randomness import numpy_generator
 
 LOG_EVERY = 10
 
+EPSILON = 1e-6
+"""Of Adam, which divides by the gradient's size and this: a weight whose gradient is zero but for
+rounding would otherwise move as far as any other, in a direction that rounding decides."""
+
 EXPLODED = 1000.0
 """Times the least loss so far (1 where it is smaller) from which nothing is learned any more."""
 
@@ -110,7 +114,10 @@ def optimise(
     """
     course = work.course
     optimizer = torch.optim.AdamW(
-        work.model.parameters(), lr=course.learning_rate, weight_decay=course.weight_decay
+        work.model.parameters(),
+        lr=course.learning_rate,
+        weight_decay=course.weight_decay,
+        eps=EPSILON,
     )
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import draw_blocks
 
 LABELS_OF_STEPS = 1000
-MOST_STEPS = 4.0
+MOST_STEPS = 8.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class UnlabelledPixels:
 
 def steps_for(settings: Settings, labels: int) -> int:
     """Return the optimiser steps for a number of labelled pixels: more labels, more steps."""
-    factor = min(MOST_STEPS, max(1.0, math.sqrt(labels / LABELS_OF_STEPS)))
+    factor = min(MOST_STEPS, max(1.0, labels / LABELS_OF_STEPS))
     return max(1, round(settings.training.steps * factor))
 
 
