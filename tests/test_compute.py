@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -66,3 +68,10 @@ def test_convolutions_are_placed_channels_last() -> None:
     placed = compute.place(module, torch.device("cpu"))
     assert placed is module
     assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_program_starts_without_the_compiler_of_torch() -> None:
+    """It takes as long to load as torch itself, in every process of a comparison."""
+    told = "import sys, bdgf.bench.worker, bdgf.cli; print('lightning_fabric' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from bdgf import config, tracking
+from bdgf import config, trackers, tracking
 from bdgf.cli import main
 from bdgf.errors import SettingsError
 from bdgf.history import History
@@ -128,7 +128,7 @@ def test_a_run_that_fails_is_recorded_as_failed(tiny_scene, tiny_settings, tmp_p
 
 
 def test_nothing_is_opened_without_values_or_without_a_tracker(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "_OPEN", {})
+    monkeypatch.setattr(trackers, "OPEN", {})
     fill(Tracker("none", tmp_path, "run", SETTINGS))
     Tracker("wandb", tmp_path, "run", SETTINGS).close(success=True)
 

@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from bdgf import processes
 from bdgf.config import ComputeSettings, Settings
 from bdgf.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,9 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
 
     Under ``torchrun`` every process has a device of its own, and gradients are averaged.
     """
+    from lightning_fabric import Fabric  # loads the compiler of torch, which takes seconds
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     kind = device_of(settings).type
     if processes.count() == 1:
         fabric = Fabric(accelerator=kind, devices=1, precision=precision)

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bdgf import checkpoint, processes
@@ -22,6 +21,9 @@ from bdgf.errors import TrainingError
 from bdgf.history import History
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG_EVERY = 10
 
