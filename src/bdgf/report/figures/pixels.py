@@ -10,8 +10,8 @@ from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 
 WHITE = (255, 255, 255)
-RIGHT_COLOR, WRONG_COLOR, OTHER_COLOR = "#56B4E9", "#D55E00", "#E4E7EA"
-"""Blue and vermilion, which colour-blind readers tell apart, and grey for what is not tested."""
+RIGHT_COLOR, WRONG_COLOR, OTHER_COLOR = "#B4BEC5", "#000000", "#F3F4F5"
+"""Grey, black, and nearly white for what is not tested: no colour that a class might have."""
 
 
 def false_color(scene: Scene, tile: int, step: int = 1) -> Image:

@@ -2,7 +2,7 @@
 // Data of the page, and the pictures that can be laid into the viewer.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const RIGHT = [0x56, 0xb4, 0xe9], WRONG = [0xd5, 0x5e, 0x00], UNTESTED = [0xe4, 0xe7, 0xea];
+const RIGHT = [0xb4, 0xbe, 0xc5], WRONG = [0x00, 0x00, 0x00], UNTESTED = [0xf3, 0xf4, 0xf5];
 const WHITE = [255, 255, 255];
 const look = { own: false, chosen: null };
 
