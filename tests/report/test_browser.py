@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bdgf.mapping.reading import read_confidence, read_map
+from bdgf.report.figures.pixels import OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR, rgb
 from bdgf.report.overview import tile_overview
 from bdgf.report.page import render
 from bdgf.report.pictures import packed
@@ -262,7 +263,7 @@ def test_every_picture_has_the_colours_of_its_values(page: Page, results: Result
     sure = np.rint(254 * np.nan_to_num(overview.confidence)).astype(int) + 1
     expected = np.where(overview.classes[..., None] >= 0, heat[sure], 255)
     assert np.abs(colors("paintConfidence(view.tile)")[..., :3] - expected).max() <= 1
-    errors = np.array([[0xE4, 0xE7, 0xEA], [0x56, 0xB4, 0xE9], [0xD5, 0x5E, 0x00]])
+    errors = np.array([rgb(color) for color in (OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR)])
     np.testing.assert_array_equal(
         colors("paintErrors(view.tile)")[..., :3], errors[overview.verdict]
     )
