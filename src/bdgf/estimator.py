@@ -50,7 +50,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     safetensors and JSON, which never run code when they are read.
 
     Args:
-        preset: quick, standard or full: decides the effort: steps, and pixels of a step.
+        preset: quick, standard or full: decides the effort: steps, and whether folds weigh the
+            heads.
         settings: Settings that replace the preset's, by dotted names as on the command line, such
             as ``{"training.steps": 400}``; or all of them as `bdgf.config.Settings`, and then
             ``preset`` and ``random_state`` do not count.

@@ -48,8 +48,8 @@ def add_settings(parser: Parser, preset: str = "standard") -> None:
         "--preset",
         choices=tuple(config.PRESETS),
         default=preset,
-        help="Decides the effort (steps, pixels of a step); a setting that is given by itself"
-        " outweighs it",
+        help="Decides the effort (steps, whether folds weigh the heads); a setting that is given"
+        " by itself outweighs it",
     )
     parser.add_class_arguments(config.Settings, nested_key=None)
 
