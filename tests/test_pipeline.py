@@ -238,7 +238,11 @@ def test_many_tiles_have_a_map_each(
         (SyntheticSpec(height=30, width=23, bands=1, classes=2, dsm=False), {}),
         (
             SyntheticSpec(height=40, width=40, bands=6, classes=3, train_per_class=5),
-            {"training.fusion": "mean", "network.pixel_path": False},
+            {
+                "training.fusion": "mean",
+                "training.fold_pixels": 0,
+                "network.pixel_path": False,
+            },
         ),
         (
             SyntheticSpec(height=13, width=15, bands=6, classes=2, train_per_class=4),

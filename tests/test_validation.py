@@ -27,6 +27,8 @@ from bdgf.validation import validate
         ("training.label_smoothing", 1.0, "less than 1"),
         ("training.ema", -0.1, "at least 0"),
         ("training.fusion_temperature", 0.0, "greater than 0"),
+        ("training.fold_pixels", -1, "at least 0"),
+        ("training.fold_pixels", 0, "training.fusion mean"),
         ("training.learning_rate", -1e-3, "greater than 0"),
         ("preparation.clip", 0.0, "greater than 0"),
         ("training.weight_decay", -1.0, "at least 0"),

@@ -222,6 +222,9 @@ class TrainingSettings:
             grouped cross-validation on the training pixels, and from how far the heads agree on
             the scene's pixels).
         folds: Folds of the cross-validation.
+        fold_pixels: Folds are trained, one after the other, until so many labelled pixels have been
+            held out; 0 trains none, and then nothing is known of the heads and the confidence is
+            not scaled.
         fold_steps: Share of the steps that each fold trains for.
         fusion_temperature: Points of a head's worth, its held-out mean of OA and AA moved by how
             far the scene is from the held-out pixels, that multiply its weight by e.
@@ -243,6 +246,7 @@ class TrainingSettings:
     modality_dropout: float = 0.1
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
+    fold_pixels: int = 2000
     fold_steps: float = 0.5
     fusion_temperature: float = 16.0
     checkpoint_every: int = 200
@@ -346,6 +350,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diffusion.width": 32,
         "training.steps": 200,
         "training.fusion": "mean",
+        "training.fold_pixels": 1,
         "evaluation.trees": 100,
     },
     "standard": {
@@ -353,6 +358,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diffusion.width": 32,
         "training.steps": 300,
         "training.fusion": "cv",
+        "training.fold_pixels": 2000,
         "evaluation.trees": 500,
     },
     "full": {
@@ -360,6 +366,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diffusion.width": 64,
         "training.steps": 3000,
         "training.fusion": "cv",
+        "training.fold_pixels": 2000,
         "evaluation.trees": 500,
     },
 }

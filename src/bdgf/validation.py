@@ -77,6 +77,11 @@ def validate(settings: Settings) -> None:
             f"mapping.acquired is {acquired!r}; it must be a date or a time of ISO 8601, such as"
             " 2018-08-27 or 2018-08-27T10:36:00Z."
         )
+    if settings.training.fusion == "cv" and not settings.training.fold_pixels:
+        raise SettingsError(
+            "training.fold_pixels is 0, which trains no folds, and training.fusion is cv, whose"
+            " weights come from them: give at least 1, or training.fusion mean."
+        )
     for name, value in _positive(settings):
         if not 0 < value < float("inf"):
             raise SettingsError(f"{name} is {value}; it must be greater than 0.")
@@ -123,6 +128,7 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("training.steps", s.training.steps, 1),
         ("training.batch", s.training.batch, 2),
         ("training.folds", s.training.folds, 2),
+        ("training.fold_pixels", s.training.fold_pixels, 0),
         ("training.weight_decay", s.training.weight_decay, 0),
         ("training.noise", s.training.noise, 0),
         ("mutual.entropy_weight", s.mutual.entropy_weight, 0),

@@ -137,7 +137,8 @@ def test_a_method_that_fails_leaves_the_others(plan, tmp_path):
 
 
 def test_equal_time_is_measured_on_the_same_pixels(plan, tmp_path):
-    settings = config.replace(plan.settings, {"training.fusion": "mean", "training.steps": 12})
+    without_folds = {"training.fusion": "mean", "training.fold_pixels": 0, "training.steps": 12}
+    settings = config.replace(plan.settings, without_folds)
     methods = expand([EQUAL_TIME])
     timed = Plan(plan.scenes, methods, (0,), (None,), settings, jobs=0)
     results = Bench(timed, tmp_path, Silent()).run()

@@ -8,7 +8,7 @@ import torch
 
 from bdgf import checkpoint, config
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.fitting import SCENE_PIXELS, Fitting
+from bdgf.fusion.fitting import SCENE_PIXELS, Fitted, Fitting
 from bdgf.fusion.training import Labelled
 from bdgf.history import History
 from bdgf.progress import Silent
@@ -17,13 +17,17 @@ from bdgf.scene.prepared import PreparedScene
 Pixels = set[tuple[int, ...]]
 
 
-@pytest.fixture
-def fitting(prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path) -> Fitting:
+def fitting_of(prepared: PreparedScene, settings: config.Settings, folder: Path) -> Fitting:
     names = [tile.name for tile in prepared.scene.tiles]
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    history = History(tmp_path / "history.jsonl")
+    history = History(folder / "history.jsonl")
     store = FeatureStore(None, names, shapes)
-    return Fitting(prepared, store, tiny_settings, tmp_path, {"of": "this"}, history, Silent())
+    return Fitting(prepared, store, settings, folder, {"of": "this"}, history, Silent())
+
+
+@pytest.fixture
+def fitting(prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path) -> Fitting:
+    return fitting_of(prepared, tiny_settings, tmp_path)
 
 
 def pixels(positions: np.ndarray) -> Pixels:
@@ -55,3 +59,42 @@ def test_a_fold_of_an_older_version_is_not_taken(fitting: Fitting) -> None:
     assert fitting._finished_fold(0) is None
     checkpoint.save_tensors(path, known, {"of": "another"})
     assert fitting._finished_fold(0) is None
+
+
+@pytest.mark.parametrize(
+    ("fusion", "pixels_held_out", "folds"),
+    [("mean", 0, 0), ("mean", 1, 1), ("mean", 10_000, 2), ("cv", 1, 1), ("cv", 10_000, 2)],
+)
+def test_folds_go_on_until_enough_pixels_were_held_out(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    fusion: str,
+    pixels_held_out: int,
+    folds: int,
+) -> None:
+    changes = {"training.fusion": fusion, "training.fold_pixels": pixels_held_out}
+    fitting = fitting_of(prepared, config.replace(tiny_settings, changes), tmp_path)
+    fitted: Fitted = fitting.fit()
+    assert len(list(tmp_path.glob("fold*.safetensors"))) == folds
+    heads = len(fitted.network.heads)
+    assert len(fitted.held_out) == len(fitted.shifts) == (heads if folds else 0)
+    assert (fitted.temperature != 1.0) == (folds > 0)
+    assert sum(fitted.fusion_weights) == pytest.approx(1.0)
+    alike = max(fitted.fusion_weights) - min(fitted.fusion_weights) < 1e-12
+    assert alike == (fusion == "mean")
+
+
+def test_a_single_head_is_calibrated_as_well(
+    prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    alone = {
+        "network.branches": ("cnn",),
+        "network.pixel_path": False,
+        "network.patch_path": False,
+        "network.feature_path": False,
+    }
+    fitted = fitting_of(prepared, config.replace(tiny_settings, alone), tmp_path).fit()
+    assert fitted.fusion_weights == [1.0]
+    assert len(fitted.held_out) == 1
+    assert fitted.temperature != 1.0

@@ -204,9 +204,8 @@ def _ours(name: str, case: Case, steps: int | None = None, note: str = "") -> Ou
 
 def _training_steps(pipeline: Pipeline) -> int:
     """Return the optimiser steps of a training, those of its cross-validation among them."""
-    network, training = pipeline.settings.network, pipeline.settings.training
     # the folder may still hold the curves of another variant's folds
-    folds = training.fusion == "cv" and len(network.branches) + network.pixel_path > 1
+    folds = pipeline.settings.training.fold_pixels > 0
     last: dict[str, int] = {}
     for row in History(pipeline.folder.history).rows:
         if row["stage"] == "train" or (folds and row["stage"].startswith("train fold")):

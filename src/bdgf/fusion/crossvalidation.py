@@ -102,7 +102,7 @@ def trust_from(
         classes: Their class indices, (n,).
         scene: Log-probabilities of pixels from all over the scene by the same networks,
             (m, heads, K).
-        temperature: Percentage points that multiply a weight by e.
+        temperature: Percentage points that multiply a weight by e; infinity for equal weights.
     """
     predicted = held_out.argmax(-1).numpy()  # (n, heads)
     marks = []
@@ -121,12 +121,14 @@ def agreement(log_probabilities: Tensor) -> Tensor:
     """Return on how many pixels in percent each head says what the mean of the others says.
 
     Args:
-        log_probabilities: (n, heads, K), n at least 1, two heads or more.
+        log_probabilities: (n, heads, K), n at least 1.
 
     Returns:
-        (heads,), float64.
+        (heads,), float64; 100 for a head that has no others.
     """
     heads = log_probabilities.shape[1]
+    if heads == 1:
+        return torch.full((1,), 100.0, dtype=torch.float64)
     total = log_probabilities.double().sum(1)  # (n, K)
     found = torch.empty(heads, dtype=torch.float64)
     for head in range(heads):

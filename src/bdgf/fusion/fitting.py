@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +52,7 @@ class Fitted:
         shifts: By how many points each head agrees more with the others on the scene than on the
             held-out pixels, empty without cross-validation.
         temperature: By which the fused log-probabilities are divided to be calibrated; of the
-            held-out predictions, 1 without cross-validation.
+            held-out predictions, 1 without any.
     """
 
     network: FusionNetwork
@@ -142,7 +143,7 @@ class Fitting:
             f" {steps_for(s, len(self.labelled))} steps of {s.training.batch} of"
             f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
-        if s.training.fusion == "cv" and heads > 1:
+        if s.training.fold_pixels:
             trust = self._cross_validate(heads)
             parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f} {d:+.1f})" for n, w, m, d in parts)
@@ -217,7 +218,10 @@ class Fitting:
         return self.folder / f"fold{fold + 1}.safetensors"
 
     def _cross_validate(self, heads: int) -> Trust:
-        """Train on all folds but one, predict that one, and weigh the heads by the outcome."""
+        """Train on all folds but one, predict that one, and weigh the heads by the outcome.
+
+        With many labels the first folds hold out enough of them.
+        """
         s, labelled = self.settings, self.labelled
         folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
         drawn = self._scene_pixels()
@@ -228,6 +232,8 @@ class Fitting:
             inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
             if not len(inside) or not len(outside):
                 continue
+            if sum(map(len, classes)) >= s.training.fold_pixels:
+                break
             known = self._finished_fold(fold)
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
@@ -251,7 +257,7 @@ class Fitting:
             torch.cat(held_out),
             np.concatenate(classes),
             torch.cat(scene),
-            s.training.fusion_temperature,
+            s.training.fusion_temperature if s.training.fusion == "cv" else math.inf,
         )
 
     def _scene_pixels(self) -> NDArray[np.int64]:
