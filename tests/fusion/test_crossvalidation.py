@@ -86,3 +86,14 @@ def test_agreement_is_with_the_mean_of_the_others() -> None:
         others = np.delete(spoken.float().numpy(), head, axis=1).mean(1).argmax(-1)
         same = spoken[:, head].argmax(-1).numpy() == others
         assert float(found[head]) == pytest.approx(100 * same.mean())
+
+
+def test_held_out_pixels_soften_the_fusion_and_never_sharpen_it():
+    classes = np.arange(40) % 2
+    right = torch.full((40, 2, 2), 0.3)
+    right[torch.arange(40), :, torch.from_numpy(classes)] = 0.7
+    timid = right.log()
+    assert trust_from(timid, classes, timid, temperature=8.0).temperature == 1.0
+    bold = torch.log_softmax(timid * 20.0, 2)
+    bold[:10] = bold[:10].flip(2)  # a quarter is wrong, and as sure
+    assert trust_from(bold, classes, bold, temperature=8.0).temperature > 5.0

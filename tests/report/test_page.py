@@ -144,14 +144,15 @@ def test_warnings_stand_on_the_page_as_text(results: Results) -> None:
 def test_a_temperature_is_told_only_where_one_was_fitted(results: Results) -> None:
     page, path = (results.folder.path / name for name in ("report.html", "metrics.json"))
     before, kept = page.read_bytes(), path.read_text(encoding="utf-8")
-    assert "which was fitted on held-out training labels" in page_of(results)
+    values = json.loads(kept)
     try:
-        values = json.loads(kept)
-        values["calibration"]["temperature"] = 1.0
-        path.write_text(json.dumps(values), encoding="utf-8")
-        write_report(Results(results.scene, results.folder, results.settings))
-        assert "without scaling by a temperature" in page_of(results)
-        assert "fitted on held-out" not in page_of(results)
+        for temperature, told in ((2.5, "by the temperature 2.5"), (1.0, "without scaling")):
+            values["calibration"]["temperature"] = temperature
+            path.write_text(json.dumps(values), encoding="utf-8")
+            write_report(Results(results.scene, results.folder, results.settings))
+            assert told in page_of(results)
+            fitted = "which was fitted on held-out training labels" in page_of(results)
+            assert fitted == (temperature > 1.0)
     finally:
         path.write_text(kept, encoding="utf-8")
         page.write_bytes(before)

@@ -80,7 +80,7 @@ class Trust:
         marks: Mean of OA and AA of every head in percent, of held-out labelled pixels.
         shifts: Percentage points by which each head agrees more with the others on the scene's
             pixels than on the held-out ones.
-        temperature: Divides the fused log-probabilities, so that they are calibrated.
+        temperature: Divides the fused log-probabilities, so that they are calibrated; at least 1.
     """
 
     weights: list[float]
@@ -96,6 +96,9 @@ def trust_from(
 
     The weights come from accuracies, not from likelihoods: weights that maximise the held-out
     likelihood (stacking) gained nothing, and lost where the heads learn from each other.
+
+    The temperature makes the fusion less certain or leaves it alone: held-out pixels of a few
+    blocks that are all right are no evidence that the scene is.
 
     Args:
         held_out: Log-probabilities of held-out pixels, (n, heads, K).
@@ -114,7 +117,8 @@ def trust_from(
     worth = torch.tensor(marks, dtype=torch.float64) + shifts
     weights = torch.softmax(worth / temperature, 0)
     fused = (held_out.double() * weights[:, None]).sum(1)  # (n, K)
-    return Trust(weights.tolist(), marks, shifts.tolist(), fit_temperature(fused, classes))
+    softened = max(1.0, fit_temperature(fused, classes))
+    return Trust(weights.tolist(), marks, shifts.tolist(), softened)
 
 
 def agreement(log_probabilities: Tensor) -> Tensor:
