@@ -223,8 +223,8 @@ class TrainingSettings:
             the scene's pixels).
         folds: Folds of the cross-validation.
         fold_pixels: Folds are trained, one after the other, until so many labelled pixels have been
-            held out; 0 trains none, and then nothing is known of the heads and the confidence is
-            not scaled.
+            held out, also where they weigh no heads: their predictions scale the confidence. 0
+            trains none, and then it is not scaled. The quick preset trains one.
         fold_steps: Share of the steps that each fold trains for.
         fusion_temperature: Points of a head's worth, its held-out mean of OA and AA moved by how
             far the scene is from the held-out pixels, that multiply its weight by e.
