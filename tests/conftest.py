@@ -28,6 +28,7 @@ TINY = {
     "diffusion.checkpoint_every": 2,
     "training.steps": 8,
     "training.batch": 16,
+    "training.unlabelled_pixels": 8,
     "training.checkpoint_every": 3,
     "training.folds": 2,
     "training.fold_steps": 1.0,

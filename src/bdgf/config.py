@@ -212,6 +212,12 @@ class TrainingSettings:
         label_smoothing: Share of the target that is spread evenly over all classes.
         ema: Final decay of the moving average of the network's weights, which the map is then made
             with; 0 takes the weights of the last step.
+        unlabelled_pixels: Unlabelled pixels per step, where any are learned from.
+        consistency: Weight of the consistency under augmentation on unlabelled pixels: each head is
+            to say of a patch that is turned and disturbed what its own moving average, where that
+            is sure, says of it as it is. 0 for none.
+        consistency_sure: Least probability of which that average is sure.
+        consistency_decay: Final decay of that moving average of the weights.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero, for all heads but the
@@ -241,6 +247,10 @@ class TrainingSettings:
     class_sampling: float = 0.0
     label_smoothing: float = 0.0
     ema: float = 0.0
+    unlabelled_pixels: int = 32
+    consistency: float = 1.0
+    consistency_sure: float = 0.95
+    consistency_decay: float = 0.99
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1

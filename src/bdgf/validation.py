@@ -91,6 +91,7 @@ def validate(settings: Settings) -> None:
     for name, value in (
         ("training.label_smoothing", settings.training.label_smoothing),
         ("training.ema", settings.training.ema),
+        ("training.consistency_decay", settings.training.consistency_decay),
     ):
         if not 0 <= value < 1:
             raise SettingsError(
@@ -131,6 +132,8 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("training.fold_pixels", s.training.fold_pixels, 0),
         ("training.weight_decay", s.training.weight_decay, 0),
         ("training.noise", s.training.noise, 0),
+        ("training.consistency", s.training.consistency, 0),
+        ("training.unlabelled_pixels", s.training.unlabelled_pixels, 2),
         ("mutual.entropy_weight", s.mutual.entropy_weight, 0),
         ("mutual.similarity_weight", s.mutual.similarity_weight, 0),
         ("mutual.unlabelled_weight", s.mutual.unlabelled_weight, 0),
@@ -170,4 +173,5 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("training.channel_dropout", s.training.channel_dropout),
         ("training.modality_dropout", s.training.modality_dropout),
         ("training.fold_steps", s.training.fold_steps),
+        ("training.consistency_sure", s.training.consistency_sure),
     ]

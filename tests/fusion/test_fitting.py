@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from bdgf import checkpoint, config
 from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion import fitting as fitting_module
 from bdgf.fusion.fitting import SCENE_PIXELS, Fitted, Fitting
+from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import Labelled
 from bdgf.history import History
 from bdgf.progress import Silent
@@ -99,3 +102,25 @@ def test_a_single_head_is_calibrated_as_well(
     assert fitted.fusion_weights == [1.0]
     assert len(fitted.held_out) == 1
     assert fitted.shifts == [0.0]
+
+
+def test_a_scene_that_is_read_patch_by_patch_has_its_unlabelled_pixels_at_hand(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    assert fitting_of(prepared, settings, tmp_path).unlabelled.pool is None
+    room = len(prepared.scene.positions("train")) + 20
+    source = partial(PatchSource, table_bytes=1000)
+    monkeypatch.setattr(PatchSource, "room", lambda source: room)
+    monkeypatch.setattr(fitting_module, "LEAST_POOL", 20)
+    monkeypatch.setattr(fitting_module, "PatchSource", source)
+    fitting = fitting_of(prepared, settings, tmp_path)
+    labelled, pool = fitting.labelled.positions, fitting.unlabelled.pool
+    assert fitting.source.table is None
+    assert pool is not None
+    assert 10 < len(pool) <= 20
+    monkeypatch.setattr(fitting.source, "_read", None)  # no window is read any more
+    fitting.source.gather(np.concatenate([labelled, fitting._scene_pixels()]))

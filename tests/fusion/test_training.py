@@ -72,13 +72,18 @@ def test_the_loss_of_a_step_depends_on_the_step_alone(
     other, _ = work.loss(work.model, 4)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert parts.keys() == {"supervised", "agreement", "entropy", "similarity"}
+    assert parts.keys() == {"supervised", "consistency", "agreement", "entropy", "similarity"}
 
 
 def test_a_step_waits_for_no_device(
     prepared: PreparedScene, tiny_settings: config.Settings, read_back: Any
 ) -> None:
-    changes = {"mutual.unlabelled": True, "training.ema": 0.9, "training.modality_dropout": 0.5}
+    changes = {
+        "mutual.unlabelled": True,
+        "training.ema": 0.9,
+        "training.consistency": 1.0,
+        "training.modality_dropout": 0.5,
+    }
     work = training(prepared, config.replace(tiny_settings, changes))
     with read_back:
         loss, parts = work.loss(work.model, 3)
@@ -93,6 +98,7 @@ def test_a_step_waits_for_no_device(
 def test_heads_learn_from_each_other_only_once_their_worth_is_known(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
+    tiny_settings = config.replace(tiny_settings, {"training.consistency": 0.0})
     alone = training(prepared, tiny_settings, trust=None)
     _, parts = alone.loss(alone.model, 3)
     assert parts.keys() == {"supervised"}
@@ -133,7 +139,12 @@ def test_what_is_hidden_from_a_sample_is_zero(
     work = training(prepared, settings)
     seen, drawn = [], []
     gather = work.source.gather
-    monkeypatch.setattr(work.source, "gather", lambda *a: (drawn.append(a[2]), gather(*a))[1])
+
+    def listened(*what: Any) -> Any:
+        drawn.extend(what[2:])  # the teacher's patches are whole
+        return gather(*what)
+
+    monkeypatch.setattr(work.source, "gather", listened)
 
     class Listener(torch.nn.Module):
         def forward(self, values, missing, guidance, kept):
@@ -227,6 +238,16 @@ def test_a_few_windows_of_a_large_scene_are_enough(prepared_tiles: PreparedScene
     assert (np.diff(drawn[:, 2] // 4) >= 0).all()
 
 
+def test_settled_pixels_are_all_there_is_to_draw(prepared_tiles: PreparedScene) -> None:
+    pixels = UnlabelledPixels(prepared_tiles, seed=3)
+    pool = pixels.settle(40, windows=4)
+    assert 20 < len(pool) <= 40
+    assert all(prepared_tiles.valid(int(t))[r, c] for t, r, c in pool)
+    drawn = pixels.draw(500, np.random.default_rng(0))
+    assert {tuple(p) for p in drawn} == {tuple(p) for p in pool}
+    assert np.array_equal(UnlabelledPixels(prepared_tiles, seed=3).settle(40, windows=4), pool)
+
+
 def test_label_smoothing_spares_no_head(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
@@ -249,6 +270,69 @@ def test_label_smoothing_spares_no_head(
     # else 30; smoothed, a part of 30 in three of four classes for all
     assert values[0] == pytest.approx(6 * 30 * (1 - share), rel=1e-4)
     assert values[1] == pytest.approx(6 * 30 * (0.7 * (1 - share) + 0.3 * 0.75), rel=1e-2)
+
+
+def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    changes = {
+        "training.consistency": 2.0,
+        "training.consistency_sure": 0.0,
+        "training.unlabelled_pixels": 5,
+        "mutual.ramp": 0.0,
+    }
+    work = training(prepared, config.replace(tiny_settings, changes), trust=None)
+    assert work.teacher is not None
+    total, parts = work.loss(work.model, 3)
+    assert parts.keys() == {"supervised", "consistency"}
+    torch.testing.assert_close(total, parts["supervised"] + 2.0 * parts["consistency"])
+    assert parts["consistency"] > 0, "noise, turns and lost channels make a difference"
+    # what is asked of the network is what its average says: without learning that stays the same
+    with torch.no_grad():
+        for weight in work.model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    apart = work.loss(work.model, 3)[1]["consistency"]
+    for step in range(200):
+        work.teacher.average.update(1000 + step)
+    assert work.loss(work.model, 3)[1]["consistency"] < 0.5 * apart
+    # the same with labels from nowhere: only unlabelled samples are asked
+    gradient = torch.autograd.grad(
+        work.loss(work.model, 3)[0], list(work.model.parameters()), allow_unused=True
+    )
+    assert all(torch.isfinite(g).all() for g in gradient if g is not None)
+
+
+@pytest.mark.parametrize("stop", [3, 9])
+def test_a_teacher_goes_on_where_it_was(
+    prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path, stop: int
+) -> None:
+    changes = {
+        "training.consistency": 1.0,
+        "training.consistency_sure": 0.3,
+        "training.steps": 12,
+        "training.checkpoint_every": 2,
+    }
+    settings = config.replace(tiny_settings, changes)
+    fabric = make_fabric(settings.compute, "32-true")
+    whole, killed, resumed = (training(prepared, settings) for _ in range(3))
+    optimise(whole, fabric, tmp_path / "whole.safetensors", {}, History(None), Silent())
+    loss, path = killed.loss, tmp_path / "killed.safetensors"
+
+    def interrupted(model: torch.nn.Module, step: int) -> Any:
+        if step == stop:
+            raise KeyboardInterrupt
+        return loss(model, step)
+
+    killed.loss = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        optimise(killed, fabric, path, {}, History(None), Silent())
+    optimise(resumed, fabric, path, {}, History(None), Silent())
+    for expected, found in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(expected, found)
+    assert whole.teacher is not None
+    assert resumed.teacher is not None
+    taught = resumed.teacher.average.tensors
+    assert all(torch.equal(w, taught[n]) for n, w in whole.teacher.average.tensors.items())
 
 
 @pytest.mark.parametrize("stop", [None, 6])

@@ -37,6 +37,9 @@ from bdgf.scene.prepared import PreparedScene
 
 SCENE_PIXELS = 2000
 """Pixels drawn from all over the scene to compare the heads of a fold on."""
+POOL_PIXELS, LEAST_POOL = 4096, 512
+"""Unlabelled pixels to learn from of a scene that does not lie in memory as a whole; with room for
+less than the second number they are read anew at every step."""
 SCENE_WINDOWS = 32
 """Windows that they come from where the scene is large: features may be computed for each."""
 
@@ -128,8 +131,14 @@ class Fitting:
                 " check the nodata value of the image and the place of the labels."
             )
         self.source = PatchSource(prepared, store, settings.network.window)
-        self.source.keep(self.labelled.positions)
         self.unlabelled = UnlabelledPixels(prepared, settings.seed)
+        kept, room = self.labelled.positions, self.source.room()
+        asked = settings.training.consistency or settings.mutual.unlabelled
+        if asked and room is not None and room - len(kept) >= LEAST_POOL:
+            # patches that are read one by one are read once
+            some = min(POOL_PIXELS, room - len(kept))
+            kept = np.concatenate([kept, self.unlabelled.settle(some, SCENE_WINDOWS)])
+        self.source.keep(kept)
 
     def fit(self) -> Fitted:
         """Train to the last step, resuming what was killed."""

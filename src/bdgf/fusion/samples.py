@@ -94,17 +94,22 @@ class PatchSource:
         orders = np.stack([np.ascontiguousarray(g).reshape(-1, 2) for g in turned])
         self._orders = torch.from_numpy(orders)
 
+    def room(self) -> int | None:
+        """Return how many patches ``keep`` can take, None where the whole scene is at hand."""
+        width = self.channels + self.modalities + self.store.channels
+        return None if self.table is not None else self._table_bytes // (4 * self.window**2 * width)
+
     def keep(self, positions: NDArray[np.int64]) -> None:
         """Read the patches around pixels (n, 3) that are asked for again and again.
 
-        Nothing is done where the whole scene is at hand, or where they would take more memory than
-        the table may. They are read block by block, so that features which are computed where they
+        Nothing is done where the whole scene is at hand, or where they are more than there is room
+        for. They are read block by block, so that features which are computed where they
         are read are computed once.
         """
-        area = self.window**2
-        width = self.channels + self.modalities + self.store.channels
-        if self.table is not None or len(positions) * area * width * 4 > self._table_bytes:
+        area, room = self.window**2, self.room()
+        if room is None or len(positions) > room:
             return
+        width = self.channels + self.modalities + self.store.channels
         order = np.lexsort((*(positions.T[:0:-1] // (2 * STRIP)), positions[:, 0]))
         kept = torch.empty(len(positions) * area, width)
         for row, index in enumerate(order):

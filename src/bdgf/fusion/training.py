@@ -16,6 +16,7 @@ from torch import Tensor
 from bdgf import processes
 from bdgf.compute import to_device
 from bdgf.config import Settings
+from bdgf.fusion.consistency import Teacher, consistency_loss
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
@@ -62,6 +63,18 @@ class UnlabelledPixels:
 
     def __init__(self, prepared: PreparedScene, seed: int = 0) -> None:
         self.prepared, self.seed = prepared, seed
+        self.pool: NDArray[np.int64] | None = None
+
+    def settle(self, count: int, windows: int) -> NDArray[np.int64]:
+        """Draw from a few pixels alone from now on, and return them, (n, 3), each once.
+
+        Args:
+            count: How many to draw; some may be the same.
+            windows: Most windows of a large scene that they come from.
+        """
+        drawn = self.draw(count, numpy_generator(self.seed, "unlabelled pool"), windows)
+        self.pool = np.unique(drawn, axis=0)
+        return self.pool
 
     @cached_property
     def _places(self) -> tuple[list[tuple[int, Window]], list[NDArray[np.int64]]]:
@@ -85,6 +98,8 @@ class UnlabelledPixels:
             generator: Draws them.
             windows: Most windows of a large scene that they come from; None for all there are.
         """
+        if self.pool is not None:
+            return self.pool[generator.integers(len(self.pool), size=count)]
         places, flat = self._places
         area = np.array([len(pixels) for pixels in flat], dtype=np.float64)
         if windows is not None and self.prepared.scene.large:
@@ -141,6 +156,8 @@ class FusionTraining:
     ) -> None:
         self.model: FusionNetwork = network
         self.average = WeightAverage(network, settings.training.ema)
+        t = settings.training
+        self.teacher = Teacher(network, t.consistency_decay) if t.consistency else None
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
@@ -148,7 +165,6 @@ class FusionTraining:
         heads = len(network.heads)
         self.mutual = trust is not None and heads > 1
         self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
-        t = settings.training
         deviation = torch.from_numpy(source.prepared.preparation.deviation)
         self.noise = t.noise * deviation.to(self.device)  # (C,)
         self.course = Course(
@@ -172,7 +188,7 @@ class FusionTraining:
         self.hideable = source.hideable(labelled.positions)
 
     def loss(self, model: torch.nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return L = CE(fused) + Σ_b CE_b + w(λ_1 L_ent + λ_2 L_sim), and its parts."""
+        """Return L = CE(fused) + Σ_b CE_b + w(λ_1 L_ent + λ_2 L_sim + λ_3 L_con), and its parts."""
         t, mutual = self.settings.training, self.settings.mutual
         draws = numpy_generator(self.seed, self.course.name, step)
         noise = torch_generator(self.seed, self.course.name, step, device=self.device)
@@ -180,12 +196,14 @@ class FusionTraining:
         chosen = draws.choice(len(self.labelled), size=t.batch, p=self.pixel_share)
         positions = self.labelled.positions[chosen]
         use_unlabelled = mutual.unlabelled and self.mutual
-        if use_unlabelled:
-            positions = np.concatenate([positions, self.unlabelled.draw(t.batch, draws)])
+        sizes = [t.batch]
+        if use_unlabelled or self.teacher is not None:
+            sizes.append(t.unlabelled_pixels)
+            positions = np.concatenate([positions, self.unlabelled.draw(sizes[1], draws)])
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
         hidden = np.full(len(positions), -1, dtype=np.int64)
         hidden[: t.batch] = self._hidden(self.hideable[chosen], draws)
-        shares = processes.shares([t.batch] * (len(positions) // t.batch))
+        shares = processes.shares(sizes)
         rows = shares[processes.rank()]
         patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
         patches = self._disturbed(patches, noise, rows, len(positions))
@@ -206,18 +224,25 @@ class FusionTraining:
                 label_smoothing=t.label_smoothing,
             )
         parts = {"supervised": supervised.detach()}
-        if not self.mutual:
-            return supervised, parts
-        # 3. mutual learning, ramped
+        # 3. what is learned without labels, ramped
         ramp = min(1.0, (step + 1) / max(1.0, mutual.ramp * self.course.steps))
+        total = supervised
+        if self.teacher is not None:
+            taught = self._taught(positions[t.batch :], draws)
+            consistency = consistency_loss(logits[t.batch :], taught, t.consistency_sure)
+            parts["consistency"] = consistency.detach()
+            total = total + ramp * t.consistency * consistency
+        if not self.mutual:
+            return total, parts
+        # 4. mutual learning, ramped
         aligned = mutual_losses(own, embedding[: t.batch], mutual.divergence)
-        total = (
+        learned = (
             mutual.entropy_weight * aligned.entropy + mutual.similarity_weight * aligned.similarity
         )
         if use_unlabelled:
             free = mutual_losses(logits[t.batch :], embedding[t.batch :], 0.0)
             agreement = unlabelled_agreement(logits[t.batch :], self.trust)
-            total = total + mutual.unlabelled_weight * (
+            learned = learned + mutual.unlabelled_weight * (
                 agreement
                 + mutual.entropy_weight * free.entropy
                 + mutual.similarity_weight * free.similarity
@@ -225,7 +250,20 @@ class FusionTraining:
             parts["agreement"] = agreement.detach()
         parts["entropy"] = aligned.entropy.detach()
         parts["similarity"] = aligned.similarity.detach()
-        return supervised + ramp * total, parts
+        return total + ramp * learned, parts
+
+    def _taught(self, positions: NDArray[np.int64], draws: np.random.Generator) -> Tensor:
+        """Return the teacher's probabilities (B, heads, K) of pixels (B, 3), turned anew."""
+        assert self.teacher is not None
+        orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
+        shares = processes.shares([len(positions)])
+        rows = shares[processes.rank()]
+        seen = self.source.gather(positions[rows], orientation[rows])
+        values, missing, *guidance = (
+            to_device(t, self.device) for t in (seen.values, seen.missing, *seen.guidance)
+        )
+        own = self.teacher.probabilities(Patches(values, missing, guidance))
+        return processes.gathered(own, shares)
 
     def _hidden(self, hideable: NDArray[np.bool_], draws: np.random.Generator) -> NDArray[np.int64]:
         """Draw the auxiliary modality that is hidden from each sample (B,), −1 for none.
@@ -275,6 +313,8 @@ class FusionTraining:
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
         """Move the averaged weights, and take them after the last step."""
+        if self.teacher is not None:
+            self.teacher.average.update(step)
         if self.average.decay:
             self.average.update(step)
             if step + 1 == self.course.steps:
@@ -282,12 +322,16 @@ class FusionTraining:
         return {}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the averaged weights, nothing without them."""
-        return dict(self.average.tensors), {}
+        """Return the averaged weights and the teacher's, nothing without them."""
+        taught = self.teacher.average.tensors if self.teacher is not None else {}
+        return {**self.average.tensors, **{f"teacher.{n}": w for n, w in taught.items()}}, {}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Put back what ``state`` returned."""
         self.average.restore(tensors)
+        if self.teacher is not None:
+            names = self.teacher.average.tensors
+            self.teacher.average.restore({n: tensors[f"teacher.{n}"] for n in names})
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ _OF_MODALITIES = {
 _TITLES = {
     "loss": "Loss",
     "supervised": "Cross-entropy of the fusion and of every branch",
+    "consistency": "Distance of each head from its own average, on unlabelled pixels",
     "agreement": "Agreement on unlabelled pixels",
     "entropy": "Difference of the branches' entropies",
     "similarity": "Distance of the branches' similarities",

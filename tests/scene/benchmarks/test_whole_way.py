@@ -27,7 +27,11 @@ def test_inspect_and_run(make, tmp_path, container_name, tiny_values, monkeypatc
     settings = {
         **tiny_values,
         "diffusion.steps": 2,
+        "diffusion.batch": 2,
         "training.steps": 2,
+        "training.batch": 8,
+        "training.fold_pixels": 0,
+        "training.consistency": 0,
         "evaluation.missing_modalities": "true",
         "report.points": 0,
         "compute.threads": 1,

@@ -1,0 +1,55 @@
+"""Consistency under augmentation: on unlabelled pixels each head learns from its own average.
+
+A teacher, the moving average of the network's weights, sees a patch as it is. Where one of its
+heads is sure of a class, the same head of the network, which sees the patch turned otherwise, with
+noise and without some channels, is to say that class.
+
+Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
+models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That
+it is done head by head, and all values, are ours [C].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from bdgf.fusion.losses import WeightAverage
+from bdgf.fusion.network import FusionNetwork, NetworkOutput
+from bdgf.fusion.samples import Patches
+
+
+class Teacher:
+    """The moving average of a network's weights, as a network of its own.
+
+    Args:
+        network: With its initial weights.
+        decay: Final decay of the average.
+    """
+
+    def __init__(self, network: FusionNetwork, decay: float) -> None:
+        self.network, self.average = network, WeightAverage(network, decay)
+
+    @torch.no_grad()
+    def probabilities(self, patches: Patches) -> Tensor:
+        """Return what it says of the middle of patches, (B, heads, K), without a gradient."""
+        learning = self.network.training
+        self.network.eval()
+        output: NetworkOutput = functional_call(self.network, self.average.tensors, tuple(patches))
+        self.network.train(learning)
+        return output.logits[..., 0, 0].float().softmax(-1)
+
+
+def consistency_loss(logits: Tensor, taught: Tensor, sure: float) -> Tensor:
+    """Return the mean over samples of the heads' cross-entropies with the classes taught, a scalar.
+
+    Args:
+        logits: Of the network, (B, heads, K).
+        taught: Probabilities of the teacher, (B, heads, K).
+        sure: Least probability of a class that is taught; a head learns nothing from a sample of
+            which its teacher is less sure.
+    """
+    probability, target = taught.max(2)  # (B, heads)
+    log_p = torch.log_softmax(logits.float(), 2).gather(2, target[..., None])[..., 0]
+    return -(log_p * (probability >= sure)).sum(1).mean()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bdgf import config
+from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion.consistency import Teacher, consistency_loss
+from bdgf.fusion.network import build_network
+from bdgf.fusion.samples import PatchSource
+from bdgf.scene.prepared import PreparedScene
+
+
+def test_the_loss_is_the_cross_entropy_of_what_the_teacher_is_sure_of() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 3, 5, generator=generator, requires_grad=True)
+    taught = (4 * torch.randn(7, 3, 5, generator=generator)).softmax(-1)
+    found = consistency_loss(logits, taught, 0.8)
+    reference, gradient = 0.0, torch.zeros(7, 3, 5, dtype=torch.float64)
+    p = logits.detach().double().softmax(-1)
+    for sample in range(7):
+        for head in range(3):
+            target = int(taught[sample, head].argmax())
+            if taught[sample, head, target] >= 0.8:
+                reference -= float(p[sample, head, target].log()) / 7
+                gradient[sample, head] = p[sample, head] / 7
+                gradient[sample, head, target] -= 1 / 7
+    assert 0 < int((taught.amax(-1) >= 0.8).sum()) < 21, "of some it is sure, of others not"
+    assert found.item() == pytest.approx(reference, rel=1e-6)
+    (own,) = torch.autograd.grad(found, logits)
+    torch.testing.assert_close(own.double(), gradient, rtol=0, atol=1e-6)
+
+
+def test_nothing_is_learned_of_what_the_teacher_does_not_know() -> None:
+    logits = torch.randn(4, 2, 3, requires_grad=True)
+    found = consistency_loss(logits, torch.full((4, 2, 3), 1 / 3), 0.95)
+    assert found.item() == 0.0
+    assert not torch.autograd.grad(found, logits)[0].any()
+    sure = torch.tensor([200.0, 0.0, -200.0]).expand(4, 2, 3)
+    assert torch.isfinite(consistency_loss(-sure, sure.softmax(-1), 0.95))
+
+
+def test_the_teacher_is_the_average_of_the_network_and_has_no_gradient(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(0)]
+    store = FeatureStore(None, names, shapes)
+    network = build_network(
+        tiny_settings.network, prepared.layout, store.level_channels, classes=4, seed=1
+    )
+    source = PatchSource(prepared, store, tiny_settings.network.window)
+    patches = source.gather(prepared.scene.positions("test")[:6])
+    teacher = Teacher(network, decay=0.5)
+    network.train()
+    before = teacher.probabilities(patches)
+    assert network.training, "the network goes on as it was"
+    assert not before.requires_grad
+    with torch.no_grad():
+        expected = network.eval()(*patches).logits[..., 0, 0].softmax(-1)
+    torch.testing.assert_close(before, expected)
+    network.train()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    torch.testing.assert_close(teacher.probabilities(patches), before)  # its weights are its own
+    teacher.average.update(step=100)
+    moved = teacher.probabilities(patches)
+    assert (moved - before).abs().max() > 1e-4
