@@ -31,7 +31,7 @@ def test_a_scene_without_test_labels_is_mapped_and_not_scored(run: Pipeline, lis
     assert any("no test pixel" in line for line in listener.lines)
     written = json.loads(run.folder.metrics.read_text())
     assert written["methods"] == written["missing"] == written["calibration"] == {}
-    assert written["transductive"].startswith("statistics, principal components and diffusion")
+    assert written["transductive"].startswith("statistics, principal components, diffusion")
     assert {**evaluate(run), "peak_memory_mb": 0, "seconds": {}} == {
         **written,
         "peak_memory_mb": 0,

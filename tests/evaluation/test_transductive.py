@@ -46,4 +46,13 @@ ALONE = "; the network itself is trained on the labelled training pixels alone"
     ],
 )
 def test_the_note_follows_the_settings(changes: dict[str, object], heads: int, note: str) -> None:
-    assert transductive_note(config.replace(config.Settings(), changes), heads) == note
+    alone = config.replace(config.Settings(), {"training.consistency": 0.0, **changes})
+    assert transductive_note(alone, heads) == note
+
+
+def test_what_the_heads_learn_without_labels_is_told() -> None:
+    note = transductive_note(config.Settings(), 1)
+    assert note == (
+        "statistics, principal components, diffusion pre-training and the consistency of the"
+        f" heads{SEEN}"
+    )

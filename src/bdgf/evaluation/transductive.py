@@ -19,11 +19,14 @@ def transductive_note(settings: Settings, heads: int) -> str:
     mutual = settings.mutual.unlabelled and heads > 1
     if mutual:
         steps.append("mutual learning")
+    consistency = settings.training.consistency > 0
+    if consistency:
+        steps.append("the consistency of the heads")
     note = (
         f"{', '.join(steps[:-1])} and {steps[-1]} use pixels of the whole scene, test pixels among"
         " them, without their labels"
     )
-    if not mutual:
+    if not mutual and not consistency:
         note += "; the network itself is trained on the labelled training pixels alone"
     if source not in ("diffusion", "none"):
         note += (
