@@ -215,7 +215,7 @@ class TrainingSettings:
         unlabelled_pixels: Unlabelled pixels per step, where any are learned from.
         consistency: Weight of the consistency under augmentation on unlabelled pixels: each head is
             to say of a patch that is turned and disturbed what its own moving average, where that
-            is sure, says of it as it is. 0 for none.
+            is sure, says of it undisturbed. 0 for none.
         consistency_sure: Least probability of which that average is sure.
         consistency_decay: Final decay of that moving average of the weights.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same

@@ -1,8 +1,8 @@
 """Consistency under augmentation: on unlabelled pixels each head learns from its own average.
 
-A teacher, the moving average of the network's weights, sees a patch as it is. Where one of its
-heads is sure of a class, the same head of the network, which sees the patch turned otherwise, with
-noise and without some channels, is to say that class.
+A teacher, the moving average of the network's weights, sees a patch undisturbed, in one of the
+eight flips and turns. Where one of its heads is sure of a class, that head of the network, which
+sees the patch in a turn of its own, with noise and without some channels, is to say that class.
 
 Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
 models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That

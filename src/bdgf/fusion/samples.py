@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf.compute import to_device
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.store import FeatureStore
 from bdgf.scene.layout import Window
@@ -31,6 +32,13 @@ class Patches(NamedTuple):
     values: Tensor
     missing: Tensor
     guidance: list[Tensor]
+
+    def to(self, device: torch.device) -> Patches:
+        """Return them on a device."""
+        values, missing, *guidance = (
+            to_device(part, device) for part in (self.values, self.missing, *self.guidance)
+        )
+        return Patches(values, missing, guidance)
 
 
 def split_guidance(features: Tensor, store: FeatureStore) -> list[Tensor]:
@@ -69,10 +77,10 @@ class PatchSource:
         radius = window // 2
         shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
         pixels = sum((h + 2 * radius) * (w + 2 * radius) for h, w in shapes)
-        per_pixel = 4 * (self.channels + self.modalities + store.channels)
+        self._width = self.channels + self.modalities + store.channels
         self.table: Tensor | None = None
-        if pixels * per_pixel <= table_bytes:
-            self.table = torch.empty(pixels, per_pixel // 4)
+        if pixels * 4 * self._width <= table_bytes:
+            self.table = torch.empty(pixels, self._width)
             filled = 0
             for tile, shape in enumerate(shapes):
                 whole = Window(0, 0, *shape).grow(radius)
@@ -96,22 +104,21 @@ class PatchSource:
 
     def room(self) -> int | None:
         """Return how many patches ``keep`` can take, None where the whole scene is at hand."""
-        width = self.channels + self.modalities + self.store.channels
-        return None if self.table is not None else self._table_bytes // (4 * self.window**2 * width)
+        of_a_patch = 4 * self.window**2 * self._width
+        return None if self.table is not None else self._table_bytes // of_a_patch
 
     def keep(self, positions: NDArray[np.int64]) -> None:
         """Read the patches around pixels (n, 3) that are asked for again and again.
 
         Nothing is done where the whole scene is at hand, or where they are more than there is room
-        for. They are read block by block, so that features which are computed where they
-        are read are computed once.
+        for. They are read block by block, so that features which are computed where they are read
+        are computed once.
         """
         area, room = self.window**2, self.room()
         if room is None or len(positions) > room:
             return
-        width = self.channels + self.modalities + self.store.channels
         order = np.lexsort((*(positions.T[:0:-1] // (2 * STRIP)), positions[:, 0]))
-        kept = torch.empty(len(positions) * area, width)
+        kept = torch.empty(len(positions) * area, self._width)
         for row, index in enumerate(order):
             tile, line, col = (int(p) for p in positions[index])
             around = Window(line, col, 1, 1).grow(self.window // 2)

@@ -224,11 +224,11 @@ class FusionTraining:
                 label_smoothing=t.label_smoothing,
             )
         parts = {"supervised": supervised.detach()}
-        # 3. what is learned without labels, ramped
+        # 3. consistency on unlabelled pixels, ramped
         ramp = min(1.0, (step + 1) / max(1.0, mutual.ramp * self.course.steps))
         total = supervised
         if self.teacher is not None:
-            taught = self._taught(positions[t.batch :], draws)
+            taught = self._taught(self.teacher, positions[t.batch :], draws)
             consistency = consistency_loss(logits[t.batch :], taught, t.consistency_sure)
             parts["consistency"] = consistency.detach()
             total = total + ramp * t.consistency * consistency
@@ -252,18 +252,15 @@ class FusionTraining:
         parts["similarity"] = aligned.similarity.detach()
         return total + ramp * learned, parts
 
-    def _taught(self, positions: NDArray[np.int64], draws: np.random.Generator) -> Tensor:
+    def _taught(
+        self, teacher: Teacher, positions: NDArray[np.int64], draws: np.random.Generator
+    ) -> Tensor:
         """Return the teacher's probabilities (B, heads, K) of pixels (B, 3), turned anew."""
-        assert self.teacher is not None
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
         shares = processes.shares([len(positions)])
         rows = shares[processes.rank()]
-        seen = self.source.gather(positions[rows], orientation[rows])
-        values, missing, *guidance = (
-            to_device(t, self.device) for t in (seen.values, seen.missing, *seen.guidance)
-        )
-        own = self.teacher.probabilities(Patches(values, missing, guidance))
-        return processes.gathered(own, shares)
+        seen = self.source.gather(positions[rows], orientation[rows]).to(self.device)
+        return processes.gathered(teacher.probabilities(seen), shares)
 
     def _hidden(self, hideable: NDArray[np.bool_], draws: np.random.Generator) -> NDArray[np.int64]:
         """Draw the auxiliary modality that is hidden from each sample (B,), −1 for none.
@@ -287,9 +284,7 @@ class FusionTraining:
     ) -> Patches:
         """Add noise to these rows of a batch, as drawn for all of it."""
         t = self.settings.training
-        values, missing, *guidance = (
-            to_device(t, self.device) for t in (patches.values, patches.missing, *patches.guidance)
-        )
+        values, missing, guidance = patches.to(self.device)
         channels = values.shape[1]
         if t.noise:
             drawn = torch.randn(
@@ -343,12 +338,7 @@ def head_log_probabilities(
     network.eval()
     found = []
     for start in range(0, len(positions), batch):
-        patches = source.gather(positions[start : start + batch])
-        output = network(
-            patches.values.to(device),
-            patches.missing.to(device),
-            [level.to(device) for level in patches.guidance],
-        )
+        output = network(*source.gather(positions[start : start + batch]).to(device))
         found.append(output.logits[..., 0, 0].float().log_softmax(-1).cpu())
     network.train()
     return torch.cat(found)
