@@ -66,14 +66,16 @@ def steps(setup: Setup, work: Path) -> Values:
     )
     crops, patches = _numbers(), _numbers()
     count = settings.training.batch
+    # unlabelled pixels are read twice, for the network and for its teacher
+    read = count + (2 * settings.training.unlabelled_pixels if training.teacher is not None else 0)
 
     def draw() -> None:
         pretraining.crops.draw(settings.diffusion.batch, numpy_generator(0, "crops", next(crops)))
 
     def gather() -> None:
         draws = np.random.default_rng(next(patches))
-        at = labelled.positions[draws.integers(len(labelled), size=count)]
-        source.gather(at, torch.from_numpy(draws.integers(8, size=count)))
+        at = labelled.positions[draws.integers(len(labelled), size=read)]
+        source.gather(at, torch.from_numpy(draws.integers(8, size=read)))
 
     seconds = interleaved(
         setup,
