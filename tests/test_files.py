@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from bdgf.errors import RunFolderError
@@ -110,3 +111,29 @@ def test_space_is_taken_where_the_system_has_no_call_for_it(tmp_path, monkeypatc
     assert path.stat().st_blocks * 512 >= 3 << 20
     assert path.stat().st_size == (3 << 20) + 5
     assert path.read_bytes() == b"header" + bytes((3 << 20) - 1)
+
+
+@pytest.mark.parametrize("free", [8_192, 100_000, 300_000, 700_000])
+def test_a_disk_that_fills_while_a_raster_is_written_is_one_sentence(tmp_path, free):
+    """GDAL's errors have no number of the system's."""
+    import resource
+    import signal
+
+    import rasterio
+
+    values = np.random.default_rng(0).integers(0, 255, (1, 1000, 1000)).astype(np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
+    profile = {"driver": "GTiff", "height": 1000, "width": 1000, "count": 1, "dtype": "uint8"}
+    try:
+        with (
+            pytest.raises(RunFolderError, match=r"a\.tif cannot be written"),
+            atomic_path(tmp_path / "a.tif") as part,
+            rasterio.open(part, "w", **profile) as raster,
+        ):
+            raster.write(values)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())

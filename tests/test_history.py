@@ -47,3 +47,12 @@ def test_a_row_of_another_form_is_named(tmp_path: Path, row: str) -> None:
     path.write_text('{"stage": "a", "step": 1, "loss": NaN}\n{' + row + "}\n")
     with pytest.raises(RunFolderError, match="cannot be read"):
         History(path)
+
+
+def test_stages_of_other_settings_are_forgotten() -> None:
+    history = History(None)
+    for stage in ("pretrain", "train fold 1", "train fold 2", "train fold 3", "train"):
+        history.add(stage, 1, loss=1.0)
+    history.keep("train fold", ["train fold 1", "train fold 2"])
+    kept = [row["stage"] for row in history.rows]
+    assert kept == ["pretrain", "train fold 1", "train fold 2", "train"]

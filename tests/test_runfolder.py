@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bdgf.errors import RunFolderError
-from bdgf.runfolder import RunFolder
+from bdgf.runfolder import RunFolder, map_paths, remove_other_maps
 from bdgf.stages import STAGES
 
 
@@ -60,3 +60,28 @@ def test_what_another_process_finished_is_seen_after_reading_again(tmp_path: Pat
     assert not first.finished("prepare", "a")
     first.reload()
     assert first.finished("prepare", "a")
+
+
+def _written(folder: Path, *tiles: str) -> list[Path]:
+    found = []
+    for tile in tiles:
+        path, confidence = map_paths(folder, tile, len(tiles) == 1)
+        beside = [path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")]
+        votes = folder / "votes.tif" if len(tiles) == 1 else folder / "votes" / path.name
+        found += [path, confidence, votes, path.with_suffix(".json"), *beside]
+    for path in found:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return found
+
+
+@pytest.mark.parametrize("now", [("a",), ("a", "b"), ("b", "c", "d")])
+@pytest.mark.parametrize("before", [("a",), ("a", "b", "c")])
+def test_maps_of_tiles_that_a_scene_has_no_more_are_removed(
+    tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...]
+) -> None:
+    _written(tmp_path, *before)
+    (tmp_path / "metrics.json").touch()
+    ours = {*_written(tmp_path, *now), tmp_path / "metrics.json"}
+    remove_other_maps(tmp_path, now)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == ours

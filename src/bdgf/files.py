@@ -75,7 +75,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _sync(path.parent)
         except OSError as error:
-            if error.errno in _FOLDER_FAULTS:
+            if error.errno in _FOLDER_FAULTS or _of_gdal(error):
+                raise _unwritable(path, error) from error
+            raise
+        except Exception as error:
+            if _of_gdal(error):
                 raise _unwritable(path, error) from error
             raise
     finally:
@@ -177,8 +181,17 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> RunFolderError:
+def _of_gdal(error: Exception) -> bool:
+    """Tell whether GDAL failed: on a full disk its errors have no number of the system's.
+
+    What fails while a source is read is an error of ours by then, so here it has failed to write.
+    """
+    return type(error).__module__.partition(".")[0] in ("rasterio", "pyogrio")
+
+
+def _unwritable(path: Path, error: Exception) -> RunFolderError:
+    reason = getattr(error, "strerror", None) or error
     return RunFolderError(
-        f"{path} cannot be written ({error.strerror or error}); its folder must accept new files:"
+        f"{path} cannot be written ({reason}); its folder must accept new files:"
         " choose another output folder, or free its space and rights."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,6 +43,11 @@ class History:
     def restart(self, stage: str, after: int) -> None:
         """Forget what a stage wrote after a step: it will be computed again."""
         self.rows = [r for r in self.rows if r["stage"] != stage or r["step"] <= after]
+
+    def keep(self, kind: str, stages: Iterable[str]) -> None:
+        """Forget the stages whose names begin with ``kind``, but for these: others left them."""
+        kept = set(stages)
+        self.rows = [r for r in self.rows if not r["stage"].startswith(kind) or r["stage"] in kept]
 
     def add(self, stage: str, step: int, **values: float) -> None:
         """Add the values of one step, to nine digits: all that 32 bits have."""

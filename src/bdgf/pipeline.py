@@ -33,7 +33,7 @@ from bdgf.progress import Progress
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.run import Run, fingerprints_of
-from bdgf.runfolder import RunFolder
+from bdgf.runfolder import RunFolder, remove_other_maps
 from bdgf.scene.cautions import find_cautions
 from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
@@ -266,6 +266,7 @@ class Pipeline(Run):
                 self.settings.mapping.acquired,
                 Votes(self.votes_path, network.heads),
             )
+        remove_other_maps(self.folder.path, [tile.name for tile in self.scene.tiles])
 
     def _map_origin(self) -> str:
         """Return what decides the map: a stopped one goes on only with the very same weights."""

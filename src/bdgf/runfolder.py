@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import yaml
 from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path, is_temporary
+from bdgf.files import atomic_path, is_temporary, remove
 from bdgf.lock import LOCK
 from bdgf.stages import STAGES, plain
 
@@ -177,6 +178,28 @@ def map_paths(folder: Path, tile: str, single: bool) -> tuple[Path, Path]:
     if single:
         return folder / "map.tif", folder / "confidence.tif"
     return folder / "maps" / f"{tile}.tif", folder / "confidence" / f"{tile}.tif"
+
+
+def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
+    """Remove the maps in a folder that are of other tiles than a scene's: an earlier scene's.
+
+    Args:
+        folder: Where the maps of the scene are.
+        tiles: Names of its tiles.
+    """
+    single = len(tiles) == 1
+    gone = [] if single else [folder / "map.tif"]
+    gone += [p for p in (folder / "maps").glob("*.tif") if single or p.stem not in tiles]
+    for path in gone:
+        alone = path.parent == folder
+        remove(path)
+        for beside in (f"{path.name}.aux.xml", f"{path.stem}.qml", f"{path.stem}.json"):
+            remove(path.with_name(beside))
+        for kind in ("confidence", "votes"):
+            remove(folder / f"{kind}.tif" if alone else folder / kind / path.name)
+    for kind in ("maps", "confidence", "votes"):
+        with contextlib.suppress(OSError):  # where it is there and nothing is left in it
+            (folder / kind).rmdir()
 
 
 def environment() -> dict[str, Any]:

@@ -221,6 +221,17 @@ def test_what_cannot_be_compared_is_refused(plan, tmp_path, write_unlabelled):
     twice[1].write_text(plan.scenes[0].read_text())
     with pytest.raises(SceneError, match="same name"):
         Bench(Plan(twice, METHODS, (0,), (None,), plan.settings), tmp_path, Silent())
+    named = Scene.open(plan.scenes[0]).name
+    alike = tuple(plan.scenes[0].with_name(f"{name}.yaml") for name in ("slash", "blank"))
+    for path, name in zip(alike, ("a/b", "a b"), strict=True):
+        path.write_text(plan.scenes[0].read_text().replace(f"name: {named}", f"name: {name}"))
+    with pytest.raises(SceneError, match="signs that no file may have"):
+        Bench(Plan(alike, METHODS, (0,), (None,), plan.settings), tmp_path, Silent())
+    one = Plan(alike[:1], ("RF raw",), (0,), (None,), plan.settings)
+    (result,) = Bench(one, tmp_path / "slash", Silent()).run()
+    assert result.cell.name == "a/b"
+    for path in alike:
+        path.unlink()
     twice[1].unlink()
     unlabelled = Plan((write_unlabelled,), METHODS, (0,), (None,), plan.settings)
     with pytest.raises(SceneError, match="no test pixel"):

@@ -93,6 +93,18 @@ def test_the_best_in_each_accuracy_may_be_two(scene, make):
     assert all("too few seeds for Wilcoxon" in line for line in paired(block))
 
 
+def test_our_method_with_other_features_is_no_rival_of_itself(scene, make):
+    ours = "BDGF, features of diffusers UNet"
+    results = [
+        result
+        for seed in SEEDS
+        for result in (make(OURS, seed, 0.2), make(ours, seed, 0.1), make("CNN", seed, 0.3))
+    ]
+    (block,) = blocks(results, [scene], lambda _: ())
+    assert [row.method for _, row in rivals(block)] == ["CNN", ours]
+    assert f"{OURS} against {ours}: " in "".join(paired(block))
+
+
 def test_without_our_method_nothing_is_compared(scene, make):
     (block,) = blocks([make("RF raw", 0, 0.2)], [scene], lambda _: ())
     assert paired(block) == []

@@ -11,14 +11,17 @@ import torch
 
 from bdgf import config
 from bdgf.diffusion.computed import ComputedFeatures
-from bdgf.diffusion.features import FeatureExtractor, extract
+from bdgf.diffusion.features import LEAST_VALID, FeatureExtractor, extract, sample_valid
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.progress import Silent
+from bdgf.scene.description import SplitSpec
 from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
@@ -142,3 +145,18 @@ def test_features_that_do_not_fit_are_computed_where_they_are_read(
     extract(extractor(prepared, tiny_settings, stored="never"), tmp_path / "b", {}, Listener())
     assert "as features.stored is never" in lines[-1]
     assert not are_stored(tmp_path / "b")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_valid_pixels_are_found_in_a_wide_scene(seed: int) -> None:
+    """Most windows of this scene have no data."""
+    rng = np.random.default_rng(0)
+    hsi = np.full((4, 640, 640), np.nan, np.float32)
+    hsi[:, 300:360, 100:160] = rng.normal(size=(4, 60, 60))
+    labels = np.zeros((640, 640), np.uint8)
+    labels[310:320, 110:120], labels[330:340, 130:140] = 1, 2
+    scene = Scene.from_arrays({"hsi": hsi}, labels, split=SplitSpec("random", per_class=20))
+    prepared = PreparedScene(scene, Preparation.fit(scene, config.PreparationSettings(), 0))
+    drawn = list(sample_valid(prepared, np.random.default_rng(seed)))
+    assert all(valid.any() for _, _, valid in drawn)
+    assert sum(int(valid.sum()) for _, _, valid in drawn) >= LEAST_VALID

@@ -46,7 +46,8 @@ ALONE = "; the network itself is trained on the labelled training pixels alone"
     ],
 )
 def test_the_note_follows_the_settings(changes: dict[str, object], heads: int, note: str) -> None:
-    alone = config.replace(config.Settings(), {"training.consistency": 0.0, **changes})
+    nothing = {"training.consistency": 0.0, "training.fusion": "mean"}
+    alone = config.replace(config.Settings(), {**nothing, **changes})
     assert transductive_note(alone, heads) == note
 
 
@@ -56,3 +57,13 @@ def test_what_the_heads_learn_without_labels_is_told() -> None:
         "statistics, principal components, diffusion pre-training and the consistency of the"
         f" heads{SEEN}"
     )
+
+
+def test_weights_that_come_from_the_scene_are_told() -> None:
+    weighed = config.replace(config.Settings(), {"training.consistency": 0.0})
+    assert transductive_note(weighed, 7) == (
+        "statistics, principal components, diffusion pre-training and the weights of the"
+        f" heads{SEEN}"
+    )
+    without = config.replace(weighed, {"training.fold_pixels": 0})
+    assert transductive_note(without, 7).endswith(ALONE)

@@ -44,6 +44,9 @@ def test_a_few_neighbouring_pixels_still_divide() -> None:
     pairs = Labelled(np.array([(0, 64 * c, 0) for c in range(8)]), np.arange(8) % 4)
     folds = spatial_folds(pairs.positions, pairs.classes, 3, seed=0)
     assert np.bincount(folds).tolist() == [3, 3, 2], "no class has as many pixels as folds"
+    for index in range(4):
+        apart = folds[pairs.classes == index]
+        assert apart[0] != apart[1], "what one fold holds out, another one has learned"
     alone = Labelled(np.array([(0, 0, 0), (0, 0, 1)]), np.array([0, 1]))
     assert len(spatial_folds(alone.positions, alone.classes, 3, seed=0)) == 2
 

@@ -124,3 +124,43 @@ def test_a_scene_that_is_read_patch_by_patch_has_its_unlabelled_pixels_at_hand(
     assert 10 < len(pool) <= 20
     monkeypatch.setattr(fitting.source, "_read", None)  # no window is read any more
     fitting.source.gather(np.concatenate([labelled, fitting._scene_pixels()]))
+
+
+def test_classes_that_a_fold_has_not_learned_say_nothing(
+    fitting: Fitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = fitting.labelled.classes
+    alone = np.where(classes == 0, 0, np.arange(len(classes)) % 2)  # class 0 in the first fold only
+    monkeypatch.setattr(fitting_module, "spatial_folds", lambda *_: alone)
+    seen = []
+
+    def trust_from(held_out, classes, scene, temperature):
+        seen.append(classes)
+        return trust(held_out, classes, scene, temperature)
+
+    trust = fitting_module.trust_from
+    monkeypatch.setattr(fitting_module, "trust_from", trust_from)
+    fitting._cross_validate(7)
+    (held_out,) = seen
+    assert len(held_out) == (classes != 0).sum()
+    assert 0 not in held_out
+
+
+def test_one_label_per_class_weighs_no_head(fitting: Fitting) -> None:
+    labelled = fitting.labelled
+    first = np.unique(labelled.classes, return_index=True)[1]
+    keep = np.isin(np.arange(len(labelled)), first)
+    fitting.labelled, fitting.ground = labelled.select(keep), fitting.ground[keep]
+    found = fitting._cross_validate(4)
+    assert found.weights == [0.25] * 4
+    assert found.temperature == 1.0
+
+
+def test_curves_of_folds_that_are_not_trained_are_forgotten(
+    fitting: Fitting, tiny_settings: config.Settings
+) -> None:
+    for stage in ("train fold 3", "train member 2"):
+        fitting.history.add(stage, 5, loss=1.0)
+    fitting.fit()
+    stages = {row["stage"] for row in fitting.history.rows}
+    assert stages == {"train fold 1", "train fold 2", "train"}

@@ -151,6 +151,26 @@ def test_areas_in_degrees_are_those_of_the_ellipsoid():
     assert row_areas(part).sum() * 8 == pytest.approx(shapely.geometry.shape(flat).area, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        (3857, Affine(30.0, 0, 1_200_000, 0, -30.0, 6_800_000)),  # web maps, 52 degrees north
+        (4326, Affine(0, 1e-3, 11, 1e-3, 0, 48)),  # turned by 90 degrees
+        (4326, Affine(1e-3, 2e-4, 11, -2e-4, -1e-3, 48)),
+        (32632, PLACE),
+        (3035, Affine(10.0, 0, 4_300_000, 0, -10.0, 3_000_000)),
+    ],
+)
+def test_areas_are_those_on_the_ground(code, place):
+    grid = Grid(40, 50, place, rasterio.CRS.from_epsg(code))
+    corners = [place @ xy for xy in ((0, 0), (50, 0), (50, 40), (0, 40), (0, 0))]
+    box = {"type": "Polygon", "coordinates": [corners]}
+    flat = rasterio.warp.transform_geom(f"EPSG:{code}", "EPSG:6933", box)
+    expected = shapely.geometry.shape(flat).area
+    off = 1e-3 if code == 32632 else 1e-4  # the plane of UTM is left as it is
+    assert row_areas(grid).sum() * 50 == pytest.approx(expected, rel=off)
+
+
 def test_what_is_not_there_gets_one_sentence(tmp_path):
     with pytest.raises(RunFolderError, match=r"neither map\.tif nor"):
         find_maps(tmp_path)

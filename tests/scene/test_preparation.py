@@ -301,3 +301,25 @@ def test_real_scenes(shared_data, name):
     assert radar.decibel.all() == (name == "augsburg_like")  # spain_s1s2 is in decibels already
     assert np.isfinite(values).all()
     assert not missing.any()
+
+
+@pytest.mark.parametrize("name", ["sar", "hsi"])
+def test_a_band_that_varies_only_where_another_has_no_data_is_left_out(write_scene, name, caplog):
+    caplog.set_level("INFO", logger="bdgf")
+    values = spectra(3)
+    values[1] = 0.0
+    values[1, :5] = np.random.default_rng(0).normal(size=values[1, :5].shape)
+    values[0, :5] = np.nan
+    images = {"hsi": spectra(), name: values}
+    preparation, _, missing = fit(write_scene(images))
+    index = list(images).index(name)
+    assert preparation.fitted[index].kept.tolist() == [0, 2]
+    assert np.isfinite(preparation.fitted[index].matrix).all()
+    assert missing[index].mean() == pytest.approx(5 / H)
+    assert f"{name}: 1 of 3 bands are constant or have no data and are not used (2)." in caplog.text
+    images[name] = np.ones((2, H, W), np.float32)
+    for band, rows in enumerate((slice(5), slice(5, 10))):
+        images[name][band, rows] = spectra(1)[0, rows]
+        images[name][1 - band, rows] = np.nan
+    with pytest.raises(SceneError, match="are constant"):
+        fit(write_scene(images))

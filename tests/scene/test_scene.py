@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 from bdgf.errors import SceneError
 from bdgf.scene.layout import Window
+from bdgf.scene.leak import leakage
 from bdgf.scene.palette import palette
 from bdgf.scene.scene import Scene
 
@@ -107,6 +109,52 @@ def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, 
     assert Scene.open(path).signature("images") != before
 
 
+def _vrt(folder, name, source):
+    text = (
+        f'<VRTDataset rasterXSize="17" rasterYSize="12">{PLACES}'
+        '<VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{source}</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    (folder / name).write_text(text)
+
+
+PLACES = "<GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform>"
+
+
+@pytest.mark.parametrize("named", ["outer.vrt", "cube.dat", "hsi.tif"])
+def test_signature_changes_with_all_that_is_read_with_a_raster(
+    tmp_path, write_tif, write_scene, named
+):
+    path = write_scene({"hsi": CUBE})
+    _vrt(tmp_path, "inner.vrt", "hsi.tif")
+    _vrt(tmp_path, "outer.vrt", "inner.vrt")
+    with rasterio.open(
+        tmp_path / "cube.dat", "w", driver="ENVI", count=5, height=12, width=17, dtype="float32"
+    ) as dataset:
+        dataset.write(CUBE)
+    path.write_text(path.read_text().replace("hsi.tif", named))
+    spec = Scene.open(path).spec
+    seen = {spec.signature("images")}
+    if named == "outer.vrt":
+        os.utime(tmp_path / "hsi.tif", ns=(1, 1))
+    elif named == "cube.dat":
+        os.utime(tmp_path / "cube.hdr", ns=(1, 1))
+    else:
+        for name in ("hsi.tfw", "hsi.tif.msk", "hsi.tif.aux.xml"):
+            (tmp_path / name).write_text(f"<PAMDataset>{PLACES}</PAMDataset>")
+            seen.add(spec.signature("images"))
+            (tmp_path / name).unlink()
+        assert len(seen) == 4
+    seen.add(Scene.open(path).signature("images"))
+    assert len(seen) > 1
+    # statistics that a viewer leaves beside a raster say nothing of its values
+    last = Scene.open(path).signature("images")
+    statistics = "<PAMDataset><MDI key='STATISTICS_MEAN'>1</MDI></PAMDataset>"
+    (tmp_path / f"{named}.aux.xml").write_text(statistics)
+    assert Scene.open(path).signature("images") == last
+
+
 def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):
     scene = Scene.open(write_scene({"hsi": CUBE}))
     (tmp_path / "hsi.tif").unlink()
@@ -148,3 +196,29 @@ def test_tiles_with_coordinates_are_seen_to_be_near(tiles_scene: Path) -> None:
 def test_a_single_tile_keeps_its_positions(tiny_scene: Path) -> None:
     scene = Scene.open(tiny_scene)
     assert (scene.ground_positions("train") == scene.positions("train")).all()
+
+
+def test_ground_that_is_trained_in_one_tile_is_not_tested_in_another(tmp_path, write_tif):
+    rng = np.random.default_rng(0)
+    utm = {"crs": "EPSG:32632"}
+    for tile, left in (("a", 0.0), ("b", 8.0)):  # nine columns of ten metres lie in both
+        place = Affine(10, 0, 10 * left, 0, -10, 200)
+        write_tif(f"{tile}/hsi.tif", rng.normal(size=(3, 20, 17)), transform=place, **utm)
+    codes = rng.integers(1, 3, (20, 25)).astype(np.uint8)
+    write_tif("labels.tif", codes, transform=Affine(10, 0, 0, 0, -10, 200), **utm)
+    text = (
+        "name: two\nmodalities:\n  hsi: {path: '{tile}/hsi.tif', role: spectral}\n"
+        "tiles: [a, b]\nlabels: {all: labels.tif, classes: {1: x, 2: y}}\n"
+    )
+    for split, guard in (("{random: 15 per class}", 0), ("{blocks: {size: 4, guard: 1}}", 1)):
+        path = tmp_path / "scene.yaml"
+        path.write_text(f"{text}split: {split}\n")
+        scene = Scene.open(path)
+        train, test = (scene.ground_positions(part)[:, 1:] for part in ("train", "test"))
+        distance = np.abs(test[:, None] - train[None]).max(axis=2).min(axis=1)
+        assert len(test) > 50
+        assert distance.min() == guard + 1
+        assert any("ground that is trained in another tile" in note for note in scene.notes)
+        leak = leakage(scene, 3)
+        assert leak.inside == pytest.approx((distance <= 1).mean())
+        assert sum(map(len, leak.far_pixels)) == (distance > 3).sum()

@@ -203,12 +203,10 @@ def _ours(name: str, case: Case, steps: int | None = None, note: str = "") -> Ou
 
 
 def _training_steps(pipeline: Pipeline) -> int:
-    """Return the optimiser steps of a training, those of its cross-validation among them."""
-    # the folder may still hold the curves of another variant's folds
-    folds = pipeline.settings.training.fold_pixels > 0
+    """Return the optimiser steps of a training, those of folds and further members among them."""
     last: dict[str, int] = {}
     for row in History(pipeline.folder.history).rows:
-        if row["stage"] == "train" or (folds and row["stage"].startswith("train fold")):
+        if row["stage"].startswith("train"):
             last[row["stage"]] = max(int(row["step"]), last.get(row["stage"], 0))
     return sum(last.values())
 

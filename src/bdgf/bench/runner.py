@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bdgf import config
-from bdgf.bench.cells import Cell, Result, fingerprint, read_result
+from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find
 from bdgf.bench.variants import changes_of
@@ -95,10 +95,11 @@ class Bench:
                 raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
-        if len(set(names)) < len(names):
+        if len({plain_name(name) for name in names}) < len(names):
             raise SceneError(
-                f"two of the scenes have the same name ({', '.join(sorted(names))}); tables tell"
-                " scenes by their names: rename one in its scene file."
+                "two of the scenes have the same name, or the same but for signs that no file may"
+                f" have ({', '.join(sorted(names))}); tables tell scenes by their names: rename one"
+                " in its scene file."
             )
         for path, scene in self.scenes.items():
             if not len(scene.positions("test")):
@@ -183,7 +184,8 @@ class Bench:
         return failed
 
     def _do(self, cell: Cell) -> str | None:
-        task = self.folder / "tasks" / f"{cell.file(self.folder).stem}.{cell.name}.json"
+        name = f"{cell.file(self.folder).stem}.{plain_name(cell.name)}.json"
+        task = self.folder / "tasks" / name
         task.parent.mkdir(exist_ok=True)
         values = {
             "folder": str(self.folder.resolve()),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bdgf.bench.cells import Result
+from bdgf.bench.elsewhere import is_elsewhere
 from bdgf.bench.published import Published
 from bdgf.bench.significance import mcnemar, signed_rank
 from bdgf.bench.variants import CONTROLS, EQUAL_TIME, OURS, changes_of, variant
@@ -214,9 +215,14 @@ def rivals(block: Block) -> list[tuple[str, Row]]:
 
     Returns:
         What each is, in words, and its row. Others are all methods that are no variant of ours;
-        the best in OA and the best in AA may be two.
+        the best in OA and the best in AA may be two. With features or a denoiser from elsewhere
+        the method is still ours: each of these stands for itself.
     """
-    others = [row for row in block.rows if row.method != OURS and changes_of(row.method) is None]
+    others = [
+        row
+        for row in block.rows
+        if row.method != OURS and changes_of(row.method) is None and not is_elsewhere(row.method)
+    ]
     found = []
     if others:
         best = [max(others, key=lambda row: fmean(row.values("all", m))) for m in ("oa", "aa")]
@@ -231,7 +237,7 @@ def rivals(block: Block) -> list[tuple[str, Row]]:
         for row in block.rows
         if row.method in controls
     ]
-    return found
+    return found + [(row.method, row) for row in block.rows if is_elsewhere(row.method)]
 
 
 def paired(block: Block) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.config import FeatureSettings
-from bdgf.diffusion.features import WINDOW, sample_windows
+from bdgf.diffusion.features import WINDOW, enough, sample_windows
 from bdgf.diffusion.reduction import DECODER_LEVELS, REDUCTION, Projection, levels_in_use
 from bdgf.diffusion.store import open_tile, write_index
 from bdgf.errors import SceneError
@@ -116,10 +116,14 @@ def _fitted(
     """Fit the components of one level on a sample of the scene's pixels."""
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
     sample = []
+    pixels = valid = 0
     for tile, window in sample_windows(shapes, numpy_generator(seed, "feature components")):
         values, known = files[tile].read(window)
         known &= prepared.valid_in(tile, window)
         sample.append(values[:, known].T)
+        pixels, valid = pixels + known.size, valid + int(known.sum())
+        if enough(pixels, valid):
+            break
     joined = np.concatenate(sample)
     if len(joined) < 2:
         raise SceneError(

@@ -29,7 +29,7 @@ WINDOW = 256
 1.6 times as much a pixel."""
 SAMPLE_WINDOW = 64
 """Side of the windows that components are fitted on: small, to see many places."""
-PCA_PIXELS = 40_000
+PCA_PIXELS, LEAST_VALID = 40_000, 1_000
 NOISE_BLOCK = 64
 
 OWN_SOURCES = ("diffusion", "none")
@@ -141,19 +141,19 @@ class FeatureExtractor:
 def sample_windows(
     shapes: Sequence[tuple[int, int]], generator: np.random.Generator
 ) -> Iterator[tuple[int, Window]]:
-    """Yield windows from all over the scene until they hold about ``PCA_PIXELS`` pixels."""
+    """Yield the windows of a scene in random order; `enough` says when to stop."""
     places = [
         (tile, window)
         for tile, shape in enumerate(shapes)
         for window in windows_of(*shape, SAMPLE_WINDOW)
     ]
-    total = 0
     for index in generator.permutation(len(places)):
-        tile, window = places[index]
-        total += window.height * window.width
-        yield tile, window
-        if total >= PCA_PIXELS:
-            return
+        yield places[index]
+
+
+def enough(pixels: int, valid: int) -> bool:
+    """Tell whether components can be fitted on so many pixels, of which so many are valid."""
+    return pixels >= PCA_PIXELS and valid >= LEAST_VALID
 
 
 def sample_valid(
@@ -162,7 +162,7 @@ def sample_valid(
     """Yield windows from all over the scene with their valid pixels, which are some.
 
     The windows of a large scene hold about ``PCA_PIXELS`` valid pixels together; those of another
-    one as many pixels, valid or not.
+    one as many pixels, valid or not, and more where few of these are valid.
     """
     if prepared.scene.large:
         total = 0
@@ -173,10 +173,14 @@ def sample_valid(
                 return
         return
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    pixels = known = 0
     for tile, window in sample_windows(shapes, generator):
         valid = prepared.valid_in(tile, window)
         if valid.any():
             yield tile, window, valid
+        pixels, known = pixels + valid.size, known + int(valid.sum())
+        if enough(pixels, known):
+            return
 
 
 def extract(

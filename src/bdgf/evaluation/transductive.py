@@ -22,11 +22,14 @@ def transductive_note(settings: Settings, heads: int) -> str:
     consistency = settings.training.consistency > 0
     if consistency:
         steps.append("the consistency of the heads")
+    weighed = settings.training.fusion == "cv" and settings.training.fold_pixels > 0 and heads > 1
+    if weighed:
+        steps.append("the weights of the heads")
     note = (
         f"{', '.join(steps[:-1])} and {steps[-1]} use pixels of the whole scene, test pixels among"
         " them, without their labels"
     )
-    if not mutual and not consistency:
+    if not mutual and not consistency and not weighed:
         note += "; the network itself is trained on the labelled training pixels alone"
     if source not in ("diffusion", "none"):
         note += (

@@ -58,7 +58,11 @@ def spatial_folds(
             best, most = groups, share
         if share >= ENOUGH_CLASSES:
             break
-    fold = np.arange(len(classes)) % folds
+    fold = np.zeros(len(classes), dtype=np.int64)
+    for turn, index in enumerate(np.unique(classes)):
+        # without blocks the folds take pixels of each class by turns
+        own = np.flatnonzero(classes == index)
+        fold[own] = (np.arange(len(own)) + turn) % folds
     if len(np.unique(best)) < folds or np.bincount(classes).max() < folds:
         return fold
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)

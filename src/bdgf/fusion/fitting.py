@@ -152,7 +152,10 @@ class Fitting:
             f" {steps_for(s, len(self.labelled))} steps of {s.training.batch} of"
             f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
-        if s.training.fold_pixels:
+        self.history.keep("train member", map(_member_stage, range(2, s.network.members + 1)))
+        if not s.training.fold_pixels:
+            self.history.keep("train fold", ())
+        else:
             trust = self._cross_validate(heads)
             parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f} {d:+.1f})" for n, w, m, d in parts)
@@ -182,7 +185,7 @@ class Fitting:
             if known is not None:
                 checkpoint.load_weights(member, known, path)
                 continue
-            name = "train" if number == 1 else f"train member {number}"
+            name = "train" if number == 1 else _member_stage(number)
             self._optimise(self._training(member, self.labelled, name, 1.0, weights), file)
             checkpoint.save_tensors(path, member.state_dict(), self.origin)
             remove(self._checkpoint(file))
@@ -237,8 +240,12 @@ class Fitting:
         held_out: list[Tensor] = []
         scene: list[Tensor] = []
         classes: list[NDArray[np.int64]] = []
+        stages: list[str] = []
         for fold in range(s.training.folds):
-            inside, outside = labelled.select(folds != fold), labelled.select(folds == fold)
+            inside = labelled.select(folds != fold)
+            # of a class that is not trained here, what is held out says nothing
+            known_classes = np.isin(labelled.classes, inside.classes)
+            outside = labelled.select((folds == fold) & known_classes)
             if not len(inside) or not len(outside):
                 continue
             if sum(map(len, classes)) >= s.training.fold_pixels:
@@ -246,7 +253,7 @@ class Fitting:
             known = self._finished_fold(fold)
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
-                name = f"train fold {fold + 1}"
+                name = _fold_stage(fold)
                 # each head on its own: the marks are to say what each is worth
                 work = self._training(network, inside, name, s.training.fold_steps, None)
                 self._optimise(work, f"fold{fold + 1}")
@@ -256,9 +263,11 @@ class Fitting:
                 }
                 checkpoint.save_tensors(self._fold_path(fold), known, self.origin)
             remove(self._checkpoint(f"fold{fold + 1}"))
+            stages.append(_fold_stage(fold))
             held_out.append(known["held_out"])
             scene.append(known["scene"])
             classes.append(outside.classes)
+        self.history.keep("train fold", stages)  # earlier settings may have left others
         if not held_out:
             unknown = [float("nan")] * heads
             return Trust([1.0 / heads] * heads, unknown, unknown, 1.0)
@@ -288,3 +297,11 @@ class Fitting:
             return None
         tensors, found = checkpoint.load_tensors(path)
         return tensors if found == self.origin and "scene" in tensors else None
+
+
+def _fold_stage(fold: int) -> str:
+    return f"train fold {fold + 1}"
+
+
+def _member_stage(number: int) -> str:
+    return f"train member {number}"

@@ -15,6 +15,7 @@ import pyogrio
 import pyogrio.raw
 import rasterio
 import rasterio.features
+import rasterio.warp
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from bdgf.progress import Progress
 from bdgf.scene.grid import Grid, apply
 
 _BATCH = 20_000
+_DISTORTED = 0.01
 _TAG = "CLASS_"
 _EQUATOR, _POLE = 6_378_137.0, 6_356_752.314245  # semi-axes of WGS 84 in metres
 
@@ -203,7 +205,12 @@ def _reader(codes: Any, confidence: Any, width: int) -> ReadRows:  # noqa: ANN40
 def row_areas(grid: Grid) -> NDArray[np.float64]:
     """Return the area (H,) of a pixel of every row in m²; of degrees, on the ellipsoid of WGS 84.
 
-    Source: Snyder 1987, Map Projections: A Working Manual, eq. 3-12 (area of a zone).
+    A projection that makes areas larger or smaller by more than a hundredth, as the one of web
+    maps does away from the equator, does not count: the pixels of the middle column are measured
+    on the ellipsoid then.
+
+    Source: Snyder 1987, Map Projections: A Working Manual, eq. 3-12 (area of a zone), 4-18 and 4-20
+    (radii of curvature).
 
     Args:
         grid: With a transform and a coordinate reference system.
@@ -216,18 +223,40 @@ def row_areas(grid: Grid) -> NDArray[np.float64]:
         raise ValueError("a grid without transform and CRS has no area on the ground")
     if not crs.is_geographic:
         unit = float(crs.linear_units_factor[1])
-        return np.full(grid.height, abs(t.a * t.e - t.b * t.d) * unit**2)
-    # along a row of a turned grid the latitude changes: the middle column stands for it
+        plane = np.full(grid.height, abs(t.a * t.e - t.b * t.d) * unit**2)
+        if not crs.is_projected:
+            return plane
+        ground = _on_ellipsoid(t, crs, grid)
+        distorted = np.isfinite(ground).all() and np.abs(plane / ground - 1).max() > _DISTORTED
+        return ground if distorted else plane
+    if t.b != 0.0 or t.d != 0.0:
+        return _on_ellipsoid(t, crs, grid)
     rows = np.arange(grid.height + 1, dtype=np.float64)
     latitude = apply(t, np.full_like(rows, grid.width / 2), rows)[1]
     sine = np.sin(np.radians(np.clip(latitude, -90.0, 90.0)))
     e = np.sqrt(1.0 - (_POLE / _EQUATOR) ** 2)
     zone = _POLE**2 / 2 * (sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e)
-    along = np.abs(np.diff(zone))
-    if t.b == 0.0 and t.d == 0.0:
-        return np.asarray(along * np.radians(abs(t.a)))
-    share = abs(t.a * t.e - t.b * t.d) / np.abs(np.diff(latitude))
-    return np.asarray(along * np.radians(share))
+    return np.asarray(np.abs(np.diff(zone)) * np.radians(abs(t.a)))
+
+
+def _on_ellipsoid(t: Affine, crs: Any, grid: Grid) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return the area (H,) in m² of the pixels of the middle column, as flat quadrangles."""
+    middle, rows = grid.width / 2, np.arange(grid.height, dtype=np.float64)
+    ring = ((-0.5, 0), (0.5, 0), (0.5, 1), (-0.5, 1))
+    corners = [apply(t, np.full_like(rows, middle + right), rows + down) for right, down in ring]
+    longitudes, latitudes = (np.concatenate(axis) for axis in zip(*corners, strict=True))
+    if not crs.is_geographic:
+        found = rasterio.warp.transform(crs, "EPSG:4326", longitudes, latitudes)
+        longitudes, latitudes = (np.asarray(axis) for axis in found)
+    longitude, latitude = (np.radians(a).reshape(4, -1) for a in (longitudes, latitudes))
+    centre = latitude.mean(0)
+    flat = 1.0 - (_POLE / _EQUATOR) ** 2
+    bend = 1.0 - flat * np.sin(centre) ** 2
+    turned = (longitude - longitude[0] + np.pi) % (2 * np.pi) - np.pi
+    x = turned * np.cos(centre) * _EQUATOR / np.sqrt(bend)
+    y = (latitude - centre) * _EQUATOR * (1.0 - flat) / bend**1.5
+    after = [1, 2, 3, 0]
+    return np.asarray(np.abs((x * y[after] - x[after] * y).sum(0)) / 2)
 
 
 def _polygons(one: _Opened, regions: Regions, folder: Path) -> Iterator[_Polygon]:

@@ -16,7 +16,7 @@ from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
 from bdgf.progress import Progress
-from bdgf.runfolder import map_paths
+from bdgf.runfolder import map_paths, remove_other_maps
 from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
@@ -90,6 +90,7 @@ def map_other(
             progress,
             mapper.settings.mapping.acquired,
         )
+    remove_other_maps(folder, [tile.name for tile in scene.tiles])
     return shifts
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bdgf.scene.formats.companions import data_file
+from bdgf.scene.formats.companions import companions
 from bdgf.scene.formats.location import Location, fingerprint, locate
 
 Role = Literal["spectral", "auxiliary"]
@@ -202,8 +202,8 @@ class SceneSpec:
     def signature(self, part: Literal["images", "labels"]) -> str:
         """Return a digest that changes when the description or a file of this part does.
 
-        Input files enter by relative name, size and time of change, not by content: a scene of
-        many gigabytes is compared in no time.
+        Input files, with all that is read with them, enter by relative name, size and time of
+        change, not by content: a scene of many gigabytes is compared in no time.
 
         Args:
             part: The modalities, or the labels with their split; each part has its own digest, so
@@ -219,15 +219,6 @@ class SceneSpec:
             described, paths = repr((self.labels, self.split, drawn)), self.label_files()
         digest = hashlib.sha256(described.encode())
         for path in paths:
-            for own in _parts(path):
+            for own in companions(path):
                 digest.update(f"\n{self.display(own)} {fingerprint(own)}".encode())
         return digest.hexdigest()
-
-
-def _parts(path: Location) -> list[Location]:
-    """Return a file and what belongs to it: values beside a header, columns beside a shape."""
-    found = [path, data_file(path)]
-    columns = path.with_suffix(".dbf") if isinstance(path, Path) else None
-    if columns is not None and path.suffix.lower() == ".shp" and columns.is_file():
-        found.append(columns)
-    return list(dict.fromkeys(found))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from bdgf.scene.ground import distances, share_ground
 from bdgf.scene.labels.pixels import TileLabels
 from bdgf.scene.scene import Scene
 
@@ -19,8 +19,9 @@ class Leak:
     Args:
         test_pixels: Number of test pixels.
         inside: Share of them that have a training pixel inside their own patch.
-        far_pixels: Per tile, the test pixels farther than a patch from every training pixel of the
-            tile: more than P rows or columns away, so that their patches share no pixel.
+        far_pixels: Per tile, the test pixels farther than a patch from every training pixel: more
+            than P rows or columns away, so that their patches share no pixel. Tiles whose
+            coordinates are in one system are seen to overlap or to be near.
     """
 
     test_pixels: int
@@ -52,23 +53,13 @@ def leakage(scene: Scene, window_side: int) -> Leak:
     Raises:
         SceneError: The scene has no labels.
     """
-    far, tests, inside = [], 0, 0
-    for tile in scene.tiles:
-        test = tile.labels("test")
-        distance = _distances(test, tile.labels("train"), window_side)
-        inside += int((distance <= window_side // 2).sum())
-        far.append(test.select(distance > window_side))
-        tests += len(test)
-    return Leak(tests, inside / tests if tests else 0.0, tuple(far))
-
-
-def _distances(test: TileLabels, train: TileLabels, most: int) -> NDArray[np.float64]:
-    """Rows or columns, whichever is more, from each test pixel (n,) to the next training pixel.
-
-    Infinite beyond ``most``.
-    """
-    if not len(train) or not len(test):
-        return np.full(len(test), np.inf)
-    tree = cKDTree(train.positions)
-    found, _ = tree.query(test.positions, p=np.inf, distance_upper_bound=most + 0.5)
-    return np.asarray(found, dtype=np.float64)
+    test, train = scene.positions("test"), scene.positions("train")
+    distance = distances(test, train, window_side)
+    if share_ground(scene.tiles):
+        test, train = scene.ground_positions("test"), scene.ground_positions("train")
+        distance = np.minimum(distance, distances(test, train, window_side))
+    inside = int((distance <= window_side // 2).sum())
+    parts = [tile.labels("test") for tile in scene.tiles]
+    is_far = np.split(distance > window_side, np.cumsum([len(part) for part in parts])[:-1])
+    far = tuple(part.select(keep) for part, keep in zip(parts, is_far, strict=True))
+    return Leak(len(test), inside / len(test) if len(test) else 0.0, far)

@@ -339,19 +339,26 @@ def _fit_modality(
     source = scene.tiles[0].sources[index]
     file = scene.spec.display(source.path)
     kept = _usable_bands(sample, modality.name, file)
-    sample = sample[:, kept]
-    sample = sample[np.isfinite(sample).all(axis=1)]
-    if len(sample) < 2:
-        raise SceneError(
-            f"modality {modality.name} has no pixel where all of its {kept.size} bands are valid;"
-            " bands of one modality share their valid area: split it into several modalities."
-        )
-    decibel = decibel_bands(modality, source.path.stem, sample)
-    floor = np.zeros(kept.size, dtype=np.float32)
-    for band in np.flatnonzero(decibel):
-        floor[band] = smallest_intensity(sample[:, band])
-        sample[:, band] = decibels(sample[:, band], floor[band])
-    mean, covariance = _moments(sample)
+    while True:
+        values = sample[:, kept]
+        values = values[np.isfinite(values).all(axis=1)]
+        if len(values) < 2:
+            raise SceneError(
+                f"modality {modality.name} has no pixel where all of its {kept.size} bands are"
+                " valid; bands of one modality share their valid area: split it into several"
+                " modalities."
+            )
+        decibel = decibel_bands(modality, source.path.stem, values)
+        floor = np.zeros(kept.size, dtype=np.float32)
+        for band in np.flatnonzero(decibel):
+            floor[band] = smallest_intensity(values[:, band])
+            values[:, band] = decibels(values[:, band], floor[band])
+        # a band may vary only where another one has no data
+        varies = values.max(axis=0) > values.min(axis=0)
+        if varies.all():
+            break
+        kept = kept[_varying(varies, kept, modality.name, file)]
+    mean, covariance = _moments(values)
     if modality.role == "spectral":
         matrix, deviation = _principal_components(covariance, min(components, kept.size))
     else:
@@ -386,12 +393,23 @@ def _usable_bands(sample: NDArray[np.float32], name: str, file: str) -> NDArray[
             for full, band in zip(filled, sample.T, strict=True)
         ]
     )
+    return _varying(varies, np.arange(varies.size), name, file).astype(np.int64)
+
+
+def _varying(
+    varies: NDArray[np.bool_], bands: NDArray[np.int64], name: str, file: str
+) -> NDArray[np.int64]:
+    """Return the places of the bands that vary, and say which are left out.
+
+    Raises:
+        SceneError: None does.
+    """
     if not varies.any():
         raise SceneError(
             f"all bands of modality {name} are constant ({file}); a modality needs values that"
             " differ: check the file, or leave the modality out."
         )
-    dropped = np.flatnonzero(~varies)
+    dropped = bands[~varies]
     if dropped.size:
         listed = ", ".join(str(band + 1) for band in dropped[:10]) + (
             ", ..." if dropped.size > 10 else ""
@@ -400,7 +418,7 @@ def _usable_bands(sample: NDArray[np.float32], name: str, file: str) -> NDArray[
             "%s: %d of %d bands are constant or have no data and are not used (%s).",
             name, dropped.size, varies.size, listed,
         )  # fmt: skip
-    return np.flatnonzero(varies).astype(np.int64)
+    return np.flatnonzero(varies)
 
 
 def _moments(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import ModalitySpec, Role, SceneSpec, SplitSpec, Units
-from bdgf.scene.grid import apply
+from bdgf.scene.ground import on_ground
 from bdgf.scene.labels.parts import LabelParts
-from bdgf.scene.labels.pixels import TileLabels
+from bdgf.scene.labels.pixels import TileLabels, positions_of
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.memory import Images, InMemory, LabelArrays, describe
 from bdgf.scene.notes import Notes
@@ -152,34 +152,14 @@ class Scene:
 
     def positions(self, which: Part) -> NDArray[np.int64]:
         """Return the labelled pixels (n, 3) of a part as tile, row, column, in this order."""
-        found = [
-            np.column_stack([np.full((len(labels), 1), number), labels.positions])
-            for number, labels in enumerate(self._part(which))
-        ]
-        return np.concatenate(found).astype(np.int64)
+        return positions_of(self._part(which))
 
     def ground_positions(self, which: Part) -> NDArray[np.int64]:
         """Return a part's pixels (n, 3) by their place on the ground, in the order of `positions`.
 
-        Where all tiles have coordinates in one system, rows and columns count pixels from a common
-        origin and the first column is 0, so that tiles of one neighbourhood are seen to be near;
-        otherwise this is `positions`.
+        Tiles that overlap, or lie near each other, are seen to do so; see `on_ground`.
         """
-        positions = self.positions(which)
-        transforms = [tile.transform for tile in self.tiles]
-        if len(self.tiles) == 1 or None in transforms or len({t.crs for t in self.tiles}) > 1:
-            return positions
-        found = np.zeros_like(positions)
-        first = transforms[0]
-        for number, transform in enumerate(transforms):
-            if first is None or transform is None:
-                continue
-            here = positions[:, 0] == number
-            # in pixels of the first tile, which all tiles of a scene resemble
-            rows, cols = positions[here, 1] + 0.5, positions[here, 2] + 0.5
-            col, row = apply(~first, *apply(transform, cols, rows))
-            found[here, 1], found[here, 2] = np.floor(row), np.floor(col)
-        return found
+        return on_ground(self.tiles, self.positions(which))
 
     def labels_at(self, which: Part) -> NDArray[np.int64]:
         """Return the class indices (n,) of a part's pixels, in the order of `positions`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -305,7 +306,7 @@ def _glob_tiles(pattern: str, path: Path, template: str) -> tuple[str, ...]:
     relative = Path(template)
     anchor = Path(relative.anchor) if relative.is_absolute() else path.parent
     relative = relative.relative_to(relative.anchor)
-    parts = re.split(re.escape(TILE), relative.as_posix())
+    parts = relative.as_posix().split(TILE)
     if len(parts) < 2:
         raise SceneError(
             f"tiles of {path.name} is a pattern, and the path {template} has no {TILE}: add it"
@@ -316,7 +317,8 @@ def _glob_tiles(pattern: str, path: Path, template: str) -> tuple[str, ...]:
         rf"\1{re.escape(part)}" for part in parts[2:]
     )
     found = set()
-    for file in anchor.glob(relative.as_posix().replace(TILE, pattern)):
+    escaped = pattern.join(map(glob.escape, parts))
+    for file in anchor.glob(escaped):
         match = re.fullmatch(expression, file.relative_to(anchor).as_posix())
         if match:
             found.add(match.group(1))

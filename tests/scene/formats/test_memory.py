@@ -181,3 +181,21 @@ def test_uneven_coordinates_place_nothing():
 def test_what_is_no_raster_is_refused(array, changes, message):
     with pytest.raises(SceneError, match=message):
         MemorySource("hsi", array, **changes)
+
+
+@pytest.mark.parametrize("axes", ["CHW", "HW"])
+def test_masked_values_are_no_data(axes):
+    values = VALUES if axes == "CHW" else VALUES[0]
+    mask = np.random.default_rng(1).random(values.shape) < 0.3
+    source = MemorySource("hsi", np.ma.MaskedArray(values, mask))
+    found, valid = source.read(WINDOW)
+    part = mask[..., 2:7, 3:7].reshape(valid.shape)
+    np.testing.assert_array_equal(valid, ~part)
+    assert not found[part].any()
+    other = MemorySource("hsi", np.ma.MaskedArray(values, ~mask))
+    same = MemorySource("hsi", np.ma.MaskedArray(values, mask.copy()))
+
+    def digest(one):
+        return b"".join(strip.tobytes() for strip in one.strips())
+
+    assert digest(source) == digest(same) != digest(other)

@@ -90,3 +90,12 @@ def test_labels_where_the_image_has_no_data(files, land, said):
     files(image=land.hsi, train=land.train, test=land.test)
     lost = (land.train[30:] > 0).sum()
     assert f"train.tif labels {lost} of {(land.train > 0).sum()} pixels where hsi.tif" in said()
+
+
+def test_zeros_beside_a_declared_nodata_may_be_a_class(write_tif, land, said):
+    write_tif("hsi.tif", land.hsi, nodata=-1)
+    codes = np.where(land.train > 0, land.train - 1, 255).astype(np.uint8)
+    write_tif("train.tif", codes, nodata=255)
+    assert f"says that 255 means unlabelled and has 0 on {(codes == 0).sum():,} other" in said()
+    write_tif("train.tif", land.train, nodata=255)
+    assert "is 0 a class" not in said(), "no pixel is nodata, so 0 is what is unlabelled"

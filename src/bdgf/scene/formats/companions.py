@@ -1,9 +1,10 @@
-"""The files that a raster consists of: a header's data, the sources of a VRT."""
+"""The files that a raster consists of: a header's data, the sources of a VRT, what lies beside."""
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ _HEADER = ".hdr"
 _DATA = (".dat", ".img", ".bsq", ".bil", ".bip", ".raw", ".bin", ".flt", ".cube", ".rfl", ".sli")
 _SOURCE = re.compile(r"<Source(?:Filename|Dataset)\b([^>]*)>([^<]+)<")
 _MOST_NAMED = 3
+_SHAPE = (".dbf", ".shx", ".prj", ".cpg")
+_TELLING = ("<GeoTransform", "<SRS", "<NoDataValue", "<Scale", "<Offset", "<GCPList")
+"""What an ``.aux.xml`` holds that changes how a raster is read; statistics do not."""
 
 
 def data_file(path: Location) -> Location:
@@ -43,6 +47,66 @@ def data_file(path: Location) -> Location:
     )
 
 
+def companions(path: Location) -> list[Location]:
+    """Return the local files that decide what is read of a raster or vector file, itself first.
+
+    They are the values of a header and the header of values, GDAL's mask and notes, a world file,
+    the parts of a shapefile, and the sources of a VRT with their own.
+
+    Raises:
+        SceneError: There is no file with values beside a header.
+    """
+    found: list[Location] = [path, data_file(path)]
+    if isinstance(path, RemotePath):
+        return list(dict.fromkeys(found))
+    for one in (path, data_file(path)):
+        if isinstance(one, Path):
+            found += [beside for beside in _beside(one) if beside.is_file()]
+    if path.suffix.lower() == ".vrt":
+        found += _nested(path)
+    return list(dict.fromkeys(found))
+
+
+def _beside(path: Path) -> list[Path]:
+    """Names that GDAL looks for beside a file."""
+    ending = path.suffix
+    names = [path.with_suffix(_HEADER), path.with_name(f"{path.name}{_HEADER}")]
+    names.append(path.with_name(f"{path.name}.msk"))
+    if len(ending) > 2:  # a world file: .tfw, .tifw or .wld beside a .tif
+        names += [path.with_suffix(f"{ending[:2]}{ending[-1]}w"), path.with_suffix(f"{ending}w")]
+        names.append(path.with_suffix(".wld"))
+    if ending.lower() == ".shp":
+        names += [path.with_suffix(part) for part in _SHAPE]
+    notes = path.with_name(f"{path.name}.aux.xml")
+    if any(word in _text(notes) for word in _TELLING):
+        names.append(notes)
+    return names
+
+
+def _nested(vrt: Path) -> list[Location]:
+    """Return the files that a VRT points to, and those that they point to, as far as they exist."""
+    found: dict[Location, None] = {}
+    left, seen = [vrt], {vrt}
+    while left:
+        one = left.pop()
+        for _, source in _sources(_text(one), one):
+            if source in seen or not source.is_file():
+                continue
+            seen.add(source)
+            found[source] = None
+            found.update(dict.fromkeys(name for name in _beside(source) if name.is_file()))
+            if source.suffix.lower() == ".vrt":
+                left.append(source)
+    return list(found)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def check_complete(dataset: DatasetReader, path: Location) -> None:
     """Refuse a raster that lacks files or values; GDAL itself would read zeros or fail later.
 
@@ -66,16 +130,7 @@ def _siblings(path: Path) -> list[Path]:
 
 def _check_sources(dataset: DatasetReader, path: Path) -> None:
     text = str(dataset.tags(ns="xml:VRT").get("xml:VRT", ""))
-    missing = []
-    for attributes, name in dict.fromkeys(_SOURCE.findall(text)):
-        name = html.unescape(name).strip()
-        # Names with a colon are addresses or parts of other files, such as NETCDF:"a.nc":height.
-        if not name or ":" in name or name.startswith(("/vsi", "<")):
-            continue
-        relative = 'relativeToVRT="1"' in attributes
-        source = path.parent / name if relative else Path(name)
-        if not source.exists():
-            missing.append(name)
+    missing = [name for name, source in _sources(text, path) if not source.exists()]
     if missing:
         listed = ", ".join(missing[:_MOST_NAMED])
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
@@ -83,6 +138,17 @@ def _check_sources(dataset: DatasetReader, path: Path) -> None:
             f"{path.name} points to {len(missing)} file(s) that do not exist ({listed}{more}); put"
             " them there, or build the VRT again."
         )
+
+
+def _sources(text: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the names that the text of a VRT gives to its sources, and their paths."""
+    for attributes, name in dict.fromkeys(_SOURCE.findall(text)):
+        name = html.unescape(name).strip()
+        # Names with a colon are addresses or parts of other files, such as NETCDF:"a.nc":height.
+        if not name or ":" in name or name.startswith(("/vsi", "<")):
+            continue
+        relative = 'relativeToVRT="1"' in attributes
+        yield name, path.parent / name if relative else Path(name)
 
 
 def _check_size(dataset: DatasetReader, path: Path) -> None:

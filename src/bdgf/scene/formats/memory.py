@@ -95,18 +95,42 @@ class MemorySource:
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a window that lies inside the array; see `RasterSource.read`."""
         check_inside(self, window)
-        return clean(self._part(*window.slices), (self.nodata,) * self.bands)
+        values, valid = clean(self._part(*window.slices), (self.nodata,) * self.bands)
+        masked = self._masked(*window.slices)
+        if masked is not None:
+            valid &= ~masked
+            values[masked] = 0.0
+        return values, valid
 
     def strips(self) -> Iterator[NDArray[Any]]:
-        """Yield the raw values (C, h, W) of all rows in their order, a part at a time."""
+        """Yield the raw values (C, h, W) of all rows in their order, a part at a time.
+
+        Of a masked array each part is followed by its mask.
+        """
         rows = max(1, _STRIP // (self.bands * self.width))
         for row in range(0, self.height, rows):
-            yield self._part(slice(row, min(row + rows, self.height)), slice(0, self.width))
+            part = slice(row, min(row + rows, self.height)), slice(0, self.width)
+            yield self._part(*part)
+            masked = self._masked(*part)
+            if masked is not None:
+                yield masked
 
     def _part(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Return raw values (C, h, w)."""
+        return self._ordered(np.asarray(self._cut(rows, cols)))
+
+    def _masked(self, rows: slice, cols: slice) -> NDArray[np.bool_] | None:
+        """Return where a masked array has no value (C, h, w); None of any other array."""
+        part = self._cut(rows, cols)
+        if not isinstance(part, np.ma.MaskedArray):
+            return None
+        return self._ordered(np.ma.getmaskarray(part))
+
+    def _cut(self, rows: slice, cols: slice) -> Any:  # noqa: ANN401
         slices = {"H": rows, "W": cols, "C": slice(None)}
-        part = np.asarray(self._array[tuple(slices[axis] for axis in self._order)])
+        return self._array[tuple(slices[axis] for axis in self._order)]
+
+    def _ordered(self, part: NDArray[Any]) -> NDArray[Any]:
         if "C" not in self._order:
             return (part if self._order == "HW" else part.T)[None]
         return part.transpose([self._order.index(axis) for axis in "CHW"])

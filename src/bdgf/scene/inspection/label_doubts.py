@@ -65,6 +65,13 @@ def _codes(raster: Raster) -> list[str]:
     if not labels:
         return [f"{name} has no labelled pixel: every code is 0 or nodata."]
     sentences = []
+    nodata = raster.source.nodata
+    zeros = (found.codes or {}).get(0)
+    if nodata is not None and not np.isnan(nodata) and zeros and found.valid[0] < 1.0:
+        sentences.append(
+            f"{name} says that {nodata:g} means unlabelled and has 0 on {zeros:,} other pixels: is"
+            " 0 a class? Here 0 always means unlabelled: raise all classes by one if it is."
+        )
     for code in ignored(labels):
         if found.codes and found.codes.get(0) and raster.source.nodata is None:
             sentences.append(

@@ -59,9 +59,11 @@ def to_indices(
     if unknown.size:
         code = int(unknown.min())
         count = int(np.count_nonzero(unknown == code))
+        ways = f"add {code} to classes, or " if code > 0 else ""
         raise SceneError(
-            f"{name} has code {code} on {count:,} pixels, and the scene names no class {code}: add"
-            f" {code} to classes, or set those pixels to 0 (unlabelled)."
+            f"{name} has code {code} on {count:,} pixels, and the scene names no class {code}:"
+            f" {ways}where it means unlabelled, add 'ignore: [{code}]' to the labels of the scene"
+            " file, or set those pixels to 0."
         )
     indices = np.searchsorted(known[1:], codes).astype(np.int16)
     indices[codes == 0] = UNLABELLED

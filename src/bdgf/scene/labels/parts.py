@@ -8,8 +8,9 @@ import numpy as np
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import LabelFile, SceneSpec
+from bdgf.scene.ground import distances, on_ground, share_ground
 from bdgf.scene.labels.codes import to_indices
-from bdgf.scene.labels.pixels import TileLabels, joined
+from bdgf.scene.labels.pixels import TileLabels, joined, positions_of
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
@@ -68,6 +69,7 @@ class LabelParts:
             self._check_disjoint(train, test)
         else:
             train, test = split_pixels(self._merged(list(read.values())), self.spec.split)
+        test = self._untrained(train, test)
         if self.spec.budget is not None:
             train = thin_pixels(train, self.spec.budget, self.spec.budget_seed)
         self._check_classes(train, test)
@@ -93,6 +95,23 @@ class LabelParts:
             self._notes.say(f"labels {which}", note)
         self._reader.notes.clear()
         return joined(tile.height, tile.width, parts)
+
+    def _untrained(self, train: Pixels, test: Pixels) -> Pixels:
+        """Leave out test pixels whose ground is trained in another tile, or near it by a guard."""
+        if not share_ground(self.tiles):
+            return test
+        tested, trained = (on_ground(self.tiles, positions_of(part)) for part in (test, train))
+        guard = self.spec.split.guard if self.spec.split.kind == "blocks" else 0
+        free = np.isinf(distances(tested, trained, guard))
+        if free.all():
+            return test
+        self._notes.say(
+            "overlap",
+            f"{np.count_nonzero(~free):,} test pixels lie on ground that is trained in another"
+            " tile; they are left out.",
+        )
+        parts = np.split(free, np.cumsum([len(tile) for tile in test])[:-1])
+        return [tile.select(keep) for tile, keep in zip(test, parts, strict=True)]
 
     def _check_disjoint(self, train: Pixels, test: Pixels) -> None:
         shared = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,12 @@ class TileLabels:
         inside = (cols >= 0) & (cols < window.width)
         found[rows[inside] - window.row, cols[inside]] = self.classes[first:last][inside]
         return found
+
+
+def positions_of(tiles: Sequence[TileLabels]) -> NDArray[np.int64]:
+    """Return the labelled pixels of several tiles (n, 3) as tile, row, column, in this order."""
+    found = [np.insert(tile.positions, 0, number, axis=1) for number, tile in enumerate(tiles)]
+    return np.concatenate(found).astype(np.int64)
 
 
 def joined(height: int, width: int, parts: list[TileLabels]) -> TileLabels:
