@@ -235,3 +235,26 @@ def test_too_many_arrays_are_refused(tmp_path, monkeypatch):
             file[f"group/{number}"] = np.ones((2, 3))
     with pytest.raises(SceneError, match="more than 5 arrays"):
         hdf5_arrays(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("_FillValue", np.array([-9999], np.int16), -9999.0),
+        ("Data_Ignore_Value", -9999.0, -9999.0),
+        ("missing_value", np.array([-1, -2]), None),  # two values: neither is the one
+        ("nodata", "none", None),
+        ("title", -9999.0, None),
+    ],
+)
+def test_a_value_that_the_file_says_is_no_data(tmp_path, name, value, found):
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    values[0, 1, 2] = -9999
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["hsi"] = values
+        file["hsi"].attrs[name] = value
+    source = open_source(tmp_path / "a.h5")
+    assert source.nodata == found
+    _, valid = source.read(Window(0, 0, source.height, source.width))
+    assert valid.all() == (found is None)
+    assert open_source(tmp_path / "a.h5", nodata=5.0).nodata == 5.0

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.io
+import shapely
 from affine import Affine
+from pyogrio import raw
 
 from bdgf.errors import SceneError
 from bdgf.scene.labels import parts, reading
@@ -193,3 +195,28 @@ def test_class_without_a_pixel_is_warned_of(write_scene, caplog):
         scene = Scene.open(write_scene({"hsi": CUBE}, train, test, changes={"labels": labels}))
     assert "Class 3 (moor) has no labelled pixel" in caplog.text
     assert len(scene.class_codes) == 3
+
+
+def test_every_tile_s_own_polygons_have_their_say(tmp_path, write_tif):
+    for tile in ("a", "b"):
+        write_tif(f"{tile}/hsi.tif", CUBE, **PLACE)
+        inside = shapely.box(5e5 + 20, 5e6 - 60, 5e5 + 60, 5e6 - 20)
+        outside = [shapely.box(0, 0, 10, 10)] * (1 if tile == "a" else 2)
+        raw.write(
+            tmp_path / tile / "labels.gpkg",
+            shapely.to_wkb([inside, *outside]),
+            [np.array([1, *[2] * len(outside)])],
+            ["class"],
+            geometry_type="Polygon",
+            crs=PLACE["crs"],
+            driver="GPKG",
+        )
+    (tmp_path / "scene.yaml").write_text(
+        "name: x\nmodalities: {hsi: {path: '{tile}/hsi.tif', role: spectral}}\ntiles: [a, b]\n"
+        "labels: {train: '{tile}/labels.gpkg', classes: {1: A, 2: B}}\n"
+    )
+    scene = Scene.open(tmp_path / "scene.yaml")
+    scene.labels_at("train")
+    notes = " ".join(scene.notes)
+    assert "a/labels.gpkg: 1 features lie in no tile." in notes
+    assert "b/labels.gpkg: 2 features lie in no tile." in notes

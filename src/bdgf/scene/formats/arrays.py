@@ -39,6 +39,7 @@ class ArrayInfo:
         note: What was put right, such as an order of axes; empty where nothing was.
         axes: What each axis of a raster is by the format's custom, as HWC is in MATLAB; empty
             where only the shape can tell.
+        nodata: Value that means "no data", where the file says it.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class ArrayInfo:
     dtype: np.dtype[Any] | None
     note: str = ""
     axes: str = ""
+    nodata: float | None = None
 
     @property
     def numeric(self) -> bool:

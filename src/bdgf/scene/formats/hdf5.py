@@ -29,6 +29,8 @@ _ERRORS = (
     MemoryError,
 )
 _OWN = ("#refs#", "#subsystem#")
+_NODATA = ("_FillValue", "missing_value", "Data_Ignore_Value", "data_ignore_value", "nodata")
+"""Attributes by which files say what means "no data": CF's, and those of NEON's and others."""
 _MOST_ITEMS = 100_000
 _MOST_REFERENCES = 5_000
 _MOST_DEPTH = 32
@@ -138,6 +140,16 @@ class Hdf5Reader:
         return item
 
 
+def _nodata(item: h5py.Dataset) -> float | None:
+    """Return the value that means "no data" by an array's attributes, None where none says it."""
+    for name in _NODATA:
+        if name in item.attrs:
+            about = item.attrs.get_id(name)
+            if int(np.prod(about.shape)) == 1 and about.dtype.kind in "iuf":
+                return float(np.ravel(item.attrs[name])[0])
+    return None
+
+
 class _Tree:
     """The arrays of an open file, put into a dictionary by their keys."""
 
@@ -230,7 +242,8 @@ class _Tree:
                     f"{self._path.name} is HDF5 without MATLAB's marks: the axes of {key} are read"
                     f" as stored ({by(shape)})"
                 )
-            info = ArrayInfo(shape, _kind(dtype), stored, note if len(shape) > 1 else "")
+            note = note if len(shape) > 1 else ""
+            info = ArrayInfo(shape, _kind(dtype), stored, note, nodata=_nodata(item))
             self._found[key] = Hdf5Reader(self._path, key, info, steps, _block(item))
             return
         shape = shape[::-1]

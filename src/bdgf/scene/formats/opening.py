@@ -52,7 +52,8 @@ def open_source(
     source: RasterSource
     if _has_arrays(path):
         name, reader = _chosen(path, key)
-        source = ArraySource(path, name, reader, nodata, axes)
+        own = reader.info.nodata if nodata is None else nodata
+        source = ArraySource(path, name, reader, own, axes)
     elif axes is not None:
         raise SceneError(
             f"{named(path)} says itself what are its bands, rows and columns; only arrays of"

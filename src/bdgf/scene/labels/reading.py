@@ -41,6 +41,7 @@ class LabelReader:
         self.notes: list[str] = []
         self._spec = spec
         self._vectors: dict[LabelFile, VectorLabels] = {}
+        self._finished: list[str] = []  # what is to be said of the files of earlier tiles
 
     def codes(self, file: LabelFile, tile: str, grid: Grid, reference: str) -> NDArray[np.int32]:
         """Return the class codes (H, W) of a file on a tile's grid, 0 where unlabelled.
@@ -121,12 +122,10 @@ class LabelReader:
 
     def finish(self) -> list[str]:
         """Return what is to be said of files of polygons when all tiles have been read."""
-        found: list[str] = []
-        for file, vector in self._vectors.items():
-            found += vector.notes
-            if vector.outside:
-                found.append(f"{file.path}: {vector.outside:,} features lie in no tile.")
-        return found
+        for vector in self._vectors.values():
+            self._finished += self._said(vector)
+        self._vectors.clear()
+        return list(dict.fromkeys(self._finished))
 
     def shape(self, file: LabelFile, tile: str) -> tuple[int, int] | None:
         """Return rows and columns of a label raster, None for labels of another kind."""
@@ -148,9 +147,16 @@ class LabelReader:
             classes = dict(labels.classes) if labels is not None else {}
             # an ignored code is known, and taken away afterwards
             classes |= {code: f"ignored {code}" for code in labels.ignore} if labels else {}
+            if file in self._vectors:  # each tile has a file of its own
+                self._finished += self._said(self._vectors[file])
             shared = VectorLabels(path, file.column, file.layer, classes)
             self._vectors[file] = shared
         return shared
+
+    def _said(self, vector: VectorLabels) -> list[str]:
+        name = self._spec.display(vector.path)
+        lost = f"{name}: {vector.outside:,} features lie in no tile."
+        return [*vector.notes, *([lost] if vector.outside else [])]
 
     def _is_list(self, path: Path, file: LabelFile, grid: Grid) -> bool:
         arrays = contents(path)

@@ -49,6 +49,7 @@ class VectorLabels:
     they reach.
 
     Attributes:
+        path: The file.
         column: The column that holds the classes.
         features: Number of features that have a class and a geometry.
     """
@@ -69,7 +70,7 @@ class VectorLabels:
             SceneError: The file cannot be read, the layer or column is not clear, or values of
                 the column are no classes.
         """
-        self._path = path
+        self.path = path
         self._layer = load_layer(path, _choose_layer(path, layer), column)
         self._check_degrees()
         names = ClassNames(classes)
@@ -100,7 +101,7 @@ class VectorLabels:
             (repaired, "invalid polygons were repaired"),
             (self._overlaps, "pixels lie in features of different classes; the smallest decided"),
         )
-        notes = [f"{self._path.name}: {count:,} {words}." for count, words in found if count]
+        notes = [f"{self.path.name}: {count:,} {words}." for count, words in found if count]
         return (*notes, self._unplaced) if self._unplaced else tuple(notes)
 
     def codes(self, grid: Grid) -> NDArray[np.int32]:
@@ -116,7 +117,7 @@ class VectorLabels:
             SceneError: The grid has no coordinates, features are lines, or their coordinates
                 cannot be brought into the grid's CRS.
         """
-        name, transform = self._path.name, grid.transform
+        name, transform = self.path.name, grid.transform
         if transform is None:
             raise SceneError(
                 f"{name} holds coordinates, and no raster of the scene has any; polygons and points"
@@ -184,7 +185,7 @@ class VectorLabels:
         lines = ~np.isin(shapely.get_type_id(parts), (_POINT, _POLYGON))
         if lines.any():
             raise SceneError(
-                f"{self._path.name} has {np.unique(owners[lines]).size:,} features that are lines"
+                f"{self.path.name} has {np.unique(owners[lines]).size:,} features that are lines"
                 " where labels are polygons or points; a line covers no pixel: give the lines a"
                 " width with a buffer, or leave them out."
             )
@@ -200,7 +201,7 @@ class VectorLabels:
         if crs is None or not crs.is_geographic or not (np.abs(bounds) > 720).any():
             return
         raise SceneError(
-            f"{self._path.name} has coordinates such as {np.nanmax(np.abs(bounds)):.0f} and is in"
+            f"{self.path.name} has coordinates such as {np.nanmax(np.abs(bounds)):.0f} and is in"
             f" degrees by its CRS ({crs.to_string()[:60]}; GeoJSON without 'crs' is in WGS 84):"
             " save it with its true CRS, best as a GeoPackage."
         )
