@@ -82,6 +82,13 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         "modalities: {hsi: {path: '{tile}/{tile}_hsi.tif', role: spectral}}\n"
     )
     assert load_scene_file(path).tiles == ("plot_1", "plot_2")
+    # brackets of a path are no pattern
+    (tmp_path / "plot_1").rename(tmp_path / "year[1]")
+    path.write_text(
+        "name: a\ntiles: plot_*\n"
+        "modalities: {hsi: {path: 'year[1]/{tile}_hsi.tif', role: spectral}}\n"
+    )
+    assert load_scene_file(path).tiles == ("plot_1",)
 
 
 @pytest.mark.parametrize(

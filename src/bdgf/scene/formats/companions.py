@@ -56,13 +56,12 @@ def companions(path: Location) -> list[Location]:
     Raises:
         SceneError: There is no file with values beside a header.
     """
-    found: list[Location] = [path, data_file(path)]
-    if isinstance(path, RemotePath):
-        return list(dict.fromkeys(found))
-    for one in (path, data_file(path)):
+    own = list(dict.fromkeys([path, data_file(path)]))
+    found = list(own)
+    for one in own:
         if isinstance(one, Path):
             found += [beside for beside in _beside(one) if beside.is_file()]
-    if path.suffix.lower() == ".vrt":
+    if isinstance(path, Path) and path.suffix.lower() == ".vrt":
         found += _nested(path)
     return list(dict.fromkeys(found))
 
