@@ -187,9 +187,9 @@ def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
         folder: Where the maps of the scene are.
         tiles: Names of its tiles.
     """
-    single = len(tiles) == 1
+    known, single = set(tiles), len(tiles) == 1
     gone = [] if single else [folder / "map.tif"]
-    gone += [p for p in (folder / "maps").glob("*.tif") if single or p.stem not in tiles]
+    gone += [p for p in (folder / "maps").glob("*.tif") if single or p.stem not in known]
     for path in gone:
         alone = path.parent == folder
         remove(path)
