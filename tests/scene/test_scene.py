@@ -222,3 +222,14 @@ def test_ground_that_is_trained_in_one_tile_is_not_tested_in_another(tmp_path, w
         leak = leakage(scene, 3)
         assert leak.inside == pytest.approx((distance <= 1).mean())
         assert sum(map(len, leak.far_pixels)) == (distance > 3).sum()
+
+
+def test_a_split_without_test_pixels_is_said(write_scene):
+    codes = np.ones((12, 17), int)
+    codes[:, 9:] = 2
+    split = {"blocks": {"size": 9, "guard": 9}}
+    path = write_scene({"hsi": np.zeros((3, 12, 17))}, codes, changes={"split": split})
+    scene = Scene.open(path)
+    assert len(scene.positions("train")) > 0
+    assert len(scene.positions("test")) == 0
+    assert any("leaves no pixel for testing" in note for note in scene.notes)

@@ -7,8 +7,12 @@ import pytest
 import scipy.io
 from affine import Affine
 
+from bdgf.config import PreparationSettings
 from bdgf.errors import SceneError
+from bdgf.scene.formats.base import known_empty
 from bdgf.scene.layout import Window
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 
 RNG = np.random.default_rng(0)
@@ -158,3 +162,46 @@ def test_tiles_with_different_bands(tmp_path, write_tif):
     )
     with pytest.raises(SceneError, match=r"b\.tif has 2 bands, a\.tif has 3"):
         Scene.open(tmp_path)
+
+
+def two_tiles(tmp_path, write_tif, radar_at, label_at=0.0):
+    """Tiles a and b side by side, 170 m apart, a radar raster and labels of tile a's size."""
+    rng = np.random.default_rng(1)
+    utm = {"crs": "EPSG:32632"}
+    for tile, left in (("a", 0.0), ("b", 170.0)):
+        place = Affine(10, 0, left, 0, -10, 120)
+        write_tif(f"{tile}/hsi.tif", rng.normal(size=(3, 12, 17)), transform=place, **utm)
+    write_tif("sar.tif", SAR, transform=Affine(10, 0, radar_at, 0, -10, 120), **utm)
+    codes = rng.integers(1, 3, (12, 17)).astype(np.uint8)
+    write_tif("labels.tif", codes, transform=Affine(10, 0, label_at, 0, -10, 120), **utm)
+    (tmp_path / "scene.yaml").write_text(
+        "name: two\ntiles: [a, b]\nmodalities:\n  hsi: {path: '{tile}/hsi.tif', role: spectral}\n"
+        "  sar: {path: sar.tif, role: auxiliary}\n"
+        "labels: {all: labels.tif, classes: {1: x, 2: y}}\nsplit: {random: 5 per class}\n"
+    )
+    return tmp_path
+
+
+def test_a_sensor_may_miss_some_tiles(tmp_path, write_tif):
+    scene = Scene.open(two_tiles(tmp_path, write_tif, radar_at=170.0))
+    whole = Window(0, 0, 12, 17)
+    for tile, there in zip(scene.tiles, (False, True), strict=True):
+        values, valid = tile.read(1, whole)
+        assert valid.all() if there else not valid.any()
+        np.testing.assert_array_equal(values, SAR if there else 0)
+    assert known_empty(scene.tiles[0].sources[1], whole)
+    assert "sar does not reach tile a and is missing there" in scene.notes
+    prepared = PreparedScene(scene, Preparation.fit(scene, PreparationSettings(), 0))
+    assert len(prepared.preparation.fitted) == 2
+
+
+def test_labels_may_miss_some_tiles(tmp_path, write_tif):
+    scene = Scene.open(two_tiles(tmp_path, write_tif, radar_at=0.0, label_at=170.0))
+    assert set(scene.positions("test")[:, 0]) == {1}
+    assert "labels.tif does not reach tile a, which has no label of it" in scene.notes
+
+
+@pytest.mark.parametrize("place", [{"radar_at": 1e6}, {"radar_at": 0.0, "label_at": 1e6}])
+def test_what_reaches_no_tile_is_an_error(tmp_path, write_tif, place):
+    with pytest.raises(SceneError, match="do not overlap"):
+        Scene.open(two_tiles(tmp_path, write_tif, **place))

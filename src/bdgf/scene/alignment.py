@@ -19,6 +19,10 @@ _AXES = {"H": "rows", "W": "columns", "C": "bands"}
 _RULE = "All rasters of a scene share one grid"
 
 
+class ApartError(SceneError):
+    """A raster that lies beside the grid: nothing of it can be seen there."""
+
+
 def align(
     source: RasterSource,
     grid: Grid,
@@ -50,6 +54,7 @@ def align(
         The raster on the grid, and one sentence for the user, None where nothing was done.
 
     Raises:
+        ApartError: Both have coordinates and do not overlap.
         SceneError: The raster cannot be brought to the grid.
     """
     own = Grid.of(source)
@@ -146,7 +151,7 @@ def _warped(
 ) -> tuple[RasterSource, str]:
     own = Grid.of(source)
     if cover == 0:
-        raise SceneError(_apart(own, grid, name, reference))
+        raise ApartError(_apart(own, grid, name, reference))
     whole = _is_whole_shift(own, grid)
     # Pixels that lie on the grid's already are taken as they are.
     warped = WarpedSource(source, grid, categorical or whole)

@@ -64,6 +64,7 @@ class Scene:
             opener.open(number, partial(self._labels_of, number))
             for number in range(len(spec.tiles))
         )
+        opener.check_reached()
         check_bands(spec, self.tiles)
         self._labels: tuple[Pixels, Pixels] | None = None
         if spec.labels is not None:

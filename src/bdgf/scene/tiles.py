@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.alignment import agree, align, finest
+from bdgf.scene.alignment import ApartError, agree, align, finest
 from bdgf.scene.description import ModalitySpec, SceneSpec
 from bdgf.scene.formats.arrays import ArraySource
 from bdgf.scene.formats.base import RasterSource
@@ -23,6 +23,7 @@ from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
 from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
+from bdgf.scene.warp import AbsentSource
 
 Part = Literal["train", "test"]
 
@@ -96,6 +97,7 @@ class TileOpener:
         self, spec: SceneSpec, memory: InMemory | None, reader: LabelReader, notes: Notes
     ) -> None:
         self.spec, self._memory, self._reader, self._notes = spec, memory, reader, notes
+        self._apart: dict[str, list[ApartError]] = {}
 
     def open(self, number: int, labels: Callable[[], tuple[TileLabels, TileLabels]]) -> Tile:
         """Open the rasters of a tile; the first modality, or ``align``, gives the grid.
@@ -124,15 +126,7 @@ class TileOpener:
             if index == self.spec.reference:
                 source = reference
             else:
-                source, sentence = align(
-                    source,
-                    grid,
-                    name=self.spec.display(source.path),
-                    reference=self.spec.display(reference.path),
-                    categorical=False,
-                    multiples=self.spec.align is not None,
-                    modality=chosen.name,
-                )
+                source, sentence = self._on_grid(source, modality, reference, name)
             if modality.bands is not None and isinstance(opened[index], ArraySource):
                 # after its axes are known to be right
                 source = BandSelection(source, modality.bands)
@@ -143,6 +137,37 @@ class TileOpener:
                 self._notes.say(f"{modality.name} {place}", note)
             sources.append(source)
         return Tile(name, tuple(sources), labels)
+
+    def _on_grid(
+        self, source: RasterSource, modality: ModalitySpec, reference: RasterSource, tile: str
+    ) -> tuple[RasterSource, str | None]:
+        """Bring a modality to the grid of a tile's reference; it may be missing in this tile."""
+        grid = Grid.of(reference)
+        try:
+            return align(
+                source,
+                grid,
+                name=self.spec.display(source.path),
+                reference=self.spec.display(reference.path),
+                categorical=False,
+                multiples=self.spec.align is not None,
+                modality=self.spec.modalities[self.spec.reference].name,
+            )
+        except ApartError as error:
+            self._apart.setdefault(modality.name, []).append(error)
+            sentence = f"{modality.name} does not reach tile {tile} and is missing there"
+            self._notes.say(f"{modality.name} apart", sentence)
+            return AbsentSource(source, grid, categorical=False), None
+
+    def check_reached(self) -> None:
+        """Check that every modality reaches one of the tiles that were opened, or more.
+
+        Raises:
+            SceneError: One reaches none.
+        """
+        for apart in self._apart.values():
+            if len(apart) == len(self.spec.tiles):
+                raise apart[0]
 
     def _open_modality(self, modality: ModalitySpec, tile: str) -> RasterSource:
         """Open a modality of a tile; bands in several files are brought to the finest of them."""

@@ -246,6 +246,17 @@ class MultipleSource(_OnGrid):
         return True
 
 
+class AbsentSource(_OnGrid):
+    """A raster on a grid that it does not reach: no pixel is valid; see `RasterSource`."""
+
+    def _fill(self, window: Window, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> bool:
+        return True
+
+    def without_data(self, window: Window) -> bool:
+        """Return that the source stores nothing in any window."""
+        return True
+
+
 class _Part:
     """A part of a source, looked up at positions on the whole source."""
 

@@ -258,3 +258,16 @@ def test_a_value_that_the_file_says_is_no_data(tmp_path, name, value, found):
     _, valid = source.read(Window(0, 0, source.height, source.width))
     assert valid.all() == (found is None)
     assert open_source(tmp_path / "a.h5", nodata=5.0).nodata == 5.0
+
+
+def test_packed_values_are_unpacked(tmp_path):
+    stored = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    stored[:, 1, 2] = -1
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("x", data=stored)
+        array.attrs["scale_factor"], array.attrs["add_offset"] = 0.5, np.array([-3.0])
+        array.attrs["_FillValue"] = np.int16(-1)  # by CF of what is stored
+        array.attrs["Scale_Factor"] = 10_000.0  # NEON's divides, and there is no need to
+    values, valid = open_source(tmp_path / "a.h5", axes="CHW").read(Window(0, 0, 4, 5))
+    assert (valid == (stored != -1)).all()
+    np.testing.assert_array_equal(values, np.where(valid, stored * 0.5 - 3, 0))

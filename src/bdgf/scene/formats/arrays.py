@@ -39,7 +39,8 @@ class ArrayInfo:
         note: What was put right, such as an order of axes; empty where nothing was.
         axes: What each axis of a raster is by the format's custom, as HWC is in MATLAB; empty
             where only the shape can tell.
-        nodata: Value that means "no data", where the file says it.
+        nodata: Value that means "no data", where the file says it, as it is stored.
+        scaling: Factor and offset that make values of what is stored, where the file says them.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +49,7 @@ class ArrayInfo:
     note: str = ""
     axes: str = ""
     nodata: float | None = None
+    scaling: tuple[float, float] = (1.0, 0.0)
 
     @property
     def numeric(self) -> bool:
@@ -172,7 +174,14 @@ class ArraySource:
         places = [band - 1 - first for band in bands]
         if places != list(range(len(data))):
             data = data[places]
-        return clean(data, (self.nodata,) * len(data))
+        values, valid = clean(data, (self.nodata,) * len(data))
+        factor, offset = self.reader.info.scaling
+        if (factor, offset) != (1.0, 0.0):
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = (data * factor + offset).astype(np.float32)
+            valid &= np.isfinite(values)
+            values[~valid] = 0.0
+        return values, valid
 
     def arranged(self, axes: str, note: str) -> ArraySource:
         """Return the same array with its axes read in another order, and why."""

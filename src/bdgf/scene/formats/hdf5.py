@@ -140,14 +140,20 @@ class Hdf5Reader:
         return item
 
 
-def _nodata(item: h5py.Dataset) -> float | None:
-    """Return the value that means "no data" by an array's attributes, None where none says it."""
-    for name in _NODATA:
+def _number(item: h5py.Dataset, names: tuple[str, ...]) -> float | None:
+    """Return the first of an array's attributes that is one number, None where none is."""
+    for name in names:
         if name in item.attrs:
             about = item.attrs.get_id(name)
             if int(np.prod(about.shape)) == 1 and about.dtype.kind in "iuf":
                 return float(np.ravel(item.attrs[name])[0])
     return None
+
+
+def _scaling(item: h5py.Dataset) -> tuple[float, float]:
+    """Return CF's factor and offset of packed values; 1 and 0 where they are not given."""
+    factor, offset = _number(item, ("scale_factor",)), _number(item, ("add_offset",))
+    return 1.0 if factor is None else factor, 0.0 if offset is None else offset
 
 
 class _Tree:
@@ -243,7 +249,8 @@ class _Tree:
                     f" as stored ({by(shape)})"
                 )
             note = note if len(shape) > 1 else ""
-            info = ArrayInfo(shape, _kind(dtype), stored, note, nodata=_nodata(item))
+            nodata, scaling = _number(item, _NODATA), _scaling(item)
+            info = ArrayInfo(shape, _kind(dtype), stored, note, nodata=nodata, scaling=scaling)
             self._found[key] = Hdf5Reader(self._path, key, info, steps, _block(item))
             return
         shape = shape[::-1]

@@ -73,6 +73,12 @@ class LabelParts:
         if self.spec.budget is not None:
             train = thin_pixels(train, self.spec.budget, self.spec.budget_seed)
         self._check_classes(train, test)
+        if self.spec.split.kind != "given" and not any(len(tile) for tile in test):
+            self._notes.say(
+                "no test",
+                "the split leaves no pixel for testing, so no accuracy is measured: let it train"
+                " fewer pixels, or lower the size and the guard of its blocks",
+            )
         return train, test
 
     def _read_labels(self, which: str, tile: Tile, file: LabelFile) -> TileLabels:

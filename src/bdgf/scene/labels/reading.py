@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.alignment import align
+from bdgf.scene.alignment import ApartError, align
 from bdgf.scene.description import LabelFile, SceneSpec
 from bdgf.scene.formats.base import RasterSource, known_empty
 from bdgf.scene.formats.location import Location
@@ -22,6 +22,7 @@ from bdgf.scene.labels.roi import roi_codes
 from bdgf.scene.labels.vector import VectorLabels
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 from bdgf.scene.layout import Window
+from bdgf.scene.warp import AbsentSource
 
 ROI_SUFFIXES = (".txt", ".roi", ".xml")
 MOST_STORED = 10**11
@@ -41,6 +42,7 @@ class LabelReader:
         self.notes: list[str] = []
         self._spec = spec
         self._vectors: dict[LabelFile, VectorLabels] = {}
+        self._apart: dict[LabelFile, dict[str, ApartError]] = {}  # by tiles that are not reached
         self._finished: list[str] = []  # what is to be said of the files of earlier tiles
 
     def codes(self, file: LabelFile, tile: str, grid: Grid, reference: str) -> NDArray[np.int32]:
@@ -68,7 +70,7 @@ class LabelReader:
             return roi_codes(path, grid, classes)
         if isinstance(path, Path) and self._is_list(path, file, grid):
             return self._listed(path, file, tile, grid, reference)
-        codes = self._raster(path, file, grid, reference)
+        codes = read_codes(self._aligned(path, file, tile, grid, reference))
         codes[np.isin(codes, ignore)] = 0
         return codes
 
@@ -110,7 +112,7 @@ class LabelReader:
                 height = min(rows, grid.height - row)
                 yield height, _without(ignore, shapes.codes(grid.rows(row, height)))
             return
-        raster = self._aligned(path, file, grid, reference)
+        raster = self._aligned(path, file, tile, grid, reference)
         for top, tall, empty in _spans(raster, grid, self._spec.display(path)):
             if empty:
                 yield tall, None
@@ -121,7 +123,14 @@ class LabelReader:
                 yield height, _without(ignore, codes)
 
     def finish(self) -> list[str]:
-        """Return what is to be said of files of polygons when all tiles have been read."""
+        """Return what is to be said of files of polygons when all tiles have been read.
+
+        Raises:
+            SceneError: A raster of labels reaches no tile.
+        """
+        for apart in self._apart.values():
+            if len(apart) == len(self._spec.tiles):
+                raise next(iter(apart.values()))
         for vector in self._vectors.values():
             self._finished += self._said(vector)
         self._vectors.clear()
@@ -186,24 +195,26 @@ class LabelReader:
             self.notes.append(note)
         return codes
 
-    def _raster(
-        self, path: Location, file: LabelFile, grid: Grid, reference: str
-    ) -> NDArray[np.int32]:
-        return read_codes(self._aligned(path, file, grid, reference))
-
-    def _aligned(self, path: Location, file: LabelFile, grid: Grid, reference: str) -> RasterSource:
+    def _aligned(
+        self, path: Location, file: LabelFile, tile: str, grid: Grid, reference: str
+    ) -> RasterSource:
         source = open_source(path, file.key, axes=file.axes)
         name = self._spec.display(path)
         multiples = self._spec.align is not None
-        aligned, sentence = align(
-            source,
-            grid,
-            name=name,
-            reference=reference,
-            categorical=True,
-            multiples=multiples,
-            modality=self._spec.modalities[self._spec.reference].name,
-        )
+        try:
+            aligned, sentence = align(
+                source,
+                grid,
+                name=name,
+                reference=reference,
+                categorical=True,
+                multiples=multiples,
+                modality=self._spec.modalities[self._spec.reference].name,
+            )
+        except ApartError as error:
+            self._apart.setdefault(file, {})[tile] = error
+            self.notes.append(f"{name} does not reach tile {tile}, which has no label of it")
+            return AbsentSource(source, grid, categorical=True)
         self.notes += [note for note in dict.fromkeys([sentence, *aligned.notes]) if note]
         if aligned is source and source.nodata is None:
             # 0 is unlabelled anyway, and what a sparse file does not store reads as 0
