@@ -55,7 +55,7 @@ def data(content=CONTENT, *, ranges=True, tag='"one"', cut=None, stall=None, len
         handler.head(206 if start else 200, headers)
         handler.body(body[: cut or stall])
         if stall is not None:
-            handler.server.released.wait(20)
+            handler.server.released.wait(120)
 
     return answer
 
