@@ -180,6 +180,16 @@ def test_one_raster_serves_all_tiles(tmp_path, prepare):
     assert any("and alike in 1 more tiles" in line for line in lines)
 
 
+def test_one_raster_may_miss_some_tiles(tmp_path, prepare):
+    prepared = prepare(make_scene(tmp_path, tiles=("west", "east")))
+    transform = grid_transform(col=SIDES[1])
+    write(tmp_path / "embedding.tif", slopes(transform, SIDES), UTM, transform)
+    store, lines = taken(prepared, "embedding.tif", tmp_path)
+    assert not store.window(0, Window(0, 0, *SIDES)).any()
+    assert recovered(store, 1) < 0.05
+    assert "features: embedding.tif does not reach tile west, where nothing guides" in lines
+
+
 def test_one_file_without_coordinates_is_refused_for_many_tiles(tmp_path, prepare):
     prepared = prepare(make_scene(tmp_path, tiles=("west", "east")))
     np.save(tmp_path / "embedding.npy", np.zeros((2, *SIDES), np.float32))

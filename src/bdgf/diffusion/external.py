@@ -17,14 +17,16 @@ from bdgf.errors import SceneError
 from bdgf.files import NPY_ERRORS
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
-from bdgf.scene.alignment import align
+from bdgf.scene.alignment import ApartError, align
 from bdgf.scene.description import TILE
 from bdgf.scene.formats.location import Location, fingerprint, locate, named, without_secrets
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid
 from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.notes import Notes
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.warp import AbsentSource
 
 LEVEL = "{level}"
 """What stands for the guidance level in paths: 1 (coarse) to 3 (fine)."""
@@ -158,13 +160,14 @@ def _paths(template: str, base: Path, scene: Scene) -> list[Location]:
 
 
 def _notes(levels: Sequence[Sequence[ExternalFeatures]]) -> list[str]:
-    """What was done to the rasters, in one sentence per level and not one per tile."""
+    """What was done to the rasters, in one sentence per level and kind, and not one per tile."""
     found: list[str] = []
     for files in levels:
-        said = [note for file in files for note in file.notes]
-        if said:
-            more = f" (and alike in {len(said) - 1} more tiles)" if len(said) > 1 else ""
-            found.append(said[0] + more)
+        notes = Notes()
+        for file in files:
+            for note in file.notes:
+                notes.say("apart" if file.apart else "placed", note)
+        found += notes.summed()
     return found
 
 
@@ -180,6 +183,7 @@ class ExternalFeatures:
 
     Attributes:
         channels: C, number of features.
+        apart: Whether the file does not reach this tile, as one that all tiles read may.
         notes: What was done to the raster, in words for the user.
 
     Raises:
@@ -189,6 +193,7 @@ class ExternalFeatures:
     def __init__(self, path: Location, scene: Scene, tile: int, shared: bool = False) -> None:
         self.path = path
         self.notes: tuple[str, ...] = ()
+        self.apart = False
         self._array: NDArray[Any] | None = None
         own = scene.tiles[tile]
         placed = False
@@ -199,15 +204,22 @@ class ExternalFeatures:
             opened = open_source(path)
             placed = Grid.of(opened).placed and own.grid.placed
             reference = scene.spec.reference
-            self._source, note = align(
-                opened,
-                own.grid,
-                name=named(path),
-                reference=scene.spec.display(own.sources[reference].path),
-                categorical=False,
-                multiples=scene.spec.align is not None,
-                modality=scene.modalities[reference].name,
-            )
+            try:
+                self._source, note = align(
+                    opened,
+                    own.grid,
+                    name=named(path),
+                    reference=scene.spec.display(own.sources[reference].path),
+                    categorical=False,
+                    multiples=scene.spec.align is not None,
+                    modality=scene.modalities[reference].name,
+                )
+            except ApartError:
+                if not shared or len(scene.tiles) == 1:
+                    raise
+                self.apart = True
+                self._source = AbsentSource(opened, own.grid, categorical=False)
+                note = f"{named(path)} does not reach tile {own.name}, where nothing guides"
             self.channels = self._source.bands
             self.notes = tuple(dict.fromkeys(n for n in (note, *self._source.notes) if n))
         if shared and not placed and len(scene.tiles) > 1:
