@@ -85,3 +85,21 @@ def test_masks_grow_while_the_spectral_loss_is_the_smaller() -> None:
     for step in range(100):
         controller.observe(step, torch.tensor([0.8, 0.1, 0.1]), work())
     assert controller.gain < 0.5
+
+
+def test_what_is_not_measured_steers_nothing(monkeypatch) -> None:
+    still = steered((2.0, None, None), balance.MEASURE_EVERY, monkeypatch)
+    assert still.weights.tolist() == pytest.approx([1 / 3] * 3)
+    assert still.gain == 1.0
+    assert "reliance_sar" not in still.values()
+    assert still.values()["reliance_hsi"] == 2.0
+    assert steered((2.0, None, 0.5), balance.MEASURE_EVERY, monkeypatch).weights[0] < 1 / 3
+
+
+def test_batches_without_a_sensor_do_not_count_as_learned() -> None:
+    masks = MaskingSettings(ramp="adaptive")
+    controller = BalanceController(DiffusionSettings(loss_weights="plain", masking=masks), LAYOUT)
+    for step in range(100):
+        there = float(step % 5 == 4)
+        controller.observe(step, torch.tensor([0.4, 0.4 * there, 0.4 * there]), work())
+    assert controller.gain == pytest.approx(1.0)

@@ -50,6 +50,38 @@ def test_equal_parts_are_balanced() -> None:
     assert found.balance == pytest.approx(2.0, rel=0.3)  # the DSM is not used at all
 
 
+@pytest.mark.parametrize("cover", [16, 5, 2])
+def test_cover_of_a_sensor_is_not_reliance(cover) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(16, 5, 8, 8, generator=generator)
+    missing = torch.zeros(16, 3, 8, 8)
+    missing[cover:, 1:] = 1
+    missing[:, 1:, :, 5:] = 1
+    values[:, 3:] *= 1 - missing[:, 1:]
+
+    def features(values: Tensor, missing: Tensor) -> list[Tensor]:
+        both = torch.cat([values[:, :1], values[:, 3:4]], 1)
+        return [torch.nn.functional.avg_pool2d(both, 2), both]
+
+    found = measure_reliance(features, values, missing, LAYOUT, generator)
+    # two independent values of the same spread, each moved by its own: √2 · E|N| / E‖N₂‖
+    assert found.reliance[1] == pytest.approx(0.9, abs=0.12)
+    assert found.balance == pytest.approx(2.0, rel=0.3)
+
+
+@pytest.mark.parametrize("cover", [0, 1])
+def test_a_sensor_without_two_places_is_not_measured(cover) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values, missing = torch.randn(4, 5, 8, 8), torch.zeros(4, 3, 8, 8)
+    missing[cover:, 1:] = 1
+    found = measure_reliance(lambda v, m: [v], values, missing, LAYOUT, generator)
+    assert found.reliance[0] is not None
+    assert found.reliance[1:] == (None, None)
+    assert found.balance is None
+    assert "sar is not in the crops looked at" in found.describe()
+    assert Reliance.from_json(found.to_json()) == found
+
+
 def test_one_side_alone_has_no_balance() -> None:
     layout = ChannelLayout((ModalityChannels("hsi", "spectral", 0, 3),))
     generator = torch.Generator().manual_seed(0)

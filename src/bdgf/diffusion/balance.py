@@ -20,7 +20,7 @@ from torch import Tensor
 from bdgf.config import DiffusionSettings
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.masking import loss_gain
-from bdgf.diffusion.reliance import Features, measure_reliance
+from bdgf.diffusion.reliance import Features, measure_reliance, sides_of
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.layout import ChannelLayout
 
@@ -51,15 +51,16 @@ class BalanceState:
     """What must survive a restart.
 
     Args:
-        losses: Smoothed loss per modality.
+        losses: Smoothed loss per modality over the batches that have it, None before the first.
         log_weights: Logarithm of the loss weight per modality.
-        reliance: Last measured reliance per modality, empty before the first.
+        reliance: Last measured reliance per modality, None where it was in no crop; empty before
+            the first.
         log_gain: Logarithm of the controlled gain of the masks.
     """
 
-    losses: list[float] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
     log_weights: list[float] = field(default_factory=list)
-    reliance: list[float] = field(default_factory=list)
+    reliance: list[float | None] = field(default_factory=list)
     log_gain: float = 0.0
 
 
@@ -90,17 +91,16 @@ class BalanceController:
         controlled = math.exp(self.state.log_gain)
         if self.settings.masking.ramp != "adaptive" or not self.state.losses:
             return controlled
-        sides = self._sides(self.state.losses)
+        sides = sides_of(self.state.losses, self.layout)
         return loss_gain(*sides) * controlled if sides else controlled
 
     def observe(self, step: int, losses: Tensor, work: Probed) -> None:
         """Take note of a step's losses, and measure and steer at every ``MEASURE_EVERY`` steps."""
         adaptive = self.settings.masking.ramp == "adaptive"
         if adaptive:
-            new = losses.tolist()
-            old = self.state.losses or new
+            old = self.state.losses or [None] * len(losses)
             self.state.losses = [
-                LOSS_MEMORY * a + (1 - LOSS_MEMORY) * b for a, b in zip(old, new, strict=True)
+                _smoothed(before, now) for before, now in zip(old, losses.tolist(), strict=True)
             ]
         controlled = self.settings.loss_weights == "controlled"
         if not controlled or (step + 1) % MEASURE_EVERY or len(self.layout.modalities) < 2:
@@ -115,7 +115,7 @@ class BalanceController:
             torch_generator(work.seed, "balance", step),
         )
         self.state.reliance = list(measured.reliance)
-        sides = self._sides(self.state.reliance)
+        sides = sides_of(self.state.reliance, self.layout)
         if sides is None:
             return
         ratio = math.log(max(sides[0], 1e-6) / max(sides[1], 1e-6))
@@ -140,16 +140,17 @@ class BalanceController:
             for m, w in zip(self.layout.modalities, self.weights.tolist(), strict=True):
                 found[f"weight_{m.name}"] = w
             for m, r in zip(self.layout.modalities, self.state.reliance, strict=False):
-                found[f"reliance_{m.name}"] = r
+                if r is not None:
+                    found[f"reliance_{m.name}"] = r
         return found
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back the state of a checkpoint."""
         self.state = BalanceState(**state)
 
-    def _sides(self, values: list[float]) -> tuple[float, float] | None:
-        spectral = [values[i] for i in self.layout.spectral]
-        auxiliary = [v for i, v in enumerate(values) if i not in self.layout.spectral]
-        if not spectral or not auxiliary:
-            return None
-        return sum(spectral) / len(spectral), sum(auxiliary) / len(auxiliary)
+
+def _smoothed(before: float | None, now: float) -> float | None:
+    """Return a moving average with a batch's loss, which is exactly 0 without the modality."""
+    if now == 0:
+        return before
+    return now if before is None else LOSS_MEMORY * before + (1 - LOSS_MEMORY) * now

@@ -4,8 +4,11 @@ Reliance of a feature map f on modality m:
 
     S_m = E‖f(x) − f(x with m replaced by m of another place)‖ / E‖f(x) − mean f‖
 
-It is centred: the uncentred norm hides everything behind the features' mean. Balance is the
-reliance on the spectral modalities over that on the auxiliary ones, wanted near 1 [C].
+It is centred: the uncentred norm hides everything behind the features' mean. Both means are over
+the places where m is present before and after, and beside it a modality of the other side, so that
+a sensor which covers a part of the scene counts by what the features make of it and not by its
+cover. Balance is the reliance on the spectral modalities over that on the auxiliary ones, wanted
+near 1 [C].
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bdgf.scene.layout import ChannelLayout
@@ -26,13 +30,13 @@ class Reliance:
 
     Args:
         modalities: Names of the modalities.
-        reliance: S_m of each.
+        reliance: S_m of each, None where it was present nowhere.
         explained: Linear R² of each raw modality from the finest features.
         balance: S_spectral / S_auxiliary, None with one side only.
     """
 
     modalities: tuple[str, ...]
-    reliance: tuple[float, ...]
+    reliance: tuple[float | None, ...]
     explained: tuple[float, ...]
     balance: float | None
 
@@ -56,9 +60,9 @@ class Reliance:
             balance = values["balance_spectral_over_auxiliary"]
             return cls(
                 names,
-                tuple(float(values["reliance"][name]) for name in names),
+                tuple(_maybe(values["reliance"][name]) for name in names),
                 tuple(float(values["explained_r2"][name]) for name in names),
-                None if balance is None else float(balance),
+                _maybe(balance),
             )
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"no reliance: {type(error).__name__} {error}") from None
@@ -66,7 +70,9 @@ class Reliance:
     def describe(self) -> str:
         """Return one line for people."""
         parts = [
-            f"{name} {value:.2f} (linear R² {r2:.2f})"
+            f"{name} is not in the crops looked at"
+            if value is None
+            else f"{name} {value:.2f} (linear R² {r2:.2f})"
             for name, value, r2 in zip(self.modalities, self.reliance, self.explained, strict=True)
         ]
         line = "reliance of the features: " + ", ".join(parts)
@@ -100,20 +106,26 @@ def measure_reliance(
         Reliance and linear R² per modality.
     """
     batch = values.shape[0]
-    shift = int(torch.randint(1, batch, (1,), generator=generator)) if batch > 1 else 0
-    partner = (torch.arange(batch) + shift) % batch  # never the same place
+    shift = int(torch.randint(1, batch, (1,), generator=generator)) if batch > 1 else 1
     base = [level.float().cpu() for level in features(values, missing)]
-    spread = [_norm(level - level.mean(dim=(0, 2, 3), keepdim=True)) for level in base]
-    reliance, explained = [], []
+    reliance: list[float | None] = []
+    explained = []
     for index, modality in enumerate(layout.modalities):
+        partner = _partners(missing[:, index], shift)
         other, gone = values.clone(), missing.clone()
         channels = slice(modality.start, modality.stop)
         other[:, channels] = values[partner, channels]
         gone[:, index] = missing[partner, index]
-        changed = [level.float().cpu() for level in features(other, gone)]
-        moved = [_norm(a - b) for a, b in zip(base, changed, strict=True)]
-        ratios = [m / s for m, s in zip(moved, spread, strict=True)]
-        reliance.append(sum(ratios) / len(ratios))
+        there = (missing[:, index] + gone[:, index]) < 0.5  # (B, H, W)
+        there[partner == torch.arange(batch)] = False
+        beside = there & _other_side(missing, layout, index)
+        there = beside if beside.any() else there
+        if there.any():
+            changed = [level.float().cpu() for level in features(other, gone)]
+            ratios = [_ratio(a, b, there) for a, b in zip(base, changed, strict=True)]
+            reliance.append(sum(ratios) / len(ratios))
+        else:
+            reliance.append(None)
         explained.append(_linear_r2(base[-1], values[:, channels], 1.0 - missing[:, index].float()))
     return Reliance(
         tuple(m.name for m in layout.modalities),
@@ -123,19 +135,59 @@ def measure_reliance(
     )
 
 
-def balance_of(reliance: Sequence[float], layout: ChannelLayout) -> float | None:
+def balance_of(reliance: Sequence[float | None], layout: ChannelLayout) -> float | None:
     """Return mean reliance on spectral over mean reliance on auxiliary modalities."""
-    spectral = [reliance[i] for i in layout.spectral]
-    auxiliary = [r for i, r in enumerate(reliance) if i not in layout.spectral]
+    sides = sides_of(reliance, layout)
+    return None if sides is None else sides[0] / max(sides[1], 1e-9)
+
+
+def sides_of(values: Sequence[float | None], layout: ChannelLayout) -> tuple[float, float] | None:
+    """Return the means of what is known of spectral and of auxiliary modalities.
+
+    Args:
+        values: A value of every modality, None where it is not known.
+        layout: The modalities.
+
+    Returns:
+        None where nothing is known of one side.
+    """
+    known = [(i in layout.spectral, value) for i, value in enumerate(values) if value is not None]
+    spectral = [value for is_spectral, value in known if is_spectral]
+    auxiliary = [value for is_spectral, value in known if not is_spectral]
     if not spectral or not auxiliary:
         return None
-    low = sum(auxiliary) / len(auxiliary)
-    return sum(spectral) / len(spectral) / max(low, 1e-9)
+    return sum(spectral) / len(spectral), sum(auxiliary) / len(auxiliary)
 
 
-def _norm(x: Tensor) -> float:
-    """Mean over the pixels of the Euclidean norm over the channels; at least 1e-12."""
-    return max(float(x.norm(dim=1).mean()), 1e-12)
+def _maybe(value: Any) -> float | None:  # noqa: ANN401
+    return None if value is None else float(value)
+
+
+def _partners(missing: Tensor, shift: int) -> Tensor:
+    """For every crop (B, H, W) another that has the modality too; itself where it has none."""
+    partner = torch.arange(len(missing))
+    own = torch.nonzero((missing < 0.5).flatten(1).any(1)).flatten()
+    if len(own) > 1:
+        step = 1 + (shift - 1) % (len(own) - 1)  # never the same place
+        partner[own] = own[(torch.arange(len(own)) + step) % len(own)]
+    return partner
+
+
+def _other_side(missing: Tensor, layout: ChannelLayout, index: int) -> Tensor:
+    """Where (B, H, W) some modality of the other side is, on which the features could rest."""
+    side = index in layout.spectral
+    others = [i for i in range(len(layout.modalities)) if (i in layout.spectral) != side]
+    return (missing[:, others] < 0.5).any(1)
+
+
+def _ratio(level: Tensor, changed: Tensor, there: Tensor) -> float:
+    """How far a level moves over how far it spreads, at the places (B, H, W) that count."""
+    if there.shape[1:] != level.shape[2:]:
+        there = F.adaptive_max_pool2d(there[:, None].float(), level.shape[2:])[:, 0] > 0
+    mean = level.mean((0, 2, 3)) if there.all() else level.transpose(0, 1)[:, there].mean(1)
+    moved = (level - changed).norm(dim=1)[there].mean()
+    spread = (level - mean[:, None, None]).norm(dim=1)[there].mean()
+    return max(float(moved), 1e-12) / max(float(spread), 1e-12)
 
 
 def _linear_r2(features: Tensor, target: Tensor, present: Tensor) -> float:

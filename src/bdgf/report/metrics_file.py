@@ -54,7 +54,7 @@ _FORM = {
     "peak_memory_mb": NUMBER,
 }
 _BALANCE = {
-    "reliance": {ANY: NUMBER},
+    "reliance": {ANY: MAYBE},
     "explained_r2": {ANY: NUMBER},
     "balance_spectral_over_auxiliary": MAYBE,
 }
