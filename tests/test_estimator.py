@@ -19,7 +19,7 @@ from sklearn.utils import estimator_checks
 
 import bdgf
 from bdgf import config
-from bdgf.errors import BdgfError, SceneError, SettingsError
+from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError
 from bdgf.estimator import BDGFClassifier
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
@@ -237,6 +237,18 @@ def test_maps_are_written_for_every_tile(fitted, tiny_scene, images, tmp_path):
     with rasterio.open(paths[1]) as file:
         np.testing.assert_array_equal(file.read(1), codes)
     assert (tmp_path / "two" / "confidence" / "tile_1.tif").is_file()
+
+
+def test_maps_replace_earlier_maps_and_nothing_else(fitted, tiny_scene, images, tmp_path):
+    part = {name: array[:, :20, :30] for name, array in images.items()}
+    fitted.write_map(part, tmp_path / "out")
+    fitted.write_map([part, part], tmp_path / "out")
+    assert not (tmp_path / "out" / "map.tif").exists()
+    run = Path(fitted.folder)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(RunFolderError, match="holds files but no mapped"):
+        fitted.write_map(tiny_scene, run)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_a_folder_keeps_what_is_finished(fitted, tiny_scene, capsys, caplog):

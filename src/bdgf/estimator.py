@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from bdgf import config
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
+from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.scene_maps import write_maps
 from bdgf.pipeline import Pipeline
@@ -196,7 +197,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Args:
             X: As for `predict`; its coordinates and CRS are the map's.
-            folder: Gets ``map.tif`` and ``confidence.tif``; of several tiles ``maps/TILE.tif`` and
+            folder: A new or empty folder, or one that holds maps written so, which are replaced;
+                gets ``map.tif`` and ``confidence.tif``; of several tiles ``maps/TILE.tif`` and
                 ``confidence/TILE.tif``; with attribute table, style and STAC item beside the maps.
 
         Returns:
@@ -204,13 +206,15 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Raises:
             NotFittedError: ``fit`` was not called.
-            BdgfError: The scene cannot be read, or the folder cannot be written.
+            BdgfError: The scene cannot be read, or the folder holds other files, is in use or
+                cannot be written; nothing was changed.
         """
-        scene = self._fitting(X)
+        scene, folder = self._fitting(X), Path(folder)
         prepared, store = self.mapper_.on(scene)
-        single = len(scene.tiles) == 1
-        paths = [map_paths(Path(folder), tile.name, single) for tile in scene.tiles]
-        with self._progress() as progress:
+        names = [tile.name for tile in scene.tiles]
+        paths = [map_paths(folder, name, len(names) == 1) for name in names]
+        record = {"scene": scene.name, "notes": list(scene.notes)}
+        with map_folder(folder, names, record), self._progress() as progress:
             write_maps(
                 scene,
                 paths.__getitem__,

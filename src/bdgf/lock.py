@@ -64,7 +64,7 @@ def _acquire(path: Path) -> int:
             os.close(descriptor)
             raise RunFolderError(
                 f"{path.parent} is in use by another bdgf process{holder}; one folder takes one"
-                " run at a time: wait for it to end, or give another folder with --out."
+                " run at a time: wait for it to end, or give another folder."
             ) from None
         except OSError as error:
             # some network file systems have no locks; the run is as good as it was without one

@@ -14,6 +14,7 @@ import yaml
 from bdgf.errors import RunFolderError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
+from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
@@ -58,6 +59,33 @@ def test_the_same_rasters_without_labels_get_the_same_map(
         map_other(run, trained_run, Scene.open(path), path.parent, listener)
     with pytest.raises(RunFolderError, match="holds files but no mapped"):
         map_other(run, trained_run, Scene.open(path), trained_run, listener)
+
+
+def test_one_process_at_a_time_writes_to_a_folder(trained_run: Path, tiny_scene: Path, tmp_path):
+    run, scene = PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene)
+    refused = []
+
+    class Second(Silent):
+        def track(self, name, done, total):
+            with pytest.raises(RunFolderError, match="in use by another bdgf process") as error:
+                map_other(run, trained_run, scene, tmp_path / "out", Silent())
+            refused.append(error)
+
+    map_other(run, trained_run, scene, tmp_path / "out", Second())
+    assert refused
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_what_a_killed_process_left_goes(trained_run: Path, tiny_scene: Path, tmp_path: Path):
+    run, scene = PretrainedMapper.from_run(trained_run), Scene.open(tiny_scene)
+    out = tmp_path / "out"
+    out.mkdir()
+    # killed while the record was written, and while the map was
+    for name in (".lock", ".mapped.0123abcd.json", ".map.0123abcd.tif", ".map.0123abcd.plain.tif"):
+        (out / name).write_text("half")
+    map_other(run, trained_run, scene, out, Silent())
+    assert (out / "map.tif").is_file()
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_another_place_in_several_tiles(trained_run: Path, tmp_path: Path, listener) -> None:
