@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
@@ -169,3 +170,20 @@ def test_features_of_files_belong_to_one_scene(run, tmp_path):
         PretrainedMapper.load(foreign)
     with pytest.raises(SettingsError, match="belong to one scene"):
         PretrainedMapper.load(run, {"features.source": "features.npy"})
+
+
+def test_a_save_that_fails_leaves_the_earlier_one(run, tmp_path, monkeypatch):
+    mapper = PretrainedMapper.from_run(run)
+    mapper.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    save = checkpoint.save_tensors
+
+    def full(path, tensors, origin):
+        if "network" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(path, {name: value + 1 for name, value in tensors.items()}, origin)
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        mapper.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

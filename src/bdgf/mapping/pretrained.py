@@ -5,6 +5,7 @@ Its state is settings, names and tensors: it pickles, and goes to a folder of sa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_write_text
+from bdgf.files import atomic_path, remove
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
@@ -166,7 +167,7 @@ class PretrainedMapper:
         return cls(settings, _classes(classes, folder), parts, _reduction(settings, folder))
 
     def save(self, folder: Path) -> None:
-        """Write the mapper to a folder: one safetensors file per part, and JSON.
+        """Write the mapper to a folder, whole or not at all: safetensors for each part, and JSON.
 
         Raises:
             RunFolderError: The folder cannot be written, or holds a run or other files.
@@ -176,16 +177,22 @@ class PretrainedMapper:
                 f"{folder} holds files but no {DESCRIPTION}; nothing was written: give an empty or"
                 " new folder."
             )
-        for name, (tensors, origin) in self.parts.items():
-            checkpoint.save_tensors(folder / f"{name}.safetensors", tensors, origin)
-        if self.reduction is not None:
-            self.reduction.save(folder / REDUCTION)
         description = {
             "bdgf": __version__,
             "classes": {name: list(values) for name, values in vars(self.classes).items()},
             "settings": plain(self.settings),
         }
-        atomic_write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        # All are written before the first takes its name, the description's last: parts of two
+        # saves never stand together.
+        with contextlib.ExitStack() as files:
+            about = files.enter_context(atomic_path(folder / DESCRIPTION))
+            about.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            for name, (tensors, origin) in self.parts.items():
+                part = files.enter_context(atomic_path(folder / f"{name}.safetensors"))
+                checkpoint.save_tensors(part, tensors, origin)
+            if self.reduction is not None:
+                self.reduction.save(files.enter_context(atomic_path(folder / REDUCTION)))
+            remove(folder / DESCRIPTION)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return settings, classes and tensors alone: modules are built again."""
