@@ -130,6 +130,31 @@ def test_a_scene_across_the_antimeridian(tmp_path):
     assert all(-180 <= x <= 180 for part in shape(item["geometry"]).geoms for x in part.bounds[::2])
 
 
+@pytest.mark.parametrize(
+    ("crs", "transform", "size", "west", "east", "parts"),
+    [
+        (4326, (1, 0, 170, 0, -1, 10), 20, 170, -170, 2),
+        (4326, (1, 0, 190, 0, -1, 10), 10, -170, -160, 1),
+        (4326, (1, 0, -190, 0, -1, 10), 20, 170, -170, 2),
+        (4326, (1, 0, 0, 0, -1, 10), 360, -180, 180, 1),
+        (4326, (1, 0, -180, 0, -1, 10), 360, -180, 180, 1),
+        (4326, (1, 0, 100, 0, -1, 10), 200, 100, -60, 2),
+        (4326, (1, 0, 170, 0, -1, 10), 10, 170, 180, 1),
+        (3857, (1e4, 0, 20037508.34 - 5e4, 0, -1e4, 0), 10, 179.5508, -179.5508, 2),
+        (3857, (1e5, 0, -20037508.34, 0, -1e5, 1e6), 401, -180, 180, 1),
+    ],
+)
+def test_degrees_beyond_half_a_turn_come_back(tmp_path, crs, transform, size, west, east, parts):
+    grid = _grid(crs, Affine(*transform))
+    grid.height, grid.width = 10, size
+    item = _write(tmp_path, grid)
+    outline = shape(item["geometry"])
+    assert (item["bbox"][0], item["bbox"][2]) == pytest.approx((west, east), abs=1e-4)
+    assert len(getattr(outline, "geoms", [outline])) == parts
+    assert outline.is_valid
+    assert -180 <= outline.bounds[0] < outline.bounds[2] <= 180
+
+
 def test_a_system_without_a_code_is_written_out(tmp_path):
     crs = rasterio.CRS.from_proj4("+proj=laea +lat_0=47 +lon_0=9 +ellps=GRS80 +units=m")
     item = _write(tmp_path, _grid(crs=crs, transform=Affine(10.0, 0, 0, 0, -10.0, 0)))

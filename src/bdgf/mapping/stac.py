@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import WktVersion
 from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from bdgf import __version__
@@ -174,23 +177,56 @@ def _footprint(grid: Grid) -> Any | None:  # noqa: ANN401
         *((1.0 - share, 0.0) for share in shares),
     ]
     points = [grids.apply(transform, col * grid.width, row * grid.height) for col, row in ring]
-    outline = {"type": "Polygon", "coordinates": [[*points, points[0]]]}
     try:
-        found = transform_geom(crs, "EPSG:4326", outline, antimeridian_cutting=True)
+        lon, lat = np.array(warp(crs, "EPSG:4326", *zip(*points, strict=True))[:2])
+        polygon = _unwrapped(lon, lat)
+        if polygon is None:  # around a pole, or beyond the projection's edge
+            outline = {"type": "Polygon", "coordinates": [[*points, points[0]]]}
+            found = transform_geom(crs, "EPSG:4326", outline, antimeridian_cutting=True)
+            polygon = shapely.geometry.shape(found)
     except (CPLE_BaseError, RasterioError, CRSError):
         return None
-    polygon = shapely.set_precision(shapely.geometry.shape(found), 10.0**-_DIGITS)
+    polygon = shapely.set_precision(polygon, 10.0**-_DIGITS)
     # the outline counts counter-clockwise in GeoJSON
     return None if polygon.is_empty else shapely.orient_polygons(polygon)
+
+
+def _unwrapped(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Any | None:  # noqa: ANN401
+    """A ring of degrees, of any turn of the earth, as what it covers from -180 to 180.
+
+    Returns:
+        A polygon, or several where the antimeridian cuts it; None where the ring goes around the
+        earth, or is not finite.
+    """
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        return None
+    # neighbours on the ring lie less than half a turn apart
+    steps = np.diff(lon, append=lon[:1])
+    steps -= 360.0 * np.round(steps / 360.0)
+    if abs(steps.sum()) > 1.0:
+        return None
+    lon = lon[0] + np.concatenate([[0.0], np.cumsum(steps[:-1])])
+    ring = shapely.Polygon(np.column_stack([lon, lat]))
+    earth = shapely.box(-180.0, -90.0, 180.0, 90.0)
+    first, last = int((lon.min() + 180.0) // 360.0), int((lon.max() + 180.0) // 360.0)
+    turns = [
+        shapely.transform(ring, lambda at, turn=turn: at - [360.0 * turn, 0.0])
+        for turn in range(first, last + 1)
+    ]
+    covered = shapely.union_all(shapely.intersection(turns, earth))
+    parts = [part for part in shapely.get_parts(covered) if part.geom_type == "Polygon"]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
 def _bbox(footprint: Any) -> list[float]:  # noqa: ANN401
     """West, south, east, north; west is larger than east across the antimeridian (RFC 7946)."""
     west, south, east, north = footprint.bounds
-    if footprint.geom_type == "MultiPolygon" and east - west > 180.0:
-        parts = [part.bounds for part in footprint.geoms]
-        west = min(part[0] for part in parts if part[0] >= 0.0)
-        east = max(part[2] for part in parts if part[2] <= 0.0)
+    parts = [part.bounds for part in shapely.get_parts(footprint)]
+    # what the antimeridian ends on one side and goes on with on the other
+    before = [part[0] for part in parts if part[2] == 180.0 and part[0] > -180.0]
+    after = [part[2] for part in parts if part[0] == -180.0 and part[2] < 180.0]
+    if before and after:
+        west, east = min(before), max(after)
     return [round(value, _DIGITS) for value in (west, south, east, north)]
 
 
