@@ -16,6 +16,8 @@ from bdgf.bench.variants import (
     variant,
 )
 from bdgf.errors import SettingsError
+from bdgf.fusion.network import build_network
+from bdgf.scene.layout import ChannelLayout, ModalityChannels
 from bdgf.validation import validate
 
 
@@ -77,3 +79,16 @@ def test_our_default_changes_nothing():
 def test_what_is_no_method_is_refused(name, message):
     with pytest.raises(SettingsError, match=message):
         expand([name])
+
+
+@pytest.mark.parametrize("branch", ["CNN", "Mamba", "transformer"])
+def test_a_branch_alone_is_the_only_head(branch):
+    settings = config.replace(
+        config.Settings(), dict(changes_of(variant(f"{branch} branch alone")))
+    )
+    modalities = (
+        ModalityChannels("hsi", "spectral", 0, 3),
+        ModalityChannels("sar", "auxiliary", 3, 4),
+    )
+    network = build_network(settings.network, ChannelLayout(modalities), [2, 2, 2], 3, 0)
+    assert network.heads == (branch.lower(),)

@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 from bdgf.config import EvaluationSettings
 from bdgf.evaluation import classifiers
 from bdgf.evaluation.baselines import run_baselines
-from bdgf.evaluation.classifiers import fit_boosting, fit_probe
+from bdgf.evaluation.classifiers import fit_boosting, fit_forest, fit_probe, fit_svm
 from bdgf.evaluation.pixels import band_features, filled
 
 SETTINGS = EvaluationSettings(trees=30, svm_pixels=500)
@@ -75,3 +75,11 @@ def test_other_classifiers_learn_and_repeat(scene, fit):
     np.testing.assert_array_equal(*predicted)
     assert predicted[0].dtype == np.int64
     assert (predicted[0] == scene.labels_at("test")).mean() > 0.5
+
+
+@pytest.mark.parametrize("fit", [fit_forest, fit_svm, fit_boosting, fit_probe])
+def test_a_single_class_is_all_that_is_found(fit):
+    rng = np.random.default_rng(0)
+    table, positions = rng.normal(size=(9, 4)), np.zeros((9, 3), np.int64)
+    found = fit(table, np.full(9, 2), positions, SETTINGS, rng, 1)
+    assert found.predict(table).tolist() == [2] * 9

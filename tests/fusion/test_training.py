@@ -33,12 +33,13 @@ def training(
     settings: config.Settings,
     left_out: int = 0,
     trust: tuple[float, ...] | None = (0.2,) * 5,
+    without: int = -1,
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
     store = FeatureStore(None, names, shapes)
     labels = Labelled(prepared.scene.positions("train"), prepared.scene.labels_at("train"))
-    labels = labels.select(np.arange(len(labels)) >= left_out)
+    labels = labels.select((np.arange(len(labels)) >= left_out) & (labels.classes != without))
     classes = len(prepared.scene.class_codes)
     network = build_network(
         settings.network, prepared.layout, store.level_channels, classes, settings.seed
@@ -215,6 +216,15 @@ def test_class_weights_and_sampling(
     plain = training(prepared, config.replace(tiny_settings, {"training.class_weights": "none"}), 7)
     assert plain.class_weights.tolist() == pytest.approx([1.0] * len(counts))
     assert plain.pixel_share == pytest.approx([1 / len(work.labelled)] * len(work.labelled))
+
+
+def test_smoothing_gives_a_class_without_labels_nothing(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(tiny_settings, {"training.label_smoothing": 0.2})
+    weights = training(prepared, settings, without=1).class_weights
+    assert weights[1] == 0
+    assert (weights[[0, 2, 3]] > 0).all()
 
 
 def test_unlabelled_pixels_are_valid_and_from_everywhere(prepared_tiles: PreparedScene) -> None:

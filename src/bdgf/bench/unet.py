@@ -159,7 +159,7 @@ def train_unet(
         settings.timesteps, settings.beta_start, settings.beta_end
     )
     model = build_unet(len(channels), settings.width, seed).to(device).train()
-    crops = CropSampler(prepared, _side(settings))
+    crops = CropSampler(prepared, _side(settings), seed)
     owner = [prepared.layout.modality_of_channel[channel] for channel in channels]
     course = Course(
         "diffusers U-Net", settings.steps, settings.learning_rate, 0.01, settings.warmup,

@@ -19,6 +19,13 @@ EQUAL_STEPS, EQUAL_TIME = "patch network", "patch network at equal time"
 """The patch network for as many steps as the default, and for as many as take the default's time
 by the speed that the first of the two was measured with."""
 
+_ALONE: Mapping[str, Any] = {
+    "network.pixel_path": False,
+    "network.patch_path": False,
+    "network.feature_path": False,
+}
+"""Without the heads that stand beside the branches."""
+
 ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     **CONTROLS,
     # masks, and how their strength varies
@@ -47,10 +54,10 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "guided at the middle level only": {"features.levels": ("none", "middle", "none")},
     "guided at the fine level only": {"features.levels": ("none", "none", "fine")},
     # branches, and how each is guided
-    "CNN branch alone": {"network.branches": ("cnn",)},
-    "Mamba branch alone": {"network.branches": ("mamba",)},
-    "transformer branch alone": {"network.branches": ("transformer",)},
-    "no pixel path": {"network.pixel_path": False},
+    "CNN branch alone": {"network.branches": ("cnn",), **_ALONE},
+    "Mamba branch alone": {"network.branches": ("mamba",), **_ALONE},
+    "transformer branch alone": {"network.branches": ("transformer",), **_ALONE},
+    "no pixel head": {"network.pixel_path": False},
     "no feature path": {"network.feature_path": False},
     "patch path": {"network.patch_path": True},
     "no patch path": {"network.patch_path": False},

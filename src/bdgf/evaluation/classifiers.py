@@ -71,6 +71,9 @@ class Fit(Protocol):
         ...
 
 
+_SINGLE = "the training pixels have a single class"
+
+
 def fit_forest(
     table: Table,
     labels: NDArray[np.int64],
@@ -108,9 +111,7 @@ def fit_svm(
     classes = np.unique(labels)
     if len(classes) == 1:
         only = int(classes[0])
-        return Predictor(
-            lambda values: np.full(len(values), only), "the training pixels have a single class"
-        )
+        return Predictor(lambda values: np.full(len(values), only), _SINGLE)
     mean = table[kept].mean(axis=0)
     spread = table[kept].std(axis=0)
     spread[spread == 0] = 1.0
@@ -236,5 +237,8 @@ def fit_probe(
     threads: int,
 ) -> Predictor:
     """Fit a linear probe: multinomial logistic regression on standardised features; see `Fit`."""
+    if len(np.unique(labels)) == 1:
+        only = labels[0]
+        return Predictor(lambda values: np.full(len(values), only), _SINGLE)
     machine = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(table, labels)
     return Predictor(lambda values: machine.predict(values).astype(np.int64), "C 1")

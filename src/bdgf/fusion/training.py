@@ -179,7 +179,7 @@ class FusionTraining:
         counts = np.bincount(labelled.classes, minlength=classes).astype(np.float64)
         present = np.maximum(counts, 1.0)
         power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[t.class_weights]
-        weights = present**power
+        weights = np.where(counts > 0, present**power, 0.0)  # smoothing teaches no absent class
         weights /= (weights * counts).sum() / counts.sum()  # mean over the labelled pixels is 1
         self.class_weights = torch.from_numpy(weights).float().to(self.device)
         pixel = present[labelled.classes] ** -t.class_sampling
