@@ -85,3 +85,14 @@ def test_maps_of_tiles_that_a_scene_has_no_more_are_removed(
     ours = {*_written(tmp_path, *now), tmp_path / "metrics.json"}
     remove_other_maps(tmp_path, now)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == ours
+
+
+def test_what_is_only_read_need_not_accept_files(tmp_path: Path, monkeypatch) -> None:
+    RunFolder(tmp_path / "run").finish("prepare", "a", 1.0)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        RunFolder(tmp_path / "run")
+    assert RunFolder(tmp_path / "run", read=True).finished("prepare", "a")
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        RunFolder(tmp_path / "absent", read=True)
+    assert not (tmp_path / "absent").exists()

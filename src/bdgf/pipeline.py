@@ -296,7 +296,7 @@ def open_results(out: Path, scene: Path, settings: Settings) -> Results:
         RunFolderError: Map or evaluation are not finished with this scene and these settings.
         SceneError: The scene cannot be opened.
     """
-    opened, folder = Scene.open(scene), RunFolder(out)
+    opened, folder = Scene.open(scene), RunFolder(out, read=True)
     known = fingerprints_of(opened, out, settings)
     for stage in ("map", "evaluate"):
         if not folder.finished(stage, known[stage]):

@@ -30,13 +30,21 @@ class RunFolder:
 
     Args:
         path: The folder; it is made when it is not there.
+        read: Whether it is only read; it must be a run's then, and need not accept files.
 
     Raises:
         RunFolderError: It cannot be written, or holds files that are not a run's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read: bool = False) -> None:
         self.path = path
+        if read:
+            if not (path / _INDEX).is_file():
+                raise RunFolderError(
+                    f"{path} is not a run folder; name one that 'bdgf run' has written."
+                )
+            self._finished = self._load()
+            return
         try:
             path.mkdir(parents=True, exist_ok=True)
             # a run that was killed while it made the folder may have left its first file half

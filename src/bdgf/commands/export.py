@@ -32,7 +32,7 @@ def command(words: list[str], console: Console) -> None:
     run, folder = Path(values.run), Path(values.to)
     # programs are recorded and checked on the CPU, whatever the run was trained on
     mapper = PretrainedMapper.from_run(run, {"compute.accelerator": "cpu"})
-    path = RunFolder(run).scene()
+    path = RunFolder(run, read=True).scene()
     if path is None:
         raise RunFolderError(
             f"{values.run} does not say what scene it was trained on, and the export is checked on"
