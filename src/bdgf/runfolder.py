@@ -204,7 +204,9 @@ def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
         for beside in (f"{path.name}.aux.xml", f"{path.stem}.qml", f"{path.stem}.json"):
             remove(path.with_name(beside))
         for kind in ("confidence", "votes"):
-            remove(folder / f"{kind}.tif" if alone else folder / kind / path.name)
+            other = folder / f"{kind}.tif" if alone else folder / kind / path.name
+            remove(other)
+            remove(other.with_name(f"{other.name}.aux.xml"))
     for kind in ("maps", "confidence", "votes"):
         with contextlib.suppress(OSError):  # where it is there and nothing is left in it
             (folder / kind).rmdir()

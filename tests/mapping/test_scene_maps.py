@@ -76,3 +76,30 @@ def test_a_map_with_a_hole_never_takes_its_name(tiny_scene: Path, tmp_path: Path
     write_maps(scene, lambda _: target, LEGEND, rest, 16, "x", Silent())
     assert len(mapped_again) == 1
     assert target[0].is_file()
+
+
+def test_tiles_that_were_finished_before_get_the_date_that_holds_now(
+    tiles_scene: Path, tmp_path: Path
+) -> None:
+    scene, last = Scene.open(tiles_scene), [True]
+
+    def mapped(tile: int, windows):
+        for window in windows:
+            if last[0] and tile == len(scene.tiles) - 1:
+                raise KeyboardInterrupt
+            yield MappedWindow.without_data(window, 1)
+
+    def write(acquired: str) -> None:
+        def paths(tile: int) -> tuple[Path, Path]:
+            name = f"{scene.tiles[tile].name}.tif"
+            return tmp_path / "maps" / name, tmp_path / "confidence" / name
+
+        write_maps(scene, paths, LEGEND, mapped, 16, "x", Silent(), acquired)
+
+    with pytest.raises(KeyboardInterrupt):
+        write("2020-01-02")
+    last[0] = False
+    write("2024-01-02")
+    items = [json.loads(path.read_text()) for path in (tmp_path / "maps").glob("*.json")]
+    assert len(items) == len(scene.tiles)
+    assert {item["properties"]["datetime"][:4] for item in items} == {"2024"}

@@ -17,6 +17,7 @@ import rasterio.shutil
 from affine import Affine
 
 from bdgf.errors import RunFolderError, TrainingError
+from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.scene.layout import Window, windows_of
 
@@ -133,6 +134,41 @@ def test_map_without_a_place_on_earth_warns_of_nothing(tmp_path):
         warnings.simplefilter("error")
         with _writer(tmp_path, placed=False):
             pass
+
+
+TURNED = (
+    "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18"
+    " +to_meter=0.0174532925199433 +R=6371229 +no_defs"
+)
+
+
+@pytest.mark.parametrize("system", [TURNED, "+proj=tpers +h=5500000 +lat_0=40 +R=6371229"])
+def test_a_system_that_geotiff_has_no_words_for_stands_beside(tmp_path, system):
+    crs = rasterio.CRS.from_user_input(system)
+    grid = SimpleNamespace(height=5, width=7, crs=crs, transform=Affine(0.1, 0, -10, 0, -0.1, 10))
+    paths = [tmp_path / "map.tif", tmp_path / "confidence.tif", tmp_path / "votes.tif"]
+    for _ in range(2):
+        with (
+            MapWriter(paths[0], paths[1], grid, (1, 4, 9), NAMES, COLORS) as writer,
+            VotesWriter(paths[2], grid, (1, 4, 9), ("pixel",)) as votes,
+        ):
+            zeros = np.zeros((5, 7), int)
+            writer.write(Window(0, 0, 5, 7), zeros, np.ones((5, 7), np.float32))
+            votes.write(Window(0, 0, 5, 7), zeros[None])
+        for path in paths:
+            with rasterio.open(path) as raster:
+                assert raster.crs == crs
+                assert raster.transform.almost_equals(grid.transform)
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [*FILES, "confidence.tif.aux.xml", "votes.tif", "votes.tif.aux.xml"]
+    )
+    with rasterio.open(paths[0]) as raster:
+        assert raster.tags()["CLASS_4"] == NAMES[1]
+    with _writer(tmp_path):
+        pass
+    assert "confidence.tif.aux.xml" not in os.listdir(tmp_path)
+    with rasterio.open(paths[1]) as raster:
+        assert raster.crs.to_epsg() == 32632
 
 
 def test_both_are_cloud_optimised(tmp_path):

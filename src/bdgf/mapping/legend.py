@@ -78,9 +78,13 @@ class Legend:
         colors = {code: (*rgb, 255) for code, rgb in zip(self.codes, self.rgb, strict=True)}
         return {NODATA: (0, 0, 0, 0)} | colors
 
-    def attribute_table(self) -> bytes:
-        """Return the XML (``MAP.aux.xml``) in which GDAL keeps what a TIFF has no place for."""
-        root = ElementTree.Element("PAMDataset")
+    def attribute_table(self, system: str | None = None) -> bytes:
+        """Return the XML (``MAP.aux.xml``) in which GDAL keeps what a TIFF has no place for.
+
+        Args:
+            system: Coordinate reference system (WKT) where the TIFF has no place for that either.
+        """
+        root = _sidecar(system)
         band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
         rows = list(zip(self.codes, self.names, self.rgb, strict=True))
         if self.dtype == "uint8":
@@ -142,6 +146,18 @@ class Legend:
 def _text(text: str) -> str:
     """Return a text without the characters that no XML can hold, escaped or not."""
     return _CONTROL.sub("", text)
+
+
+def system_sidecar(system: str) -> bytes:
+    """Return the XML (``RASTER.aux.xml``) in which GDAL keeps a coordinate reference system."""
+    return _xml(_sidecar(system))
+
+
+def _sidecar(system: str | None) -> ElementTree.Element:
+    root = ElementTree.Element("PAMDataset")
+    if system is not None:
+        ElementTree.SubElement(root, "SRS", dataAxisToSRSAxisMapping="1,2").text = system
+    return root
 
 
 def _xml(root: ElementTree.Element) -> bytes:

@@ -82,6 +82,8 @@ def write_maps(
         )
         journals.append(journal.path)
         if journal.finished and all(path.is_file() for path in outputs):
+            # what is cheap is written anew: it may say another date by now
+            _describe(scene, tile, legend, outputs, acquired)
             progress.track("map", index + 1, len(scene.tiles))
             continue
         done, pixels = 0, tile.height * tile.width
@@ -105,19 +107,21 @@ def write_maps(
                     f"{missing:,} windows of {tile.name} were not classified; what is finished is"
                     " kept: run the same command again to go on."
                 )
-        write_item(
-            map_path.with_suffix(".json"),
-            scene.name if single else f"{scene.name}-{tile.name}",
-            tile,
-            legend,
-            {"map": map_path, "confidence": confidence_path},
-            acquired,
-        )
+        _describe(scene, tile, legend, outputs, acquired)
         if not single:
             journal.close_finished()
             progress.track("map", index + 1, len(scene.tiles))
     for path in journals:
         path.unlink(missing_ok=True)
+
+
+def _describe(
+    scene: Scene, tile: Tile, legend: Legend, outputs: Sequence[Path], acquired: str
+) -> None:
+    """Write the STAC item of a tile's map."""
+    name = scene.name if len(scene.tiles) == 1 else f"{scene.name}-{tile.name}"
+    assets = {"map": outputs[0], "confidence": outputs[1]}
+    write_item(outputs[0].with_suffix(".json"), name, tile, legend, assets, acquired)
 
 
 class _TileFiles:

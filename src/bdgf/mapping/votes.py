@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from bdgf.files import atomic_path
 from bdgf.mapping.legend import NODATA
-from bdgf.mapping.writing import Grid, WindowWriter, cloud_optimised
+from bdgf.mapping.writing import (
+    Grid,
+    WindowWriter,
+    cloud_optimised,
+    system_beside,
+    write_system,
+)
 from bdgf.scene.layout import Window
 
 
@@ -45,6 +51,7 @@ class VotesWriter(WindowWriter):
     def __enter__(self) -> VotesWriter:
         with contextlib.ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path))
+            write_system(stack, self.path, system_beside(self.grid.crs))
             self._file = stack.enter_context(
                 cloud_optimised(part, self.grid, self._dtype, NODATA, len(self.heads))
             )

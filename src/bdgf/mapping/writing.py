@@ -14,11 +14,13 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import WktVersion
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 
 from bdgf.errors import TrainingError
-from bdgf.files import atomic_path
-from bdgf.mapping.legend import NODATA, Legend
+from bdgf.files import atomic_path, remove
+from bdgf.mapping.legend import NODATA, Legend, system_sidecar
 from bdgf.scene.formats.gdal import CACHE_BYTES
 from bdgf.scene.layout import Window
 
@@ -129,7 +131,8 @@ class MapWriter(WindowWriter):
         self._files: tuple[Any, Any]
 
     def __enter__(self) -> MapWriter:
-        table, style = self.legend.attribute_table(), self.legend.qgis_style()
+        system = system_beside(self.grid.crs)
+        table, style = self.legend.attribute_table(system), self.legend.qgis_style()
         with contextlib.ExitStack() as stack:
             # They are renamed in reverse order: the map comes last, after all that belongs to it.
             map_part = stack.enter_context(atomic_path(self.map_path))
@@ -138,6 +141,7 @@ class MapWriter(WindowWriter):
                 (self.map_path.with_suffix(".qml"), style),
             ):
                 stack.enter_context(atomic_path(sidecar)).write_bytes(content)
+            write_system(stack, self.confidence_path, system)
             confidence_part = stack.enter_context(atomic_path(self.confidence_path))
             nan = float("nan")
             codes = stack.enter_context(
@@ -201,6 +205,37 @@ class MapWriter(WindowWriter):
             codes.write_colormap(1, self.legend.palette)
 
 
+def system_beside(crs: Any | None) -> str | None:  # noqa: ANN401
+    """Return a coordinate reference system as WKT where a GeoTIFF by itself would lose it.
+
+    GeoTIFF has no words for systems such as a turned pole. GDAL puts them into a file beside it.
+    """
+    if crs is None:
+        return None
+    with warnings.catch_warnings(), MemoryFile() as written:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with written.open(driver="GTiff", height=1, width=1, count=1, dtype="uint8", crs=crs):
+            pass
+        with MemoryFile(bytes(written.getbuffer())) as alone, alone.open() as raster:
+            kept = raster.crs is not None
+    return None if kept else str(crs.to_wkt(version=WktVersion.WKT2_2019))
+
+
+def write_system(stack: contextlib.ExitStack, path: Path, system: str | None) -> None:
+    """Write the system of a raster beside it, where it has one to be kept there.
+
+    Args:
+        stack: Gives the file its name when it is closed.
+        path: The raster.
+        system: What `system_beside` returned.
+    """
+    beside = path.with_name(f"{path.name}.aux.xml")
+    if system is None:
+        remove(beside)  # of an earlier raster of this name: GDAL would believe it
+    else:
+        stack.enter_context(atomic_path(beside)).write_bytes(system_sidecar(system))
+
+
 @contextlib.contextmanager
 def cloud_optimised(
     path: Path, grid: Grid, dtype: str, nodata: float, bands: int = 1
@@ -253,5 +288,5 @@ def cloud_optimised(
                 SPARSE_OK="YES",
             )
         finally:
-            for leftover in (plain, overviews):
+            for leftover in (plain, plain.with_name(f"{plain.name}.aux.xml"), overviews):
                 leftover.unlink(missing_ok=True)
