@@ -91,8 +91,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def body(self, block):
-        self.wfile.write(block)
+        # counted before: who has read all of it may look at once
         self.server.sent[-1] += len(block)
+        self.wfile.write(block)
 
     def do_GET(self):
         server = self.server
