@@ -205,3 +205,15 @@ def test_labels_may_miss_some_tiles(tmp_path, write_tif):
 def test_what_reaches_no_tile_is_an_error(tmp_path, write_tif, place):
     with pytest.raises(SceneError, match="do not overlap"):
         Scene.open(two_tiles(tmp_path, write_tif, **place))
+
+
+@pytest.mark.parametrize(("raster", "named"), [("sar", "sar.tif"), ("labels", "labels.tif")])
+def test_a_tiles_own_file_lies_where_the_tile_is(tmp_path, write_tif, raster, named):
+    path = two_tiles(tmp_path, write_tif, radar_at=0.0) / "scene.yaml"
+    for tile in ("a", "b"):  # both get the file of tile a
+        (tmp_path / tile / named).write_bytes((tmp_path / named).read_bytes())
+    text = path.read_text()
+    path.write_text(text.replace(f" {raster}.tif", f" '{{tile}}/{raster}.tif'"))
+    assert path.read_text() != text
+    with pytest.raises(SceneError, match="do not overlap"):
+        Scene.open(path)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.alignment import ApartError, agree, align, finest
-from bdgf.scene.description import ModalitySpec, SceneSpec
+from bdgf.scene.description import TILE, ModalitySpec, SceneSpec
 from bdgf.scene.formats.arrays import ArraySource
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
@@ -141,7 +141,10 @@ class TileOpener:
     def _on_grid(
         self, source: RasterSource, modality: ModalitySpec, reference: RasterSource, tile: str
     ) -> tuple[RasterSource, str | None]:
-        """Bring a modality to the grid of a tile's reference; it may be missing in this tile."""
+        """Bring a modality to the grid of a tile's reference.
+
+        A raster that all tiles share may miss this one; a tile's own file lies where the tile is.
+        """
         grid = Grid.of(reference)
         try:
             return align(
@@ -154,6 +157,8 @@ class TileOpener:
                 modality=self.spec.modalities[self.spec.reference].name,
             )
         except ApartError as error:
+            if self._memory is not None or any(TILE in path for path in modality.paths):
+                raise
             self._apart.setdefault(modality.name, []).append(error)
             sentence = f"{modality.name} does not reach tile {tile} and is missing there"
             self._notes.say(f"{modality.name} apart", sentence)

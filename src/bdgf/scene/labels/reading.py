@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.alignment import ApartError, align
-from bdgf.scene.description import LabelFile, SceneSpec
+from bdgf.scene.description import TILE, LabelFile, SceneSpec
 from bdgf.scene.formats.base import RasterSource, known_empty
 from bdgf.scene.formats.location import Location
 from bdgf.scene.formats.numpy_files import NpyReader
@@ -212,6 +212,8 @@ class LabelReader:
                 modality=self._spec.modalities[self._spec.reference].name,
             )
         except ApartError as error:
+            if TILE in file.path:  # a tile's own file lies where the tile is
+                raise
             self._apart.setdefault(file, {})[tile] = error
             self.notes.append(f"{name} does not reach tile {tile}, which has no label of it")
             return AbsentSource(source, grid, categorical=True)
