@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
@@ -186,6 +187,42 @@ def test_a_new_scene_of_the_same_sensors(fitted, images):
         fitted.predict({"hsi": images["hsi"]})
     with pytest.raises(BdgfError, match="8 bands"):
         fitted.predict({**images, "hsi": images["hsi"][:5]})
+
+
+def test_modalities_of_a_scene_may_stand_in_another_order(fitted, tiny_scene, images, tmp_path):
+    values = yaml.safe_load(tiny_scene.read_text())
+    values["modalities"] = dict(reversed(values["modalities"].items()))
+    path = tiny_scene.with_name("reversed.yaml")
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    try:
+        np.testing.assert_array_equal(fitted.predict(path), fitted.predict(tiny_scene))
+    finally:
+        path.unlink()
+    roles = {"hsi": "spectral", "sar": "auxiliary", "dsm": "auxiliary"}
+    arrays = dict(reversed(images.items()))
+    np.testing.assert_array_equal(
+        fitted.predict(Scene.from_arrays(arrays, roles=roles)), fitted.predict(arrays)
+    )
+
+
+def test_arrays_are_brought_to_the_grid_of_the_training_scene(tiny_values):
+    xarray = pytest.importorskip("xarray", reason="xarray is in the test extra")
+    rng = np.random.default_rng(0)
+
+    def placed(values, step):
+        rows, cols = (step * (np.arange(n) + 0.5) for n in values.shape[1:])
+        coords = {"y": 100.0 - rows, "x": cols}
+        return xarray.DataArray(values.astype(np.float32), dims=("band", "y", "x"), coords=coords)
+
+    fine, coarse = rng.normal(size=(2, 36, 40)), rng.normal(size=(5, 18, 20))
+    X = {"sar": placed(fine, 10.0), "hsi": placed(coarse, 20.0)}
+    labels = np.repeat([[1], [2]], 9, axis=0) * np.ones((1, 20), dtype=np.int64)
+    roles = {"sar": "auxiliary", "hsi": "spectral"}
+    scene = Scene.from_arrays(X, labels, align_to="hsi", roles=roles)
+    model = BDGFClassifier(settings=tiny_values).fit(scene)
+    found = model.predict(X)
+    assert found.shape == (18, 20)
+    np.testing.assert_array_equal(found, model.predict(scene))
 
 
 def test_pickle_and_folder_keep_it(fitted, tiny_scene, tmp_path):

@@ -135,6 +135,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         if isinstance(self.settings, config.Settings):
             return self.settings
+        if self.random_state is None:
+            raise SettingsError(
+                "random_state is None; it is the seed of everything that is drawn, a whole number"
+                " from 0 on, so that the same call gives the same map."
+            )
         changes = {"seed": self.random_state, **config.flat(dict(self.settings or {}))}
         settings = config.replace(config.preset(self.preset), changes)
         try:
@@ -240,7 +245,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         roles = self._roles(X)
         names = dict(zip(self.classes_.tolist(), self.class_names_, strict=True))
-        scene = _scene(X, y, roles, None if y is None else names)
+        scene = _scene(X, y, roles, None if y is None else names, align_to=self.mapper_.reference)
         # labels of arrays are all of one part; those of a scene have a part for testing
         part: Literal["train", "test"] = "test" if y is None else "train"
         positions = scene.positions(part)
@@ -298,7 +303,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def _fitting(self, X: AnyScene) -> Scene:
         """Return the scene to be mapped, its arrays in the order of the training scene's."""
         check_is_fitted(self)
-        return _scene(X, None, self._roles(X))
+        scene = _scene(X, None, self._roles(X), align_to=self.mapper_.reference)
+        return scene.in_order([one.name for one in self.mapper_.preparation.fitted])
 
     def _roles(self, X: AnyScene) -> dict[str, Any] | None:
         """Return the roles of the modalities, None for what is no array."""
@@ -344,8 +350,9 @@ def _scene(
     y: LabelArrays,
     roles: dict[str, Any] | None = None,
     classes: dict[int, str] | None = None,
+    align_to: str | None = None,
 ) -> Scene:
-    """Return the scene that was given, opened or made of arrays."""
+    """Return the scene that was given, opened or made of arrays on the grid of one of them."""
     if isinstance(X, Scene | str | Path):
         if y is not None:
             raise SceneError(
@@ -363,7 +370,7 @@ def _scene(
         tiles = [X] if isinstance(X, Mapping) else X
         found = [_ordered(tile, roles) for tile in tiles]
         images = found[0] if isinstance(X, Mapping) else found
-    return Scene.from_arrays(images, y, roles=roles, classes=classes)
+    return Scene.from_arrays(images, y, roles=roles, classes=classes, align_to=align_to)
 
 
 def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,7 +152,12 @@ class Pipeline(Run):
     def _prepare(self) -> None:
         preparation = self._fitted
         tensors = {n: torch.from_numpy(v) for n, v in preparation.to_tensors().items()}
-        origin = {"preparation": preparation.to_json(), "scene": self.scene.name}
+        reference = self.scene.modalities[self.scene.spec.reference].name  # it has the grid
+        origin = {
+            "preparation": preparation.to_json(),
+            "scene": self.scene.name,
+            "reference": reference,
+        }
         checkpoint.save_tensors(self.folder.preparation, tensors, origin)
         self.__dict__.pop("prepared", None)
         parts = [f"{m.name} {m.size} channels ({m.role})" for m in preparation.layout.modalities]

@@ -168,6 +168,22 @@ def test_canvas_of_any_scene(tmp_path, monkeypatch, tiles, height, width):
             assert value == (reference[inside][-1] if inside.any() else -1)
 
 
+def test_names_are_no_mathematics(made_up, tmp_path, tiny_scene):
+    text = tiny_scene.read_text()
+    name = Scene.open(tiny_scene).class_names[0]
+    path = tiny_scene.with_name("dollars.yaml")
+    path.write_text(text.replace(f" {name}", " 'B $a^$'", 1))
+    try:
+        scene = Scene.open(path)
+        results = [made_up(scene, method, 0, 0.2) for method in ("RF raw", "SVM $x^$")]
+        written = write_figures(blocks(results, [scene], lambda _: ()), tmp_path)
+    finally:
+        path.unlink()
+    assert "B $a^$" in scene.class_names
+    assert len(written) == 2
+    assert all(one.is_file() for one in written)
+
+
 def test_all_figures_of_a_comparison_are_written(found, tmp_path, scene):
     written = write_figures(found, tmp_path)
     ends = ["labels", *(f"{n}.{kind}" for n in ("all", "20", "5") for kind in ("recall", "maps"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 
 from bdgf import config
-from bdgf.bench import runner
-from bdgf.bench.cells import Cell, fingerprint, read_result
-from bdgf.bench.methods import expand
+from bdgf.bench import cells, runner
+from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
+from bdgf.bench.methods import GROUPS, expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
 from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
-from bdgf.bench.variants import EQUAL_TIME
+from bdgf.bench.variants import ALL_ABLATIONS, EQUAL_TIME, variant
 from bdgf.errors import SceneError, SettingsError, TrainingError
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -212,6 +213,48 @@ def test_own_function_joins(plan, tmp_path, monkeypatch):
     (result,) = Bench(own, tmp_path / "out", Silent()).run()
     assert result.note == "constant"
     assert len(set(result.predicted)) == 1
+    # what it does is part of what was measured
+    bench = Bench(own, tmp_path / "out", Silent())
+    before = bench._marks()
+    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "# changed\n")
+    assert bench._marks() != before
+
+
+def test_what_is_named_twice_counts_once(plan, tmp_path):
+    folder = plan.scenes[0].parent
+    doubled = Plan(
+        (plan.scenes[0], folder / ".." / folder.name / plan.scenes[0].name),
+        ("RF raw", "RF raw"), (0, 0), (5, 5), plan.settings, jobs=0,
+    )  # fmt: skip
+    assert len(Bench(doubled, tmp_path, Silent()).cells) == 1
+
+
+def test_without_methods_nothing_is_written(plan, tmp_path):
+    with pytest.raises(SettingsError, match="nothing to compare"):
+        Bench(Plan(plan.scenes, (), (0,), (None,), plan.settings), tmp_path / "new", Silent())
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_two_methods_share_a_file(tmp_path):
+    names = ["own:f", "own:f_", "own:_f", "features of S2-v1", "features of S2_v1"]
+    names += ["features of \u03b1", "features of \u03b2", *GROUPS["core"], *GROUPS["cross"]]
+    names = [*dict.fromkeys([*names, *map(variant, ALL_ABLATIONS)])]
+    files = {Cell("scene.yaml", "x", name, 0).file(tmp_path) for name in names}
+    assert len(files) == len(names)
+    for name in ("..", "."):
+        inside = Cell("scene.yaml", name, "RF raw", 0).file(tmp_path).resolve()
+        assert (tmp_path / "cells").resolve() in inside.parent.parents
+
+
+def test_a_result_that_is_written_half_is_none(plan, finished, tmp_path, monkeypatch):
+    _, results = finished
+    write_result(tmp_path, results[0], "old")
+    monkeypatch.setattr(
+        cells, "atomic_write_text", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        write_result(tmp_path, dataclasses.replace(results[0], note="new"), "new")
+    assert read_result(tmp_path, results[0].cell, "old") is None
 
 
 def test_what_cannot_be_compared_is_refused(plan, tmp_path, write_unlabelled):

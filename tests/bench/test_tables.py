@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from bdgf.bench import tables
 from bdgf.bench.published import Published
 from bdgf.bench.significance import mcnemar, signed_rank
 from bdgf.bench.tables import (
@@ -49,6 +50,18 @@ def block(scene, make):
     ]
     (found,) = blocks(results, [scene], lambda _: (PUBLISHED,))
     return found
+
+
+def test_names_of_methods_end_no_cell(scene, make):
+    results = [make(name, 0, 0.2) for name in (OURS, "BDGF, features of a|<b>")]
+    found = blocks(results, [scene], lambda _: ())
+    assert "| BDGF, features of a\\|&lt;b> |" in markdown(found)
+    assert r"features of a\textbar{}\textless{}b\textgreater{} &" in latex(found)
+
+
+def test_chances_below_all_floats_have_a_bound():
+    assert tables._chance(0.0) == "p < 1e-300"
+    assert tables._chance(0.0312) == "p 0.03"
 
 
 def row_of(block, method):

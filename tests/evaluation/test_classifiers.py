@@ -39,6 +39,17 @@ def test_svm_is_scikit_learns(scene):
     assert (predicted == result.predicted).mean() > 0.998
 
 
+def test_svm_takes_rounding_for_no_spread():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200)
+    table = rng.normal(size=(400, 2)).astype(np.float32) + 2 * labels[:, None].astype(np.float32)
+    positions = np.stack([np.zeros(400), np.arange(400), np.zeros(400)], 1).astype(np.int64)
+    constant = np.full((400, 1), 0.1, dtype=np.float32)  # whose deviation in float32 is not 0
+    fitted = fit_svm(np.hstack([table, constant]), labels, positions, SETTINGS, rng, 1)
+    accuracy = (fitted.predict(np.hstack([table, 2 * constant])) == labels).mean()
+    assert accuracy > 0.9
+
+
 def test_svm_says_when_it_leaves_training_pixels_out(tiles):
     settings = EvaluationSettings(trees=5, svm_pixels=40)
     total = len(tiles.positions("train"))

@@ -48,6 +48,15 @@ def test_figures_without_a_modality_are_rows_of_their_own(tmp_path: Path) -> Non
     assert lines[-1].startswith("| BDGF without sar | 65.00 ± 7.07 | 40.00 ± 0.00 | – |")
 
 
+def test_a_method_of_some_of_the_runs_says_of_which(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / n, "one", i, 80.0) for i, n in enumerate(("a", "b"))]
+    metrics = json.loads((folders[1] / "metrics.json").read_text())
+    metrics["methods"]["RF"] = metrics["methods"]["BDGF"]
+    (folders[1] / "metrics.json").write_text(json.dumps(metrics))
+    lines = markdown([read_run(folder) for folder in folders]).splitlines()
+    assert lines[-1].startswith("| RF (seed 1) | 80.00 | 50.00 |")
+
+
 def test_one_seed_twice_is_no_repetition(tmp_path: Path) -> None:
     runs = [read_run(write_run(tmp_path / n, "one", 0, 80.0)) for n in ("a", "b")]
     with pytest.raises(RunFolderError, match="same seed"):

@@ -172,6 +172,16 @@ def test_features_of_files_belong_to_one_scene(run, tmp_path):
         PretrainedMapper.load(run, {"features.source": "features.npy"})
 
 
+def test_what_a_killed_save_left_goes(run, tmp_path):
+    mapper = PretrainedMapper.from_run(run)
+    mapper.save(tmp_path)
+    left = tmp_path / ".network.0a1b2c3d.safetensors"
+    left.write_bytes(b"half")
+    mapper.save(tmp_path)
+    assert not left.exists()
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_a_save_that_fails_leaves_the_earlier_one(run, tmp_path, monkeypatch):
     mapper = PretrainedMapper.from_run(run)
     mapper.save(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import yaml
 
-from bdgf.errors import RunFolderError
+from bdgf.errors import RunFolderError, SceneError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
 from bdgf.progress import Silent
@@ -59,6 +59,18 @@ def test_the_same_rasters_without_labels_get_the_same_map(
         map_other(run, trained_run, Scene.open(path), path.parent, listener)
     with pytest.raises(RunFolderError, match="holds files but no mapped"):
         map_other(run, trained_run, Scene.open(path), trained_run, listener)
+
+
+def test_a_scene_of_which_no_pixel_can_be_mapped_is_refused(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
+) -> None:
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    with rasterio.open(path.parent / "hsi.tif", "r+") as raster:
+        raster.write(np.full(raster.shape, raster.nodata, raster.dtypes[0]), 3)
+    run = PretrainedMapper.from_run(trained_run)
+    with pytest.raises(SceneError, match="no pixel of other can be mapped: the run uses band 3"):
+        map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_process_at_a_time_writes_to_a_folder(trained_run: Path, tiny_scene: Path, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from bdgf.report.metrics_file import ENVIRONMENT, check_form, check_metrics
 from bdgf.report.results import Results
 
-UNUSED = {"seed", "classes", "denoiser_from"}
+UNUSED = {"seed", "classes", "denoiser_from", "test_pixels_unmapped"}
 """What the evaluation writes for other readers than the page."""
 
 

@@ -56,6 +56,15 @@ def test_a_modality_without_pixels_is_told(training, write_scene):
     assert "modality sar has no valid pixel" in shift.describe()
 
 
+def test_a_band_without_pixels_is_named(training, write_scene):
+    images, preparation = training
+    gone = {name: values.copy() for name, values in images.items()}
+    gone["hsi"][2] = np.nan
+    (shift,) = find_shifts(preparation, Scene.open(write_scene(gone)), 0)
+    assert shift.empty == (3,)
+    assert "uses band 3 of modality hsi, which has no valid pixel" in shift.describe()
+
+
 def test_spread_is_stored_and_else_put_together(training):
     images, preparation = training
     again = Preparation.from_parts(preparation.to_tensors(), preparation.to_json())

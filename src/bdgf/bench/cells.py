@@ -62,6 +62,9 @@ class Cell:
     def file(self, folder: Path) -> Path:
         """Return where its result lies in the folder of a comparison."""
         method = re.sub(r"[^A-Za-z0-9.]+", "-", self.method).strip("-")
+        if changes_of(self.method) is None and not re.fullmatch(r"[A-Za-z0-9 ]+", self.method):
+            # names from outside may differ in nothing but signs that no file may have
+            method = f"{method}-{hashlib.sha256(self.method.encode()).hexdigest()[:8]}"
         labels = "all" if self.budget is None else str(self.budget)
         return folder / "cells" / plain_name(self.name) / f"{method}.{labels}.{self.seed}.json"
 
@@ -89,9 +92,7 @@ class Result:
     cost: Mapping[str, float] = field(default_factory=dict)
 
 
-def fingerprint(
-    cell: Cell, settings: Settings, images: str, labels: str, elsewhere: str = ""
-) -> str:
+def fingerprint(cell: Cell, settings: Settings, images: str, labels: str, outside: str = "") -> str:
     """Return what a cell's result depends on, as a hash.
 
     Args:
@@ -99,7 +100,7 @@ def fingerprint(
         settings: Settings of the comparison.
         images: Signature of the scene's rasters.
         labels: Signature of its labels.
-        elsewhere: Signature of what the method takes from elsewhere.
+        outside: Signature of what the method takes from outside.
     """
     own = config.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
     values = plain(own)
@@ -112,7 +113,7 @@ def fingerprint(
         for group in ("mutual", "training", "mapping"):
             values.pop(group)
     parts = [__version__, images, labels, cell.method, cell.budget, values]
-    text = json.dumps([*parts, elsewhere] if elsewhere else parts)
+    text = json.dumps([*parts, outside] if outside else parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -120,6 +121,7 @@ def write_result(folder: Path, result: Result, mark: str) -> None:
     """Write a result whole or not at all."""
     path = result.cell.file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # an earlier one must not vouch for the new predictions
     with atomic_path(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
         np.save(file, result.predicted.astype(np.int16))
     values = {
@@ -166,4 +168,5 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
 
 def plain_name(name: str) -> str:
     """Return a scene's name as a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    found = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    return found if found.strip(".") else f"_{found}"

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bdgf.files import atomic_path
 
 DPI = 150
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Take no text that is drawn in the block for mathematics, whatever signs names have."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        yield
 
 
 def make_figure(size: tuple[float, float]) -> Figure:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 
 from bdgf import config
 from bdgf.bench.cells import plain_name
-from bdgf.bench.drawing import make_figure, save
+from bdgf.bench.drawing import make_figure, plain_text, save
 from bdgf.bench.methods import shared_folder
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.config import Settings
@@ -127,12 +128,13 @@ def embed(
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(labels))).fit(train, labels)
     accuracy = score(classes, neighbours.predict(own).astype(np.int64), len(scene.class_codes))
     several = 1 < len(np.unique(classes)) < len(classes)
-    plane = TSNE(
-        perplexity=min(PERPLEXITY, (len(own) - 1) / 3),
-        init="pca",
-        random_state=seed,
-        n_jobs=1,  # its sums depend on the number of threads
-    ).fit_transform(own)
+    with threadpool_limits(limits=1):  # its sums depend on the number of threads
+        plane = TSNE(
+            perplexity=min(PERPLEXITY, (len(own) - 1) / 3),
+            init="pca" if own.shape[1] > 1 else "random",
+            random_state=seed,
+            n_jobs=1,
+        ).fit_transform(own)
     return Panel(
         title,
         classes,
@@ -143,6 +145,7 @@ def embed(
     )
 
 
+@plain_text()
 def embedding_figure(scene: Scene, found: list[Panel], path: Path) -> None:
     """Draw the panels side by side, classes in their colours, the scores below each.
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bdgf.bench.cells import plain_name
-from bdgf.bench.drawing import make_figure, save
+from bdgf.bench.drawing import make_figure, plain_text, save
 from bdgf.bench.tables import Block, Row
 from bdgf.bench.variants import CONTROLS, OURS, changes_of, variant
 from bdgf.report.figures.pixels import (
@@ -52,9 +52,13 @@ MOST_TILES = 36
 SIDE = 480
 """Longest side of a map in pixels; of a larger scene one test pixel stands for its neighbours."""
 
+TALLEST = 30.0
+"""Inches of all maps below each other; those of a tall, narrow scene are made smaller."""
+
 Image = NDArray[np.uint8]
 
 
+@plain_text()
 def write_figures(found: Sequence[Block], folder: Path) -> list[Path]:
     """Draw all figures that the results of a comparison allow.
 
@@ -269,6 +273,7 @@ def maps_figure(block: Block, path: Path) -> None:
     panel = 2.3 if across > 2 else 3.2
     tall = 0.95 * panel * height / width + 0.26
     legend = 0.22 * -(-(len(scene.class_names) + 3) // max(1, int(2 * across * panel / 1.6)))
+    tall = min(tall, TALLEST / down)
     size = (2 * across * panel, down * tall + legend + 0.75)
     figure = make_figure(size)
     for number, (title, image) in enumerate(panels):

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ from bdgf.evaluation.pixels import (
 )
 from bdgf.history import History
 from bdgf.pipeline import Pipeline
+from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES
 
 MAPPED = STAGES[: STAGES.index("map") + 1]
@@ -151,6 +153,23 @@ def _own(name: str) -> Method:
         raise SettingsError(f"{name!r} is no function; a method takes a Case and returns Outcome.")
     found: Method = method
     return found
+
+
+def outside_signature(name: str, elsewhere: Elsewhere, scene: Scene, seed: int) -> str:
+    """Return a hash of what a method takes from outside: files, or the user's own code.
+
+    Of own code it is the file with the function; what that imports is not looked at.
+
+    Raises:
+        BdgfError: It is missing or cannot be used on the scene.
+    """
+    if ":" not in name or is_elsewhere(name):
+        return elsewhere.signature(name, scene, seed)
+    try:
+        source = Path(inspect.getsourcefile(inspect.unwrap(_own(name))) or "").read_bytes()
+    except (OSError, TypeError):  # compiled, or typed into an interpreter
+        return ""
+    return hashlib.sha256(source).hexdigest()
 
 
 def shared_folder(settings: Settings, folder: Path) -> Path:

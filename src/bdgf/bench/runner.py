@@ -16,7 +16,7 @@ from pathlib import Path
 from bdgf import config
 from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result
 from bdgf.bench.elsewhere import Elsewhere
-from bdgf.bench.methods import find
+from bdgf.bench.methods import find, outside_signature
 from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
@@ -71,6 +71,17 @@ def jobs_for(lanes: int, cuda: bool) -> int:
     return max(1, min(lanes, os.cpu_count() or 1, memory // JOB_BYTES))
 
 
+def _each_once(plan: Plan) -> Plan:
+    """Return the plan without what is named twice, which is no repetition."""
+    return dataclasses.replace(
+        plan,
+        scenes=tuple({path.resolve(): path for path in reversed(plan.scenes)}.values())[::-1],
+        methods=tuple(dict.fromkeys(plan.methods)),
+        seeds=tuple(dict.fromkeys(plan.seeds)),
+        budgets=tuple(dict.fromkeys(plan.budgets)),
+    )
+
+
 class Bench:
     """A comparison in a folder; what is finished there is not done again.
 
@@ -84,6 +95,7 @@ class Bench:
     """
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        plan = _each_once(plan)
         self.plan, self.folder, self.progress = plan, folder, progress
         validate(plan.settings)
         for name in plan.methods:
@@ -107,12 +119,6 @@ class Bench:
                     f"{path} has no test pixel, and a comparison needs some: add test labels, or"
                     " 'split: {random: 20 per class}'."
                 )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(
-                f"{folder} cannot be used ({error.strerror}); give another folder with --out."
-            ) from None
         # by scene, seed and labels: variants that share a denoiser follow one another
         self.cells = [
             Cell(str(path.resolve()), self.scenes[path].name, method, seed, budget)
@@ -122,6 +128,17 @@ class Bench:
             # a scene's own denoiser is none from elsewhere
             if not plan.elsewhere.left_out(method, self.scenes[path], seed)
         ]
+        if not self.cells:
+            raise SettingsError(
+                "there is nothing to compare: no method is named, or only denoisers of the scenes"
+                " themselves; name methods or groups with --methods, such as core."
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{folder} cannot be used ({error.strerror}); give another folder with --out."
+            ) from None
 
     def run(self) -> list[Result]:
         """Do what is not finished, and return the results of all cells.
@@ -161,8 +178,8 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            elsewhere = self.plan.elsewhere.signature(cell.method, scene, cell.seed)
-            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, elsewhere)
+            outside = outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed)
+            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, outside)
         return marks
 
     def _settings(self) -> Settings:

@@ -28,6 +28,9 @@ MEASURES = (
     ("far", "kappa", "kappa far"),
 )
 
+LEAST_CHANCE = 1e-300
+"""Smaller p-values are told by this bound."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -115,9 +118,9 @@ def markdown(found: Sequence[Block]) -> str:
             "|---|" + "---:|" * (len(head) - 1),
         ]
         for row, cells in zip(block.rows, _cells(block, "**{}**"), strict=True):
-            lines.append("| " + " | ".join([row.method, *cells]) + " |")
+            lines.append("| " + " | ".join([_column(row.method), *cells]) + " |")
         for one in block.published:
-            lines.append("| " + " | ".join([_published(one), *_figures(one)]) + " |")
+            lines.append("| " + " | ".join([_column(_published(one)), *_figures(one)]) + " |")
         # a paragraph each
         told = [*paired(block), *speeds(block)]
         told += [f"{one.method}, published: {one.source}." for one in block.published]
@@ -205,7 +208,7 @@ def per_class(found: Sequence[Block]) -> str:
                     spread([r for r in one if r is not None], 1)
                     for one in zip(*recalls, strict=True)
                 ]
-                lines.append("| " + " | ".join([row.method, *cells]) + " |")
+                lines.append("| " + " | ".join([_column(row.method), *cells]) + " |")
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -261,13 +264,13 @@ def paired(block: Block) -> list[str]:
                 p = signed_rank(np.array(a), np.array(b))
                 text += " (too few seeds for Wilcoxon)" if p is None else f" (Wilcoxon p {p:.3f})"
             parts.append(text)
-        line = f"{OURS} against {words}: {', '.join(parts)}."
+        line = f"{OURS} against {_column(words)}: {', '.join(parts)}."
         if same:
             tests = [
                 mcnemar(reference, x.predicted, y.predicted)
                 for x, y in zip(ours.results, other.results, strict=True)
             ]
-            told = ", ".join(f"{won}:{lost} (p {p:.1g})" for won, lost, p in tests)
+            told = ", ".join(f"{won}:{lost} ({_chance(p)})" for won, lost, p in tests)
             line += f" McNemar per seed, pixels only one of the two has right: {told}."
         lines.append(line)
     return lines
@@ -281,7 +284,7 @@ def speeds(block: Block) -> list[str]:
         values = [cost["train_steps"] / cost["train_seconds"] for cost in costs]
         if values:
             steps = fmean([cost["train_steps"] for cost in costs])
-            found.append(f"{row.method} {spread(values, 1)} ({steps:.0f} steps)")
+            found.append(f"{_column(row.method)} {spread(values, 1)} ({steps:.0f} steps)")
     lines = []
     if found:
         lines.append(
@@ -331,6 +334,11 @@ def _figures(one: Published) -> list[str]:
     return [*shown, *[""] * (len(MEASURES) - 3 + 2)]
 
 
+def _chance(p: float) -> str:
+    """Return a p-value in words; those that no float can hold have a bound."""
+    return f"p {p:.1g}" if p >= LEAST_CHANCE else f"p < {LEAST_CHANCE:.0e}"
+
+
 def _plain(value: Any) -> str:  # noqa: ANN401
     return "–" if value is None else f"{value:.2f}"
 
@@ -346,6 +354,9 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
 }
 
 

@@ -16,7 +16,7 @@ from bdgf import config
 from bdgf.bench.case import Case
 from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result, write_result
 from bdgf.bench.elsewhere import Elsewhere
-from bdgf.bench.methods import find
+from bdgf.bench.methods import find, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
 from bdgf.evaluation.accuracy import compare
@@ -46,8 +46,8 @@ def work(task: Path) -> None:
     elsewhere = Elsewhere(**values.get("elsewhere", {}))
 
     def mark(one: Cell) -> str:
-        taken = elsewhere.signature(one.method, scene, one.seed)
-        return fingerprint(one, settings, *signatures, taken)
+        outside = outside_signature(one.method, elsewhere, scene, one.seed)
+        return fingerprint(one, settings, *signatures, outside)
 
     def costs(method: str) -> Mapping[str, float] | None:
         other = dataclasses.replace(cell, method=method)

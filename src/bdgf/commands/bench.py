@@ -126,7 +126,7 @@ def _scene_file(path: Path) -> Path:
 def _budget(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise SettingsError(
             f"--labels has {text!r}; it lists numbers of training pixels per class, or all, such"
             " as 5,10,all."

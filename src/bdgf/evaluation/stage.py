@@ -31,8 +31,15 @@ def evaluate(run: Run) -> dict[str, Any]:
     """
     positions = run.scene.positions("test")
     methods: dict[str, Any] = {}
+    unmapped = 0
     if len(positions):
         mapped = run.mapped_classes(positions)
+        unmapped = int((mapped < 0).sum())
+        if unmapped:
+            run.progress.say(
+                f"evaluate: {unmapped:,} of {len(positions):,} test pixels have no spectral value"
+                " and no class in the map; they count as errors"
+            )
         methods = score_methods(run.scene, run.leak, mapped, run.settings, run.progress.say)
         accuracy = methods["BDGF"]["all"]
         run.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
@@ -47,6 +54,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "classes": dict(zip(map(str, run.scene.class_codes), run.scene.class_names, strict=True)),
         "train_pixels": len(run.scene.positions("train")),
         "test_pixels": len(positions),
+        "test_pixels_unmapped": unmapped,
         "leak": {"window": run.settings.network.window, "inside": run.leak.inside},
         "methods": methods,
         "missing": _without_each(run) if len(positions) else {},

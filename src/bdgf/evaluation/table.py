@@ -100,8 +100,10 @@ def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
         "| " + " | ".join(HEADER) + " |",
         "|---|" + "---:|" * len(MEASURES),
     ]
-    for method in runs[0].methods:
-        cells = [method]
+    for method in dict.fromkeys(name for run in runs for name in run.methods):
+        has = [str(run.seed) for run in runs if method in run.methods]
+        fewer = f" (seed {', '.join(has)})" if len(has) < len(runs) else ""
+        cells = [method.replace("|", "\\|") + fewer]
         for part, key in MEASURES:
             values = [r.methods[method][part][key] for r in runs if method in r.methods]
             known = [float(v) for v in values if v is not None]

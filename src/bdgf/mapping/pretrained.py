@@ -28,8 +28,9 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_path, remove
+from bdgf.files import atomic_path, remove, remove_leftovers, writable
 from bdgf.fusion.network import FusionNetwork, build_network
+from bdgf.lock import locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import PANEL, Window, windows_of
@@ -184,7 +185,11 @@ class PretrainedMapper:
         }
         # All are written before the first takes its name, the description's last: parts of two
         # saves never stand together.
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as files:
+            files.enter_context(locked(folder))
+            remove_leftovers(folder)
             about = files.enter_context(atomic_path(folder / DESCRIPTION))
             about.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
             for name, (tensors, origin) in self.parts.items():
@@ -206,6 +211,12 @@ class PretrainedMapper:
         tensors, origin = self.parts["preparation"]
         arrays = {name: value.numpy() for name, value in tensors.items()}
         return Preparation.from_parts(arrays, origin["preparation"])
+
+    @property
+    def reference(self) -> str | None:
+        """Name of the modality with the grid of the training scene, None where that is not kept."""
+        found = self.parts["preparation"][1].get("reference")
+        return None if found is None else str(found)
 
     @cached_property
     def denoiser(self) -> Denoiser | None:

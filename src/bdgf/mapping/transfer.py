@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from bdgf.cluster import connected
+from bdgf.errors import SceneError
 from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper
@@ -45,12 +45,20 @@ def map_other(
         What is far from the training scene, already told.
 
     Raises:
+        SceneError: No pixel of the scene has a spectral value that the run could use.
         RunFolderError: Modalities or bands differ from the run's, or the folder holds other files
             or is in use; nothing was changed.
     """
-    scene = in_order(scene, [one.name for one in mapper.preparation.fitted])
+    scene = scene.in_order([one.name for one in mapper.preparation.fitted])
     prepared, store = mapper.on(scene)
     shifts = find_shifts(mapper.preparation, scene, mapper.settings.seed)
+    lost = {shift.modality for shift in shifts if not shift.bands}
+    spectral = {one.name for one in mapper.preparation.fitted if one.role == "spectral"}
+    if spectral and spectral <= lost and not scene.large:  # of a large scene a part is looked at
+        told = "; ".join(s.describe() for s in shifts if s.modality in spectral)
+        raise SceneError(
+            f"no pixel of {scene.name} can be mapped: {told}. Give a scene with these bands."
+        )
     for shift in shifts:
         progress.say(f"warning: {shift.describe()}")
     record = {
@@ -83,19 +91,3 @@ def map_other(
             mapper.settings.mapping.acquired,
         )
     return shifts
-
-
-def in_order(scene: Scene, names: Sequence[str]) -> Scene:
-    """Return a scene with its modalities in another order, itself where they are not the same."""
-    spec = scene.spec
-    own = [modality.name for modality in spec.modalities]
-    if own == list(names) or sorted(own) != sorted(names):
-        return scene
-    order = [own.index(name) for name in names]
-    return Scene.open(
-        dataclasses.replace(
-            spec,
-            modalities=tuple(spec.modalities[index] for index in order),
-            align=own[spec.reference],  # the first of the scene file, which it was read by
-        )
-    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from bdgf.randomness import numpy_generator
 from bdgf.report.results import Results
@@ -62,5 +63,8 @@ def project(results: Results) -> Projection | None:
         return None
     perplexity = min(PERPLEXITY, (len(chosen) - 1) / 3)
     state = int(generator.integers(2**31))
-    work = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=state)
-    return Projection(work.fit_transform(values).astype(np.float32), classes[chosen])
+    init = "pca" if values.shape[1] > 1 else "random"
+    work = TSNE(perplexity=perplexity, init=init, max_iter=STEPS, random_state=state)
+    with threadpool_limits(limits=1):  # its sums depend on the number of threads
+        plane = work.fit_transform(values)
+    return Projection(plane.astype(np.float32), classes[chosen])

@@ -50,6 +50,11 @@ class InMemory:
     images: tuple[dict[str, MemorySource], ...]
     labels: dict[str, tuple[MemorySource, ...]]
 
+    def in_order(self, names: Sequence[str]) -> InMemory:
+        """Return the same arrays with the modalities in another order."""
+        images = tuple({name: tile[name] for name in names} for tile in self.images)
+        return InMemory(images, self.labels)
+
     def codes(
         self, which: str, tile: int, grid: Grid, reference: str, modality: str
     ) -> tuple[NDArray[np.int32], str | None]:

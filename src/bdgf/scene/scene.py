@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -54,9 +55,10 @@ class Scene:
         colors = spec.labels.colors if spec.labels is not None else {}
         self.class_codes: tuple[int, ...] = tuple(sorted(classes))
         self.class_names: tuple[str, ...] = tuple(classes[code] for code in self.class_codes)
+        own = {code: colors[code] for code in self.class_codes if code in colors}
+        others = iter(palette(len(classes) - len(own), own.values()))
         self.class_colors: tuple[str, ...] = tuple(
-            colors.get(code, default)
-            for code, default in zip(self.class_codes, palette(len(classes)), strict=True)
+            own[code] if code in own else next(others) for code in self.class_codes
         )
         notes, reader = Notes(), LabelReader(spec)
         opener = TileOpener(spec, memory, reader, notes)
@@ -140,6 +142,26 @@ class Scene:
             transform=transform,
         )  # fmt: skip
         return cls(spec, memory)
+
+    def in_order(self, names: Sequence[str]) -> Scene:
+        """Return the scene with its modalities in another order, itself where that is its own.
+
+        Its grid stays, whichever modality comes first. A scene of other modalities is returned as
+        it is.
+
+        Raises:
+            SceneError: Its files cannot be opened any more.
+        """
+        own = [modality.name for modality in self.modalities]
+        if own == list(names) or sorted(own) != sorted(names):
+            return self
+        spec = dataclasses.replace(
+            self.spec,
+            modalities=tuple(self.modalities[own.index(name)] for name in names),
+            align=own[self.spec.reference],  # the first of the scene file, which it was read by
+        )
+        memory = None if self._memory is None else self._memory.in_order(names)
+        return Scene(spec, memory)
 
     @property
     def large(self) -> bool:

@@ -32,6 +32,7 @@ class Shift:
         distance: Standard deviations (of the training scene) between the means of each.
         ratio: Standard deviation of each over that of the training scene.
         of: Number of bands that are used.
+        empty: Numbers of the used bands without a valid pixel, from 1 on.
     """
 
     modality: str
@@ -39,9 +40,17 @@ class Shift:
     distance: tuple[float, ...]
     ratio: tuple[float, ...]
     of: int
+    empty: tuple[int, ...] = ()
 
     def describe(self) -> str:
         """Say it in one sentence."""
+        if self.empty and len(self.empty) < self.of:
+            more = f", and {len(self.empty) - _LISTED} more" if len(self.empty) > _LISTED else ""
+            return (
+                f"the run uses band {', '.join(map(str, self.empty[:_LISTED]))}{more} of modality"
+                f" {self.modality}, which has no valid pixel in this scene; the scene is mapped as"
+                " one from which that sensor is missing"
+            )
         if not self.bands:
             return (
                 f"modality {self.modality} has no valid pixel in this scene; it is mapped as one"
@@ -75,9 +84,11 @@ def find_shifts(preparation: Preparation, scene: Scene, seed: int) -> list[Shift
     for index, fitted in enumerate(preparation.fitted):
         rng = np.random.default_rng([seed, index])
         sample = sample_pixels(scene, index, _PIXELS, rng)[:, fitted.kept]
-        sample = sample[np.isfinite(sample).all(axis=1)]
+        whole = np.isfinite(sample)
+        empty = tuple(int(fitted.kept[b]) + 1 for b in np.flatnonzero(~whole.any(axis=0)))
+        sample = sample[whole.all(axis=1)]
         if len(sample) < 2:
-            found.append(Shift(fitted.name, (), (), (), len(fitted.kept)))
+            found.append(Shift(fitted.name, (), (), (), len(fitted.kept), empty))
             continue
         for band in np.flatnonzero(fitted.decibel):
             sample[:, band] = decibels(sample[:, band], fitted.floor[band])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import numpy as np
@@ -11,9 +12,12 @@ import scipy.io
 import shapely
 from affine import Affine
 from pyogrio import raw
+from rasterio.crs import CRS
 
 from bdgf.errors import SceneError
+from bdgf.scene.grid import Grid
 from bdgf.scene.labels import parts, reading
+from bdgf.scene.labels.vector import VectorLabels
 from bdgf.scene.scene import Scene
 
 RNG = np.random.default_rng(0)
@@ -124,6 +128,28 @@ def test_codes_to_ignore(write_scene, write_tif):
         Scene.open(path)
     path.write_text(path.read_text().replace("labels:\n", "labels:\n  ignore: [-1]\n"))
     np.testing.assert_array_equal(Scene.open(path).tiles[0].test, test - 1)
+
+
+def test_codes_to_ignore_in_a_column_of_text(tmp_path, write_scene):
+    rings = [
+        [[[10 * i, 0], [10 * i + 9, 0], [10 * i + 9, 9], [10 * i, 9], [10 * i, 0]]]
+        for i in range(3)
+    ]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"c": code},
+            "geometry": {"type": "Polygon", "coordinates": ring},
+        }
+        for ring, code in zip(rings, ("1", "2", "-1"), strict=True)
+    ]
+    crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    found = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (tmp_path / "a.geojson").write_text(json.dumps(found))
+    known = {1: "a", 2: "b", -1: "ignored -1"}
+    labels = VectorLabels(tmp_path / "a.geojson", "c", None, known)
+    codes = labels.codes(Grid(10, 30, Affine(1, 0, 0, 0, -1, 10), CRS.from_epsg(32632)))
+    assert [int(codes[5, 10 * i + 4]) for i in range(3)] == [1, 2, -1]
 
 
 def test_crowns_give_the_labels_of_their_rasters(shared_data, tmp_path):

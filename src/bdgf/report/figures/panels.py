@@ -63,10 +63,13 @@ def panels_of(results: Results, overview: TileOverview, colors: Sequence[str]) -
     def panel(name: str, title: str, image: Image, key: Key) -> Panel:
         return Panel(name, title, image, size, key, ground)
 
-    found = []
+    found: list[Panel] = []
     for index in range(len(results.scene.modalities)):
         drawn = modality_picture(results, overview.tile, index)
-        found.append(panel(f"modality_{_plain(drawn.name)}", drawn.name, drawn.image, "none"))
+        name = f"modality_{_plain(drawn.name)}"
+        if name in {other.name for other in found}:  # alike but for signs that no file may have
+            name = f"{name}_{index + 1}"
+        found.append(panel(name, drawn.name, drawn.image, "none"))
     table = np.array([WHITE, *map(rgb, colors)], dtype=np.uint8)
     found.append(panel("map", "Map", table[overview.classes + 1], "classes"))
     heat = matplotlib.colormaps[HEAT](np.nan_to_num(overview.confidence), bytes=True)

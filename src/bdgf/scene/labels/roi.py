@@ -15,7 +15,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.grid import Grid
 
 _EXPORT = "export the ROIs as ASCII text from ENVI's ROI Tool (File, Output ROIs to ASCII)"
-_WHOLE = re.compile(r"\+?(\d{1,9})(\.0*)?")
+_WHOLE = re.compile(r"\+?(-?\d{1,9})(\.0*)?")
 _COLUMNS = re.compile(r"(id[\s,]+)?x[\s,]+y\b", re.IGNORECASE)
 _NO_POSITIONS = re.compile(
     r"((id|addr(ess)?|map[\s_]*[xy]|lat|lon|b\d+)([\s,]+|$))+", re.IGNORECASE
