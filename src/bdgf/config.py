@@ -214,9 +214,12 @@ class TrainingSettings:
             with; 0 takes the weights of the last step.
         unlabelled_pixels: Unlabelled pixels per step, where any are learned from.
         consistency: Weight of the consistency under augmentation on unlabelled pixels: each head is
-            to say of a patch that is turned and disturbed what its own moving average, where that
-            is sure, says of it undisturbed. 0 for none.
-        consistency_sure: Least probability of which that average is sure.
+            to say of a patch that is turned and disturbed what the network's moving average, where
+            that is sure, says of it undisturbed. 0 for none. It falls to nothing between one and
+            four thousand labelled pixels.
+        consistency_teacher: What of that moving average teaches: the fusion of its heads all heads,
+            or each head itself.
+        consistency_sure: Least probability of which that average (or that head of it) is sure.
         consistency_decay: Final decay of that moving average of the weights.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
@@ -249,6 +252,7 @@ class TrainingSettings:
     ema: float = 0.0
     unlabelled_pixels: int = 32
     consistency: float = 1.0
+    consistency_teacher: Literal["fusion", "head"] = "fusion"
     consistency_sure: float = 0.95
     consistency_decay: float = 0.99
     noise: float = 0.1

@@ -48,22 +48,23 @@ ALONE = "; the network itself is trained on the labelled training pixels alone"
 def test_the_note_follows_the_settings(changes: dict[str, object], heads: int, note: str) -> None:
     nothing = {"training.consistency": 0.0, "training.fusion": "mean"}
     alone = config.replace(config.Settings(), {**nothing, **changes})
-    assert transductive_note(alone, heads) == note
+    assert transductive_note(alone, heads, 100) == note
 
 
 def test_what_the_heads_learn_without_labels_is_told() -> None:
-    note = transductive_note(config.Settings(), 1)
+    note = transductive_note(config.Settings(), 1, 100)
     assert note == (
         "statistics, principal components, diffusion pre-training and the consistency of the"
         f" heads{SEEN}"
     )
+    assert transductive_note(config.Settings(), 1, 4000).endswith(ALONE), "labels are enough"
 
 
 def test_weights_that_come_from_the_scene_are_told() -> None:
     weighed = config.replace(config.Settings(), {"training.consistency": 0.0})
-    assert transductive_note(weighed, 7) == (
+    assert transductive_note(weighed, 7, 100) == (
         "statistics, principal components, diffusion pre-training and the weights of the"
         f" heads{SEEN}"
     )
     without = config.replace(weighed, {"training.fold_pixels": 0})
-    assert transductive_note(without, 7).endswith(ALONE)
+    assert transductive_note(without, 7, 100).endswith(ALONE)

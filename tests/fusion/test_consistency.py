@@ -5,8 +5,8 @@ import torch
 
 from bdgf import config
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.consistency import Teacher, consistency_loss
-from bdgf.fusion.network import build_network
+from bdgf.fusion.consistency import Teacher, consistency_loss, fused_teaching
+from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.scene.prepared import PreparedScene
 
@@ -38,6 +38,22 @@ def test_nothing_is_learned_of_what_the_teacher_does_not_know() -> None:
     assert not torch.autograd.grad(found, logits)[0].any()
     sure = torch.tensor([200.0, 0.0, -200.0]).expand(4, 2, 3)
     assert torch.isfinite(consistency_loss(-sure, sure.softmax(-1), 0.95))
+
+
+def test_the_fusion_teaches_every_head_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    taught = torch.randn(6, 3, 4, generator=generator).softmax(-1)
+    trust = torch.tensor([0.5, 0.2, 0.3])
+    found = fused_teaching(taught, trust)
+    expected = fused_log_probabilities(taught.log()[..., None, None], trust)[..., 0, 0].exp()
+    for head in range(3):
+        torch.testing.assert_close(found[:, head], expected)
+    # one head that is certain does not outvote the others
+    certain = torch.tensor([[[1.0, 0.0], [0.01, 0.99], [0.01, 0.99]]])
+    even = fused_teaching(certain, torch.full((3,), 1 / 3))
+    assert even[0, 0, 0] == pytest.approx(1 / (1 + (1e-8 * 99**2) ** (1 / 3)), rel=1e-4)
+    alone = fused_teaching(taught[:, :1], torch.ones(1))
+    torch.testing.assert_close(alone, taught[:, :1])
 
 
 def test_the_teacher_is_the_average_of_the_network_and_has_no_gradient(

@@ -11,6 +11,7 @@ import torch
 from bdgf import config
 from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
+from bdgf.fusion.consistency import fused_teaching
 from bdgf.fusion.network import build_network
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import (
@@ -287,6 +288,7 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
 ) -> None:
     changes = {
         "training.consistency": 2.0,
+        "training.consistency_teacher": "head",
         "training.consistency_sure": 0.0,
         "training.unlabelled_pixels": 5,
         "mutual.ramp": 0.0,
@@ -310,6 +312,45 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
         work.loss(work.model, 3)[0], list(work.model.parameters()), allow_unused=True
     )
     assert all(torch.isfinite(g).all() for g in gradient if g is not None)
+
+
+def test_many_labels_leave_less_to_consistency(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(tiny_settings, {"training.consistency": 2.0})
+    work = training(prepared, settings)
+    few, labels = work.labelled, work.labelled.positions
+    assert len(few) < 1000
+    assert work.consistency == 2.0
+    for count, expected in ((1000, 2.0), (2500, 1.0), (4000, 0.0), (9000, 0.0)):
+        chosen = np.arange(count) % len(labels)
+        many = FusionTraining(
+            work.model,
+            work.source,
+            Labelled(labels[chosen], few.classes[chosen]),
+            work.unlabelled,
+            settings,
+            work.layout,
+            4,
+        )
+        assert many.consistency == expected
+        assert (many.teacher is None) == (not expected), "what has no say costs nothing"
+
+
+def test_by_default_the_fusion_teaches_all_heads(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    positions = prepared.scene.positions("test")[:7]
+    own, fused = (
+        training(prepared, config.replace(settings, {"training.consistency_teacher": kind}))
+        for kind in ("head", "fusion")
+    )
+    said = own._taught(own.teacher, positions, np.random.default_rng(0))
+    taught = fused._taught(fused.teacher, positions, np.random.default_rng(0))
+    assert (said[:, 0] - said[:, 1]).abs().max() > 1e-4, "the heads differ"
+    torch.testing.assert_close(taught, fused_teaching(said, fused.trust))
+    assert settings.training.consistency_teacher == "fusion"
 
 
 @pytest.mark.parametrize("stop", [3, 9])

@@ -49,7 +49,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     metrics = {
         "scene": run.scene.name,
         "seed": run.settings.seed,
-        "transductive": transductive_note(run.settings, len(origin["heads"])),
+        "transductive": transductive_note(
+            run.settings, len(origin["heads"]), len(run.scene.positions("train"))
+        ),
         "notes": list(run.scene.notes),
         "classes": dict(zip(map(str, run.scene.class_codes), run.scene.class_names, strict=True)),
         "train_pixels": len(run.scene.positions("train")),

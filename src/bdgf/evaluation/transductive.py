@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bdgf.config import Settings
+from bdgf.fusion.training import consistency_weight
 
 
-def transductive_note(settings: Settings, heads: int) -> str:
+def transductive_note(settings: Settings, heads: int, labels: int) -> str:
     """Return what of a run has used pixels without their labels, test pixels among them.
 
     Args:
         settings: All settings of the run.
         heads: Number of heads of its network; one alone has none to learn from.
+        labels: Number of its labelled training pixels.
     """
     source = settings.features.source
     steps = ["statistics", "principal components"]
@@ -19,7 +21,7 @@ def transductive_note(settings: Settings, heads: int) -> str:
     mutual = settings.mutual.unlabelled and heads > 1
     if mutual:
         steps.append("mutual learning")
-    consistency = settings.training.consistency > 0
+    consistency = consistency_weight(settings, labels) > 0
     if consistency:
         steps.append("the consistency of the heads")
     weighed = settings.training.fusion == "cv" and settings.training.fold_pixels > 0 and heads > 1

@@ -1,12 +1,13 @@
-"""Consistency under augmentation: on unlabelled pixels each head learns from its own average.
+"""Consistency under augmentation: on unlabelled pixels the heads learn from the average network.
 
 A teacher, the moving average of the network's weights, sees a patch undisturbed, in one of the
-eight flips and turns. Where one of its heads is sure of a class, that head of the network, which
-sees the patch in a turn of its own, with noise and without some channels, is to say that class.
+eight flips and turns. Where the fusion of its heads is sure of a class, every head of the network,
+which sees the patch in a turn of its own, with noise and without some channels, is to say that
+class. So the branches teach each other, but only what they are sure of together.
 
 Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
 models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That
-it is done head by head, and all values, are ours [C].
+the fusion teaches all heads, and all values, are ours [C].
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from torch.func import functional_call
 from bdgf.fusion.losses import WeightAverage
 from bdgf.fusion.network import FusionNetwork, NetworkOutput
 from bdgf.fusion.samples import Patches
+
+LEAST = 1e-8
+"""Least probability that a head of the teacher can give a class: no head alone rules one out."""
 
 
 class Teacher:
@@ -39,6 +43,20 @@ class Teacher:
         output: NetworkOutput = functional_call(self.network, self.average.tensors, tuple(patches))
         self.network.train(learning)
         return output.logits[..., 0, 0].float().softmax(-1)
+
+
+def fused_teaching(taught: Tensor, trust: Tensor) -> Tensor:
+    """Return what the heads of the teacher say together, for each head the same.
+
+    Args:
+        taught: Probabilities of the teacher's heads, (B, heads, K).
+        trust: Share of every head in the fusion, (heads,), summing to 1.
+
+    Returns:
+        (B, heads, K), the weighted geometric mean, normalised over the classes.
+    """
+    fused = (taught.clamp_min(LEAST).log() * trust[:, None]).sum(1, keepdim=True)
+    return fused.softmax(2).expand_as(taught)
 
 
 def consistency_loss(logits: Tensor, taught: Tensor, sure: float) -> Tensor:

@@ -133,7 +133,7 @@ class Fitting:
         self.source = PatchSource(prepared, store, settings.network.window)
         self.unlabelled = UnlabelledPixels(prepared, settings.seed)
         kept, room = self.labelled.positions, self.source.room()
-        asked = settings.training.consistency or settings.mutual.unlabelled
+        asked = settings.training.consistency or settings.mutual.unlabelled  # folds have fewer
         if asked and room is not None and room - len(kept) >= LEAST_POOL:
             # patches that are read one by one are read once
             some = min(POOL_PIXELS, room - len(kept))
@@ -254,7 +254,7 @@ class Fitting:
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
                 name = _fold_stage(fold)
-                # each head on its own: the marks are to say what each is worth
+                # without mutual learning: the marks are to say what each head is worth
                 work = self._training(network, inside, name, s.training.fold_steps, None)
                 self._optimise(work, f"fold{fold + 1}")
                 known = {

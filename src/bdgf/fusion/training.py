@@ -16,7 +16,7 @@ from torch import Tensor
 from bdgf import processes
 from bdgf.compute import to_device
 from bdgf.config import Settings
-from bdgf.fusion.consistency import Teacher, consistency_loss
+from bdgf.fusion.consistency import Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
@@ -29,6 +29,8 @@ from bdgf.scene.sampling import draw_blocks
 
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 8.0
+FEW_LABELS, ENOUGH_LABELS = 1000, 4000
+"""Labelled pixels between which the weight of the consistency falls to nothing."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,15 @@ def steps_for(settings: Settings, labels: int) -> int:
     return max(1, round(settings.training.steps * factor))
 
 
+def consistency_weight(settings: Settings, labels: int) -> float:
+    """Return the weight of the consistency for a number of labelled pixels.
+
+    It falls to nothing where labels are enough to learn from them alone.
+    """
+    share = (ENOUGH_LABELS - labels) / (ENOUGH_LABELS - FEW_LABELS)
+    return settings.training.consistency * min(1.0, max(0.0, share))
+
+
 class FusionTraining:
     """One training: its network and the loss of a step.
 
@@ -138,7 +149,7 @@ class FusionTraining:
         share: Share of the usual steps.
         trust: How far each head is trusted, summing to 1: its share in the fusion, and in the
             consensus that the heads learn from. None while that is not known: all heads alike, and
-            no head learns from another.
+            no mutual learning.
     """
 
     def __init__(
@@ -157,7 +168,8 @@ class FusionTraining:
         self.model: FusionNetwork = network
         self.average = WeightAverage(network, settings.training.ema)
         t = settings.training
-        self.teacher = Teacher(network, t.consistency_decay) if t.consistency else None
+        self.consistency = consistency_weight(settings, len(labelled))
+        self.teacher = Teacher(network, t.consistency_decay) if self.consistency else None
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
         self.device = next(network.parameters()).device
@@ -231,7 +243,7 @@ class FusionTraining:
             taught = self._taught(self.teacher, positions[t.batch :], draws)
             consistency = consistency_loss(logits[t.batch :], taught, t.consistency_sure)
             parts["consistency"] = consistency.detach()
-            total = total + ramp * t.consistency * consistency
+            total = total + ramp * self.consistency * consistency
         if not self.mutual:
             return total, parts
         # 4. mutual learning, ramped
@@ -255,12 +267,15 @@ class FusionTraining:
     def _taught(
         self, teacher: Teacher, positions: NDArray[np.int64], draws: np.random.Generator
     ) -> Tensor:
-        """Return the teacher's probabilities (B, heads, K) of pixels (B, 3), turned anew."""
+        """Return what each head is taught, (B, heads, K), of pixels (B, 3), turned anew."""
         orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
         shares = processes.shares([len(positions)])
         rows = shares[processes.rank()]
         seen = self.source.gather(positions[rows], orientation[rows]).to(self.device)
-        return processes.gathered(teacher.probabilities(seen), shares)
+        taught = processes.gathered(teacher.probabilities(seen), shares)
+        if self.settings.training.consistency_teacher == "fusion":
+            return fused_teaching(taught, self.trust)
+        return taught
 
     def _hidden(self, hideable: NDArray[np.bool_], draws: np.random.Generator) -> NDArray[np.int64]:
         """Draw the auxiliary modality that is hidden from each sample (B,), −1 for none.

@@ -21,7 +21,7 @@ _OF_MODALITIES = {
 _TITLES = {
     "loss": "Loss",
     "supervised": "Cross-entropy of the fusion and of every branch",
-    "consistency": "Distance of each head from its own average, on unlabelled pixels",
+    "consistency": "Distance of the heads from what their average is sure of, on unlabelled pixels",
     "agreement": "Agreement on unlabelled pixels",
     "entropy": "Difference of the branches' entropies",
     "similarity": "Distance of the branches' similarities",
