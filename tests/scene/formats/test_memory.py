@@ -175,6 +175,8 @@ def test_uneven_coordinates_place_nothing():
         (np.zeros((2, 0, 3)), {}, "2 × 0 × 3"),
         ([["a", "b"]], {}, "type <U1"),
         (np.zeros((3, 4), complex), {}, "convert complex radar to intensity"),
+        (np.full((3, 4), "Wald"), {}, "give every text a number, 0 for unlabelled"),
+        (np.zeros((3, 4), "M8[s]"), {}, "convert it to numbers"),
         (np.zeros((3, 4)), {"crs": "EPSG:0"}, "CRS of hsi, 'EPSG:0', is not known"),
     ],
 )

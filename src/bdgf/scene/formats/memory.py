@@ -77,9 +77,13 @@ class MemorySource:
             )
         self.dtype: np.dtype[Any] = self._part(slice(1), slice(1)).dtype
         if self.dtype.kind not in NUMERIC:
+            way = {
+                "c": "convert complex radar to intensity",
+                "U": "give every text a number, 0 for unlabelled, and the texts as classes",
+            }.get("U" if self.dtype.kind in "OSUT" else self.dtype.kind, "convert it to numbers")
             raise SceneError(
                 f"{name} holds values of type {self.dtype}; a raster holds integers, floats or"
-                " truth values: convert complex radar to intensity."
+                f" truth values: {way}."
             )
         keeper = getattr(array, "rio", None)  # rioxarray, where it is in use
         self.crs: Any | None = _own_crs(array, keeper)

@@ -62,8 +62,8 @@ def to_indices(
         ways = f"add {code} to classes, or " if code > 0 else ""
         raise SceneError(
             f"{name} has code {code} on {count:,} pixels, and the scene names no class {code}:"
-            f" {ways}where it means unlabelled, add 'ignore: [{code}]' to the labels of the scene"
-            " file, or set those pixels to 0."
+            f" {ways}where it means unlabelled, set those pixels to 0, or add 'ignore: [{code}]' to"
+            " the labels of a scene file."
         )
     indices = np.searchsorted(known[1:], codes).astype(np.int16)
     indices[codes == 0] = UNLABELLED
