@@ -217,8 +217,8 @@ class TrainingSettings:
             to say of a patch that is turned and disturbed what the network's moving average, where
             that is sure, says of it undisturbed. 0 for none. It falls to nothing between one and
             four thousand labelled pixels.
-        consistency_teacher: What of that moving average teaches: the fusion of its heads all heads,
-            or each head itself.
+        consistency_teacher: What of that moving average teaches: each head itself, or the fusion of
+            the heads all of them.
         consistency_sure: Least probability of which that average (or that head of it) is sure.
         consistency_decay: Final decay of that moving average of the weights.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
@@ -252,7 +252,7 @@ class TrainingSettings:
     ema: float = 0.0
     unlabelled_pixels: int = 32
     consistency: float = 1.0
-    consistency_teacher: Literal["fusion", "head"] = "fusion"
+    consistency_teacher: Literal["head", "fusion"] = "head"
     consistency_sure: float = 0.95
     consistency_decay: float = 0.99
     noise: float = 0.1

@@ -1,13 +1,14 @@
 """Consistency under augmentation: on unlabelled pixels the heads learn from the average network.
 
 A teacher, the moving average of the network's weights, sees a patch undisturbed, in one of the
-eight flips and turns. Where the fusion of its heads is sure of a class, every head of the network,
-which sees the patch in a turn of its own, with noise and without some channels, is to say that
-class. So the branches teach each other, but only what they are sure of together.
+eight flips and turns. Where one of its heads is sure of a class, that head of the network, which
+sees the patch in a turn of its own, with noise and without some channels, is to say that class. Or
+the fusion of its heads teaches all of them; then the branches become more alike, and what they are
+wrong about together stays.
 
 Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
 models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That
-the fusion teaches all heads, and all values, are ours [C].
+it is done head by head, and all values, are ours [C].
 """
 
 from __future__ import annotations
