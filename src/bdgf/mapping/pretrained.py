@@ -28,9 +28,9 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_path, remove, remove_leftovers, writable
+from bdgf.files import atomic_path, is_temporary, remove, remove_leftovers, writable
 from bdgf.fusion.network import FusionNetwork, build_network
-from bdgf.lock import locked
+from bdgf.lock import LOCK, locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.scene.layout import PANEL, Window, windows_of
@@ -173,7 +173,9 @@ class PretrainedMapper:
         Raises:
             RunFolderError: The folder cannot be written, or holds a run or other files.
         """
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        kept = [*folder.iterdir()] if folder.is_dir() else []
+        others = any(path.name != LOCK and not is_temporary(path) for path in kept)
+        if others and not (folder / DESCRIPTION).is_file():
             raise RunFolderError(
                 f"{folder} holds files but no {DESCRIPTION}; nothing was written: give an empty or"
                 " new folder."
