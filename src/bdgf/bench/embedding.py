@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
-from threadpoolctl import threadpool_limits
 
 from bdgf import config
 from bdgf.bench.cells import plain_name
@@ -22,17 +20,25 @@ from bdgf.bench.methods import shared_folder
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.config import Settings
 from bdgf.evaluation.accuracy import score
-from bdgf.evaluation.pixels import PixelFeatures, band_features, filled, means, stored_features
+from bdgf.evaluation.pixels import (
+    PixelFeatures,
+    band_features,
+    deviations,
+    filled,
+    means,
+    stored_features,
+)
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.randomness import numpy_generator
+from bdgf.report.projection import to_plane
 from bdgf.scene.scene import Scene
 
 PIXELS = 2000
 """Test pixels that are drawn."""
 
 NEIGHBOURS = 5
-PERPLEXITY = 30.0
+STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Panel:
 
     title: str
     classes: NDArray[np.int64]
-    plane: NDArray[np.float64]
+    plane: NDArray[np.float32]
     oa: float
     aa: float
     silhouette: float | None
@@ -121,24 +127,16 @@ def embed(
     fill = means(train)
     train, own = filled(train, fill), filled(own, fill)
     if scale:
-        spread = np.concatenate([train, own]).std(0)
-        spread[spread == 0] = 1.0
+        spread = deviations(np.concatenate([train, own]))
         train, own = train / spread, own / spread
     labels = scene.labels_at("train")
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(labels))).fit(train, labels)
     accuracy = score(classes, neighbours.predict(own).astype(np.int64), len(scene.class_codes))
     several = 1 < len(np.unique(classes)) < len(classes)
-    with threadpool_limits(limits=1):  # its sums depend on the number of threads
-        plane = TSNE(
-            perplexity=min(PERPLEXITY, (len(own) - 1) / 3),
-            init="pca" if own.shape[1] > 1 else "random",
-            random_state=seed,
-            n_jobs=1,
-        ).fit_transform(own)
     return Panel(
         title,
         classes,
-        plane,
+        to_plane(own, seed, STEPS),
         accuracy.oa,
         accuracy.aa,
         float(silhouette_score(own, classes)) if several else None,

@@ -72,10 +72,10 @@ def jobs_for(lanes: int, cuda: bool) -> int:
 
 
 def _each_once(plan: Plan) -> Plan:
-    """Return the plan without what is named twice, which is no repetition."""
+    """Return the plan without what is named twice, which is no repetition; paths are absolute."""
     return dataclasses.replace(
         plan,
-        scenes=tuple({path.resolve(): path for path in reversed(plan.scenes)}.values())[::-1],
+        scenes=tuple(dict.fromkeys(path.resolve() for path in plan.scenes)),
         methods=tuple(dict.fromkeys(plan.methods)),
         seeds=tuple(dict.fromkeys(plan.seeds)),
         budgets=tuple(dict.fromkeys(plan.budgets)),
@@ -121,7 +121,7 @@ class Bench:
                 )
         # by scene, seed and labels: variants that share a denoiser follow one another
         self.cells = [
-            Cell(str(path.resolve()), self.scenes[path].name, method, seed, budget)
+            Cell(str(path), self.scenes[path].name, method, seed, budget)
             for path, seed, budget, method in itertools.product(
                 plan.scenes, plan.seeds, plan.budgets, plan.methods
             )
@@ -171,7 +171,7 @@ class Bench:
         """Fingerprint of every cell; the thinned labels enter by the scene's signature."""
         marks = {}
         for cell in self.cells:
-            scene = self.scenes[next(p for p in self.scenes if str(p.resolve()) == cell.scene)]
+            scene = self.scenes[Path(cell.scene)]
             spec = dataclasses.replace(
                 scene.spec,
                 budget=cell.budget,

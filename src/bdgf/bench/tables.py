@@ -17,6 +17,7 @@ from bdgf.bench.elsewhere import is_elsewhere
 from bdgf.bench.published import Published
 from bdgf.bench.significance import mcnemar, signed_rank
 from bdgf.bench.variants import CONTROLS, EQUAL_TIME, OURS, changes_of, variant
+from bdgf.evaluation.table import markdown_cell
 from bdgf.scene.scene import Scene
 
 MEASURES = (
@@ -111,16 +112,16 @@ def markdown(found: Sequence[Block]) -> str:
     for block in found:
         head = ["method", *(title for *_, title in MEASURES), "s", "MB"]
         lines = [
-            f"**{_column(block.scene.name)}**, labels: {block.labels}, seeds"
+            f"**{markdown_cell(block.scene.name)}**, labels: {block.labels}, seeds"
             f" {', '.join(map(str, block.seeds))}",
             "",
             "| " + " | ".join(head) + " |",
             "|---|" + "---:|" * (len(head) - 1),
         ]
         for row, cells in zip(block.rows, _cells(block, "**{}**"), strict=True):
-            lines.append("| " + " | ".join([_column(row.method), *cells]) + " |")
+            lines.append("| " + " | ".join([markdown_cell(row.method), *cells]) + " |")
         for one in block.published:
-            lines.append("| " + " | ".join([_column(_published(one)), *_figures(one)]) + " |")
+            lines.append("| " + " | ".join([markdown_cell(_published(one)), *_figures(one)]) + " |")
         # a paragraph each
         told = [*paired(block), *speeds(block)]
         told += [f"{one.method}, published: {one.source}." for one in block.published]
@@ -194,10 +195,11 @@ def per_class(found: Sequence[Block]) -> str:
     """
     parts = []
     for block in found:
-        names = [_column(name) for name in block.scene.class_names]
+        names = [markdown_cell(name) for name in block.scene.class_names]
         for part, where in (("all", ""), ("far", ", test pixels far from training")):
             lines = [
-                f"**{_column(block.scene.name)}**, labels: {block.labels}, recall per class{where}",
+                f"**{markdown_cell(block.scene.name)}**, labels: {block.labels}, recall per"
+                f" class{where}",
                 "",
                 "| " + " | ".join(["method", *names]) + " |",
                 "|---|" + "---:|" * len(names),
@@ -208,7 +210,7 @@ def per_class(found: Sequence[Block]) -> str:
                     spread([r for r in one if r is not None], 1)
                     for one in zip(*recalls, strict=True)
                 ]
-                lines.append("| " + " | ".join([_column(row.method), *cells]) + " |")
+                lines.append("| " + " | ".join([markdown_cell(row.method), *cells]) + " |")
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -264,7 +266,7 @@ def paired(block: Block) -> list[str]:
                 p = signed_rank(np.array(a), np.array(b))
                 text += " (too few seeds for Wilcoxon)" if p is None else f" (Wilcoxon p {p:.3f})"
             parts.append(text)
-        line = f"{OURS} against {_column(words)}: {', '.join(parts)}."
+        line = f"{OURS} against {markdown_cell(words)}: {', '.join(parts)}."
         if same:
             tests = [
                 mcnemar(reference, x.predicted, y.predicted)
@@ -284,7 +286,7 @@ def speeds(block: Block) -> list[str]:
         values = [cost["train_steps"] / cost["train_seconds"] for cost in costs]
         if values:
             steps = fmean([cost["train_steps"] for cost in costs])
-            found.append(f"{_column(row.method)} {spread(values, 1)} ({steps:.0f} steps)")
+            found.append(f"{markdown_cell(row.method)} {spread(values, 1)} ({steps:.0f} steps)")
     lines = []
     if found:
         lines.append(
@@ -341,12 +343,6 @@ def _chance(p: float) -> str:
 
 def _plain(value: Any) -> str:  # noqa: ANN401
     return "–" if value is None else f"{value:.2f}"
-
-
-def _column(text: str) -> str:
-    """Return a text for a cell of Markdown, which must neither end the cell nor be HTML."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
 _LATEX = {

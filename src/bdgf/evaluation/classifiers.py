@@ -16,13 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from bdgf.config import EvaluationSettings
-from bdgf.evaluation.pixels import Table
+from bdgf.evaluation.pixels import Table, deviations, means
 
 KERNEL_CHUNK = 2048
 """Pixels whose kernel values to all training pixels are held at a time."""
-
-CONSTANT = 1e-6
-"""Standard deviation over mean of a feature up to which it is constant."""
 
 FOREST_CELLS = 3_000_000
 """Training pixels x features up to which every tree draws as many pixels as there are."""
@@ -115,11 +112,7 @@ def fit_svm(
     if len(classes) == 1:
         only = int(classes[0])
         return Predictor(lambda values: np.full(len(values), only), _SINGLE)
-    mean = table[kept].mean(axis=0, dtype=np.float64)
-    spread = table[kept].std(axis=0, dtype=np.float64)
-    # the rounding of a constant band is no spread
-    spread[spread <= CONSTANT * np.abs(mean)] = 1.0
-    mean, spread = mean.astype(table.dtype), spread.astype(table.dtype)
+    mean, spread = means(table[kept]), deviations(table[kept])
     scaled = (table[kept] - mean) / spread
     # Distances once, kernels from them: with hundreds of features this is what makes the whole
     # grid affordable, and one matrix product replaces libsvm's own loops.

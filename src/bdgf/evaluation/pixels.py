@@ -20,6 +20,9 @@ Kind = Literal["raw", "5x5"]
 RADIUS = 2
 """Radius of the 5 x 5 neighbourhood."""
 
+CONSTANT = 1e-6
+"""Standard deviation over mean up to which a feature is constant."""
+
 SIDE = 128
 """Side of the windows that bands are read in."""
 
@@ -100,6 +103,17 @@ def means(table: Table) -> Table:
     there = ~np.isnan(table)
     total = np.where(there, table, 0.0).sum(axis=0, dtype=np.float64)
     found: Table = (total / np.maximum(there.sum(axis=0), 1)).astype(np.float32)
+    return found
+
+
+def deviations(table: Table) -> Table:
+    """Return the (F,) standard deviation of the features, without gaps; 1 where they are constant.
+
+    The deviation that rounding gives a constant is none.
+    """
+    spread = table.std(axis=0, dtype=np.float64)
+    spread[spread <= CONSTANT * np.abs(means(table))] = 1.0
+    found: Table = spread.astype(np.float32)
     return found
 
 

@@ -94,8 +94,8 @@ def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
     spent = _spread([run.seconds for run in runs], 0)
     total = _spread([run.total_seconds for run in runs], 0)
     lines = [
-        f"**{scene}**, seeds {seeds}: {spent} s, with the other methods {total} s; at most"
-        f" {max(run.memory for run in runs):.0f} MB",
+        f"**{markdown_cell(scene)}**, seeds {seeds}: {spent} s, with the other methods {total} s;"
+        f" at most {max(run.memory for run in runs):.0f} MB",
         "",
         "| " + " | ".join(HEADER) + " |",
         "|---|" + "---:|" * len(MEASURES),
@@ -103,13 +103,19 @@ def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
     for method in dict.fromkeys(name for run in runs for name in run.methods):
         has = [str(run.seed) for run in runs if method in run.methods]
         fewer = f" (seed {', '.join(has)})" if len(has) < len(runs) else ""
-        cells = [method.replace("|", "\\|") + fewer]
+        cells = [markdown_cell(method) + fewer]
         for part, key in MEASURES:
             values = [r.methods[method][part][key] for r in runs if method in r.methods]
             known = [float(v) for v in values if v is not None]
             cells.append(_spread(known, 2) if known else "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
+
+
+def markdown_cell(text: str) -> str:
+    """Return a text for a cell of Markdown, which must neither end the cell nor be HTML."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

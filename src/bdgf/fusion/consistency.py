@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bdgf.fusion.losses import WeightAverage
-from bdgf.fusion.network import FusionNetwork, NetworkOutput
+from bdgf.fusion.network import FusionNetwork, NetworkOutput, fused_log_probabilities
 from bdgf.fusion.samples import Patches
 
 LEAST = 1e-8
@@ -56,8 +56,8 @@ def fused_teaching(taught: Tensor, trust: Tensor) -> Tensor:
     Returns:
         (B, heads, K), the weighted geometric mean, normalised over the classes.
     """
-    fused = (taught.clamp_min(LEAST).log() * trust[:, None]).sum(1, keepdim=True)
-    return fused.softmax(2).expand_as(taught)
+    logits = taught.clamp_min(LEAST).log()[..., None, None]
+    return fused_log_probabilities(logits, trust)[:, None, :, 0, 0].exp().expand_as(taught)
 
 
 def consistency_loss(logits: Tensor, taught: Tensor, sure: float) -> Tensor:

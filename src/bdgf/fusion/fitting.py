@@ -26,6 +26,7 @@ from bdgf.fusion.training import (
     FusionTraining,
     Labelled,
     UnlabelledPixels,
+    consistency_weight,
     head_log_probabilities,
     steps_for,
 )
@@ -133,7 +134,8 @@ class Fitting:
         self.source = PatchSource(prepared, store, settings.network.window)
         self.unlabelled = UnlabelledPixels(prepared, settings.seed)
         kept, room = self.labelled.positions, self.source.room()
-        asked = settings.training.consistency or settings.mutual.unlabelled  # folds have fewer
+        fewest = len(self.labelled) // 2  # labels of a fold's training
+        asked = consistency_weight(settings, fewest) or settings.mutual.unlabelled
         if asked and room is not None and room - len(kept) >= LEAST_POOL:
             # patches that are read one by one are read once
             some = min(POOL_PIXELS, room - len(kept))

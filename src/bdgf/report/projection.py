@@ -61,10 +61,18 @@ def project(results: Results) -> Projection | None:
     )
     if not values.std(axis=0).any():
         return None
-    perplexity = min(PERPLEXITY, (len(chosen) - 1) / 3)
-    state = int(generator.integers(2**31))
-    init = "pca" if values.shape[1] > 1 else "random"
-    work = TSNE(perplexity=perplexity, init=init, max_iter=STEPS, random_state=state)
-    with threadpool_limits(limits=1):  # its sums depend on the number of threads
-        plane = work.fit_transform(values)
-    return Projection(plane.astype(np.float32), classes[chosen])
+    plane = to_plane(values, int(generator.integers(2**31)), STEPS)
+    return Projection(plane, classes[chosen])
+
+
+def to_plane(values: NDArray[np.floating], seed: int, steps: int) -> NDArray[np.float32]:
+    """Return the t-SNE (n, 2) of features (n, F), n at least 2, whatever the number of threads."""
+    work = TSNE(
+        perplexity=min(PERPLEXITY, (len(values) - 1) / 3),
+        init="pca" if values.shape[1] > 1 else "random",
+        max_iter=steps,
+        random_state=seed,
+    )
+    with threadpool_limits(limits=1):  # its sums depend on it
+        plane: NDArray[np.float32] = work.fit_transform(values).astype(np.float32)
+    return plane

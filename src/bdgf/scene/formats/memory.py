@@ -77,10 +77,11 @@ class MemorySource:
             )
         self.dtype: np.dtype[Any] = self._part(slice(1), slice(1)).dtype
         if self.dtype.kind not in NUMERIC:
-            way = {
-                "c": "convert complex radar to intensity",
-                "U": "give every text a number, 0 for unlabelled, and the texts as classes",
-            }.get("U" if self.dtype.kind in "OSUT" else self.dtype.kind, "convert it to numbers")
+            way = "convert it to numbers"
+            if self.dtype.kind == "c":
+                way = "convert complex radar to intensity"
+            elif self.dtype.kind in "OSUT":
+                way = "give every text a number, 0 for unlabelled, and the texts as classes"
             raise SceneError(
                 f"{name} holds values of type {self.dtype}; a raster holds integers, floats or"
                 f" truth values: {way}."
