@@ -14,10 +14,11 @@ import rasterio
 import yaml
 
 import bdgf
-from bdgf.bench.tables import _column, _escaped, _no_formula
+from bdgf.bench.tables import _escaped, _no_formula
 from bdgf.cli import main
 from bdgf.console import harmless
 from bdgf.errors import BdgfError, SceneError
+from bdgf.evaluation.table import markdown_cell
 from bdgf.scene.confinement import VARIABLE
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
@@ -188,8 +189,8 @@ NAMES = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\\input{/etc/passwd}", "a|b", 
 def test_names_are_only_text_in_tables(name: str) -> None:
     assert _no_formula(name)[0] not in "=+-@"
     assert "\\input" not in _escaped(name)
-    assert "<" not in _column(name)
-    assert "|" not in _column(name).replace("\\|", "")
+    assert "<" not in markdown_cell(name)
+    assert "|" not in markdown_cell(name).replace("\\|", "")
 
 
 @pytest.mark.parametrize("hidden", ["\x1b[2J", "\n", "\u202e", "\x07"])
