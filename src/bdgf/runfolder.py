@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -39,7 +40,7 @@ class RunFolder:
     def __init__(self, path: Path, *, read: bool = False) -> None:
         self.path = path
         if read:
-            if not (path / _INDEX).is_file():
+            if not is_run_folder(path):
                 raise RunFolderError(
                     f"{path} is not a run folder; name one that 'bdgf run' has written."
                 )
@@ -49,7 +50,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             # a run that was killed while it made the folder may have left its first file half
             held = [p for p in path.iterdir() if p.name != LOCK and not is_temporary(p)]
-            foreign = bool(held) and not (path / _INDEX).is_file()
+            foreign = bool(held) and not is_run_folder(path)
         except OSError as error:
             raise RunFolderError(
                 f"{path} cannot be used as a run folder ({error.strerror}); give a folder that can"
@@ -114,6 +115,21 @@ class RunFolder:
         self._finished[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2)}
         self._save()
 
+    def take(self, other: RunFolder, stages: Sequence[str], files: Sequence[str]) -> None:
+        """Take over finished stages of another run, with their files and its history.
+
+        Args:
+            other: The run that has finished them.
+            stages: The stages, the first ones of a run.
+            files: Names of the files that they have written.
+        """
+        self.reopen(stages[0])
+        for name in (*files, self.history.name):
+            with atomic_path(self.path / name) as temporary:
+                shutil.copyfile(other.path / name, temporary)
+        self._finished.update({stage: other._finished[stage] for stage in stages})
+        self._save()
+
     def write_json(self, path: Path, value: Any) -> None:  # noqa: ANN401
         """Write JSON whole or not at all."""
         with atomic_path(path) as temporary:
@@ -165,6 +181,11 @@ class RunFolder:
 
     def _save(self) -> None:
         self.write_json(self.path / _INDEX, self._finished)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Tell whether a folder is a run's."""
+    return (path / _INDEX).is_file()
 
 
 def _finished_stage(values: dict[str, Any]) -> dict[str, Any]:

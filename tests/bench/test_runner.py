@@ -19,6 +19,7 @@ from bdgf.bench.runner import Bench, Plan
 from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
 from bdgf.bench.variants import ALL_ABLATIONS, EQUAL_TIME, variant
 from bdgf.errors import SceneError, SettingsError, TrainingError
+from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
 
@@ -167,6 +168,29 @@ def test_memory_of_shared_features_counts_for_all_that_use_them(plan, finished):
     assert json.loads(note.read_text())["features_mb"] > 50
     for result in results:
         assert ("train_seconds" in result.cost) == result.cell.method.startswith("BDGF")
+
+
+def test_variants_that_read_one_denoiser_share_it(plan, tmp_path, monkeypatch):
+    trained = []
+    whole = Pipeline._pretrain
+    monkeypatch.setattr(Pipeline, "_pretrain", lambda run: (trained.append(run), whole(run)))
+    names = ("BDGF", "BDGF, t = 10", "BDGF, coarse features only")
+    several = Plan(plan.scenes, names, (0,), (None,), plan.settings, jobs=0)
+    results = Bench(several, tmp_path, Silent()).run()
+    assert len(trained) == 1
+    folders = sorted(p.parent for p in tmp_path.glob("work/*/0/*/stages.json"))
+    seconds = [json.loads((p / "stages.json").read_text())["pretrain"]["seconds"] for p in folders]
+    assert len(folders) == 3, "features of each lie by themselves"
+    assert len(set(seconds)) == 1, "and each has the seconds of the pre-training"
+    assert min(result.seconds for result in results) >= seconds[0]
+    weights = {(p / "diffusion.safetensors").read_bytes() for p in folders}
+    assert len(weights) == 1
+    # alone it pre-trains, and gives the same
+    alone = Plan(plan.scenes, names[1:2], (0,), (None,), plan.settings, jobs=0)
+    (again,) = Bench(alone, tmp_path / "alone", Silent()).run()
+    assert len(trained) == 2
+    np.testing.assert_array_equal(again.predicted, results[1].predicted)
+    assert (results[0].predicted != results[1].predicted).any()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ from bdgf.evaluation.pixels import (
 )
 from bdgf.history import History
 from bdgf.pipeline import Pipeline
+from bdgf.runfolder import RunFolder, is_run_folder
 from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES
 
@@ -173,7 +174,10 @@ def outside_signature(name: str, elsewhere: Elsewhere, scene: Scene, seed: int) 
 
 
 def shared_folder(settings: Settings, folder: Path) -> Path:
-    """Return the run folder, inside of a case's, of all variants with these features."""
+    """Return the run folder, inside of a case's, of all variants with these features.
+
+    Variants that read one denoiser in different ways have a folder each, and the denoiser in both.
+    """
     parts = (settings.preparation, settings.diffusion, settings.features)
     text = json.dumps([dataclasses.asdict(part) for part in parts], sort_keys=True)
     return folder / hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -198,11 +202,47 @@ def _run(
     pipeline = Pipeline(case.scene, folder, settings, case.progress)
     note = folder / MEMORY
     before = [pipeline.folder.finished(stage, pipeline.fingerprints[stage]) for stage in FEATURED]
+    lender = _take_denoiser(pipeline, case.folder)
     pipeline.run(FEATURED)
     if not all(before) or not note.is_file():
-        pipeline.folder.write_json(note, {"features_mb": round(peak_memory() / 2**20)})
+        used = peak_memory() / 2**20
+        used = max(used, _features_memory(lender / MEMORY)) if lender else used
+        pipeline.folder.write_json(note, {"features_mb": round(used)})
     pipeline.run(stages)
-    return pipeline, float(json.loads(note.read_text(encoding="utf-8"))["features_mb"])
+    return pipeline, _features_memory(note)
+
+
+def _features_memory(note: Path) -> float:
+    """Return what a note of the largest memory says, 0 where there is none."""
+    if not note.is_file():
+        return 0.0
+    return float(json.loads(note.read_text(encoding="utf-8"))["features_mb"])
+
+
+def _take_denoiser(pipeline: Pipeline, variants: Path) -> Path | None:
+    """Give a run the denoiser of another variant that differs in how it is read, if there is one.
+
+    Args:
+        pipeline: The run.
+        variants: Folder with the runs of the variants of one scene and seed.
+
+    Returns:
+        The folder that it was taken from.
+    """
+    if not pipeline.guided or pipeline.finished("pretrain"):
+        return None
+    shared = FEATURED[:-1]
+    for path in sorted(variants.iterdir()):
+        if path == pipeline.folder.path or not is_run_folder(path):
+            continue
+        other = RunFolder(path, read=True)
+        marks = {stage: pipeline.fingerprints[stage] for stage in shared}
+        if all(other.finished(stage, mark) for stage, mark in marks.items()):
+            files = [file.name for stage in shared for file in pipeline.outputs(stage)]
+            if all((path / name).is_file() for name in files):
+                pipeline.folder.take(other, shared, files)
+                return path
+    return None
 
 
 def _ours(name: str, case: Case, steps: int | None = None, note: str = "") -> Outcome:
