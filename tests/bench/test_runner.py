@@ -6,6 +6,10 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -127,6 +131,44 @@ def test_tables_say_what_was_measured(finished, tiny_scene):
 
 def test_published_figures_need_the_same_name_and_counts(tiny_scene):
     assert published_for(Scene.open(tiny_scene)) == ()
+
+
+SLOW = """
+import time
+def method(case):
+    for beat in range(3000):
+        (case.folder / "beat.txt").write_text(str(beat))
+        time.sleep(0.05)
+"""
+
+
+def test_a_comparison_that_is_killed_leaves_no_worker(tiny_scene, tmp_path):
+    (tmp_path / "slow_method.py").write_text(SLOW)
+    out = tmp_path / "bench"
+    command = [sys.executable, "-m", "bdgf", "bench", str(tiny_scene), "--out", str(out)]
+    command += ["--methods", "slow_method:method", "--seeds", "1", "--jobs", "1"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as bench:
+        beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
+        before = beats.read_text()
+        assert wait_for(lambda: beats.read_text() not in ("", before), 20), "it is at work"
+        bench.kill()
+
+    def still():
+        seen = beats.read_text()
+        time.sleep(1)
+        return beats.read_text() == seen
+
+    assert wait_for(still, 20)
+
+
+def wait_for(ready, seconds):
+    """Return what a function returns, once that is something."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
 
 
 def test_a_method_that_fails_leaves_the_others(plan, tmp_path):

@@ -219,7 +219,15 @@ class Bench:
             task.unlink(missing_ok=True)
             return None
         command = [sys.executable, "-m", "bdgf.bench.worker", str(task)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        # it ends when the other end of its input closes, as happens when this process is killed
+        theirs, ours = os.pipe()
+        try:
+            ended = subprocess.run(
+                command, stdin=theirs, capture_output=True, text=True, check=False
+            )
+        finally:
+            os.close(theirs)
+            os.close(ours)
         if ended.returncode:
             lines = ended.stderr.strip().splitlines()
             return lines[-1] if lines else f"its process ended with status {ended.returncode}."

@@ -1,13 +1,16 @@
 """Does one cell in a process of its own: its cost is its own, and what kills it kills no other.
 
-``python -m bdgf.bench.worker TASK.json``
+``python -m bdgf.bench.worker TASK.json``, with an input that stays open as long as whoever asked
+for the cell is there: a comparison that is killed leaves no worker behind.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,8 +68,16 @@ def work(task: Path) -> None:
     write_result(folder, result, mark(cell))
 
 
+def _end_with_input() -> None:
+    """End this process, whatever it is doing, when its input has ended."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
 def main() -> int:
     """Do the cell of the task that the command line names."""
+    threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         work(Path(sys.argv[1]))
     except BdgfError as error:
