@@ -17,6 +17,7 @@ from bdgf.files import (
     is_temporary,
     remove_leftovers,
     reserve,
+    scratch_path,
 )
 
 
@@ -82,6 +83,10 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
         path.touch()
     with atomic_path(tmp_path / "network.safetensors") as part:
         assert is_temporary(part)
+    with scratch_path(tmp_path / "regions.tif") as part:
+        assert is_temporary(part)
+        part.touch()
+    assert not part.exists()
     assert not is_temporary(tmp_path / "network.safetensors")
     remove_leftovers(tmp_path)
     assert not any(path.exists() for path in left)

@@ -82,7 +82,13 @@ def test_maps_of_tiles_that_a_scene_has_no_more_are_removed(
 ) -> None:
     _written(tmp_path, *before)
     (tmp_path / "metrics.json").touch()
+    paths = [map_paths(tmp_path, tile, len(before) == 1)[0] for tile in before]
+    journals = [path.with_name(f"{path.name}.partial") for path in paths]
+    for path in journals:
+        path.touch()
+    kept = {map_paths(tmp_path, tile, len(now) == 1)[0] for tile in now}
     ours = {*_written(tmp_path, *now), tmp_path / "metrics.json"}
+    ours |= {one for one, path in zip(journals, paths, strict=True) if path in kept}
     remove_other_maps(tmp_path, now)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == ours
 

@@ -61,7 +61,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere) / path.name
         return
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = _temporary_name(path)
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             # The folder may have become unreadable; the error on its way out says more than this.
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+@contextlib.contextmanager
+def scratch_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` for a file that is needed inside of the block alone.
+
+    Where the process is killed it is taken for a leftover, as those of ``atomic_path`` are.
+    """
+    temporary = _temporary_name(path)
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -130,6 +144,10 @@ def atomic_write_text(path: Path, data: str) -> None:
         RunFolderError: The folder cannot be written, or the disk is full.
     """
     atomic_write_bytes(path, data.encode("utf-8"))
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
 
 
 def is_temporary(path: Path) -> bool:

@@ -219,6 +219,14 @@ def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
     known, single = set(tiles), len(tiles) == 1
     gone = [] if single else [folder / "map.tif"]
     gone += [p for p in (folder / "maps").glob("*.tif") if single or p.stem not in known]
+    journals = [] if single else [folder / "map.tif.partial"]
+    journals += [
+        p
+        for p in (folder / "maps").glob("*.tif.partial")
+        if single or p.name.removesuffix(".tif.partial") not in known
+    ]
+    for path in journals:
+        remove(path)
     for path in gone:
         alone = path.parent == folder
         remove(path)

@@ -21,6 +21,12 @@ def test_projection_keeps_all_variance_of_low_rank_data() -> None:
     assert abs(np.corrcoef(projected)[0, 1]) < 1e-3
 
 
+def test_components_far_beyond_the_sample_stay_finite_in_half_precision() -> None:
+    projection = Projection.fit(np.random.default_rng(2).normal(size=(200, 3)).astype("f4"), 3)
+    far = np.array([1e6, -3.4e38, 0.0], dtype=np.float32).reshape(3, 1, 1)
+    assert np.isfinite(projection.apply(far).astype(np.float16)).all()
+
+
 def test_what_is_stored_reduces_to_the_same_bits(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     samples = [generator.normal(size=(300, g)).astype(np.float32) for g in (9, 2, 5)]

@@ -21,6 +21,9 @@ DECODER_LEVELS = ("coarse", "middle", "fine")
 """Names of the denoiser's levels, at strides 4, 2 and 1; "none" stands for no level."""
 
 
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
 class Projection:
     """Principal components of one level, not whitened, the first with standard deviation 1.
 
@@ -55,9 +58,10 @@ class Projection:
         return cls(mean, matrix, float(variance[order].sum() / max(float(variance.sum()), 1e-12)))
 
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project features, (g, h, w) -> (k, h, w)."""
+        """Project features, (g, h, w) -> (k, h, w), no larger than a half-precision number."""
         flat = features.reshape(len(features), -1).astype(np.float64)
         projected = self.matrix.T @ (flat - self.mean[:, None])
+        projected = np.clip(projected, -_LARGEST_HALF, _LARGEST_HALF)
         found: NDArray[np.float32] = projected.reshape(-1, *features.shape[1:]).astype(np.float32)
         return found
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from bdgf.scene.description import LARGEST_CODE
+
 NODATA = 0
 """Code of pixels without a class; scene files keep it free."""
-
-LARGEST_CODE = 65_535
 
 # Columns of GDAL's raster attribute table: name, type (0 integer, 2 text), and usage, by which
 # viewers find the value (5), the class name (2), and red, green, blue, opacity (6 to 9).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import atomic_path, scratch_path
 from bdgf.mapping.regions import ReadRows, Regions, find_regions, strips
 from bdgf.mapping.writing import BLOCK
 from bdgf.progress import Progress
@@ -265,8 +264,7 @@ def _polygons(one: _Opened, regions: Regions, folder: Path) -> Iterator[_Polygon
     The numbers go through a file, which GDAL reads row by row and with its coordinates.
     """
     height, width = one.grid.height, one.grid.width
-    with tempfile.TemporaryDirectory(prefix=".regions", dir=folder) as place:
-        numbers = Path(place) / "regions.tif"
+    with scratch_path(folder / "regions.tif") as numbers:
         with (
             _raster(one.tile.map_path) as codes,
             rasterio.open(

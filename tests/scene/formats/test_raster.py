@@ -12,6 +12,7 @@ import rasterio.shutil
 import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
@@ -49,6 +50,19 @@ def test_georeference_is_kept_and_absence_is_none(write_tif):
     bare = open_source(write_tif("b.tif", np.ones((2, 2))))
     assert bare.transform is None
     assert bare.crs is None
+
+
+def test_control_points_are_not_used_and_that_is_said(tmp_path):
+    points = [GroundControlPoint(r, c, 5e5 + c, 5e6 - r) for r, c in ((0, 0), (0, 4), (3, 0))]
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=4, height=3, count=1, dtype="uint8",
+        gcps=points, crs="EPSG:32632",
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 3, 4), dtype=np.uint8))
+    source = open_source(path)
+    assert source.transform is None
+    assert "ground control points, which are not used" in " ".join(source.notes)
 
 
 def test_opening_a_raster_without_coordinates_does_not_warn(write_tif, recwarn):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pyogrio
 import pytest
+import shapely
 
 from bdgf.scene.inspection.gather import gather
 from bdgf.scene.inspection.label_doubts import few_pixels, label_doubts
@@ -25,6 +27,15 @@ def files(write_tif, land):
             write_tif(f"{name}.tif", codes)
 
     return write
+
+
+def test_a_column_of_codes_that_no_map_holds(files, land, said, tmp_path):
+    files()
+    points = shapely.to_wkb(shapely.points([1.0, 2.0], [1.0, 2.0]))
+    path = tmp_path / "fields.gpkg"
+    numbers = [np.array([276_000_000_001, 276_000_000_002])]
+    pyogrio.raw.write(path, points, numbers, ["parcel"], geometry_type="Point", crs="EPSG:32632")
+    assert "column parcel of fields.gpkg holds no code from 1 to 65535" in said()
 
 
 def test_good_labels(files, land, said):

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import shapely
 
-from bdgf.scene.inspection.legends import class_column, raster_legend, vector_classes
+from bdgf.scene.inspection.legends import class_columns, raster_legend, vector_classes
 from bdgf.scene.labels.vector_files import describe_vector
 
 AUX = "<PAMDataset><PAMRasterBand band='1'>{}</PAMRasterBand></PAMDataset>"
@@ -89,17 +89,24 @@ def layer(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "chosen"),
     [
-        ({"id": [1, 2, 3], "class": [1, 1, 2], "area": [3, 4, 5]}, "class"),
-        ({"Klasse": ["a", "b", "a"], "count": [7, 8, 9]}, "Klasse"),
-        ({"species": ["a", "b", "a"], "class_id": [1, 2, 1]}, "class_id"),
-        ({"anything": ["a", "b", "a"]}, "anything"),
-        ({"fid_1": [1, 2, 3], "height": [2.5, 3.5, 4.5]}, None),
-        ({"area": [1, 2, 3]}, None),
-        ({"number": list(range(30)), "other": [1, 2] * 15}, "other"),
+        ({"id": [1, 2, 3], "class": [1, 1, 2], "area": [3, 4, 5]}, ["class"]),
+        ({"Klasse": ["a", "b", "a"], "count": [7, 8, 9]}, ["Klasse", "count"]),
+        ({"species": ["a", "b", "a"], "class_id": [1, 2, 1]}, ["class_id", "species"]),
+        ({"anything": ["a", "b", "a"]}, ["anything"]),
+        ({"fid_1": [1, 2, 3], "height": [2.5, 3.5, 4.5]}, []),
+        ({"area": [1, 2, 3]}, []),
+        ({"number": list(range(30)), "other": [1, 2] * 15}, ["other"]),
+        ({"class": [1.0, 2.0, 2.0], "share": [1.0, 2.0, 3.0]}, ["class"]),
+        ({"class": [1.5, 2.0, 2.0]}, []),
     ],
 )
-def test_the_column_of_classes(layer, columns, chosen):
-    assert class_column(layer(**columns)[1]) == chosen
+def test_the_columns_of_classes(layer, columns, chosen):
+    assert class_columns(layer(**columns)[1]) == chosen
+
+
+def test_codes_that_no_map_holds_are_no_classes(layer):
+    path, info = layer(parcel=[276_000_000_001, 276_000_000_002, 276_000_000_001])
+    assert vector_classes(path, info, "parcel") == ({}, ({}, {}))
 
 
 def test_classes_of_a_layer(layer):

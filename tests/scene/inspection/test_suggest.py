@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyogrio
 import pytest
@@ -34,7 +36,9 @@ def roles(scene):
     return {m.name: m.role for m in scene.modalities}
 
 
-def boxes(land, path, *, names=None, layer=None, append=False, keep=lambda row, col: True):
+def boxes(
+    land, path, *, names=None, layer=None, append=False, encoding=None, keep=lambda row, col: True
+):
     """Write the classes in blocks of 5 × 5 pixels as polygons with their code or name."""
     rows = [(r, c) for r in range(0, 40, 5) for c in range(0, 45, 5) if keep(r, c)]
     corner = [(5e5 + 2 * c, 5e6 - 2 * r) for r, c in rows]
@@ -50,6 +54,7 @@ def boxes(land, path, *, names=None, layer=None, append=False, keep=lambda row, 
         crs="EPSG:32632",
         layer=layer,
         append=append,
+        encoding=encoding,
     )
     return path
 
@@ -241,6 +246,55 @@ def test_polygons_with_names_number_their_classes_together(
     found = np.array(scene.class_names)[scene.labels_at("train")]
     truth = [names[int(land.classes[r // 5 * 5 + 2, c // 5 * 5 + 2])] for _, r, c in at]
     assert found.tolist() == truth
+
+
+def test_a_column_of_numbers_and_texts_is_one_of_names(write_tif, land, tmp_path, opened, place):
+    write_tif("hsi.tif", land.hsi, **place)
+    path = boxes(land, tmp_path / "all.geojson", names={1: "5", 2: "2", 3: "oats"})
+    written = json.loads(path.read_text())
+    for feature in written["features"]:
+        name = feature["properties"]["type"]
+        feature["properties"]["type"] = int(name) if name.isdigit() else name
+    path.write_text(json.dumps(written))
+    text, scene = opened()
+    assert yaml.safe_load(text)["labels"]["classes"] == {1: "2", 2: "5", 3: "oats"}
+    at = scene.positions("train")
+    found = np.array(scene.class_names)[scene.labels_at("train")]
+    truth = {1: "5", 2: "2", 3: "oats"}
+    assert found.tolist() == [
+        truth[int(land.classes[r // 5 * 5 + 2, c // 5 * 5 + 2])] for _, r, c in at
+    ]
+
+
+def test_a_column_beside_one_of_codes_too_large(write_tif, land, tmp_path, opened, place):
+    write_tif("hsi.tif", land.hsi, **place)
+    path = boxes(land, tmp_path / "fields.geojson", names={1: "wheat", 2: "maize", 3: "barley"})
+    written = json.loads(path.read_text())
+    large = {"wheat": 111_000, "maize": 211_000, "barley": 311_000}
+    for feature in written["features"]:
+        feature["properties"]["code"] = large[feature["properties"]["type"]]
+    path.write_text(json.dumps(written))
+    text, scene = opened()
+    assert yaml.safe_load(text)["labels"]["all"] == {"path": "fields.geojson", "column": "type"}
+    assert scene.class_names == ("barley", "maize", "wheat")
+
+
+def test_shapefiles_without_a_named_encoding(write_tif, land, tmp_path, opened, place):
+    names = {1: "Äcker", 2: "Straße", 3: "Öde"}
+    write_tif("hsi.tif", land.hsi, **place)
+    for encoding in ("UTF-8", "ISO-8859-1"):
+        path = boxes(land, tmp_path / "felder.shp", names=names, encoding=encoding)
+        path.with_suffix(".cpg").unlink()
+        _, scene = opened()
+        assert set(scene.class_names) == set(names.values())
+
+
+@pytest.mark.parametrize("name", ["hsi_{a}.tif", "hsi_{tile}.tif", "hsi_{.tif"])
+def test_names_with_braces_are_refused(write_tif, land, opened, name):
+    write_tif(name, land.hsi)
+    write_tif("labels.tif", land.classes)
+    with pytest.raises(SceneError, match="rename it"):
+        opened()
 
 
 def test_regions_of_interest(write_tif, land, tmp_path, opened):

@@ -9,6 +9,7 @@ import scipy.io
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.labels.codes import read_codes, to_indices
+from bdgf.scene.layout import Window
 
 
 def test_codes_from_tif_and_mat(tmp_path, write_tif):
@@ -22,6 +23,15 @@ def test_nodata_and_nan_are_unlabelled(write_tif):
     values = np.array([[1.0, 255.0, np.nan]], dtype=np.float32)
     codes = read_codes(open_source(write_tif("a.tif", values, nodata=255)))
     assert codes.tolist() == [[1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "code"), [("int32", -(2**31)), ("uint32", 2**32 - 1), ("uint8", 255)]
+)
+def test_codes_that_are_ignored_are_unlabelled(write_tif, dtype, code):
+    source = open_source(write_tif("a.tif", np.array([[1, code, 2]], dtype=dtype)))
+    assert read_codes(source, ignore=(code,)).tolist() == [[1, 0, 2]]
+    assert source.read(Window(0, 0, 1, 3))[0].max() == max(code, 2), "the raster is as it was"
 
 
 def test_indices_follow_the_sorted_codes():

@@ -66,9 +66,11 @@ def test_strips_that_a_sparse_file_does_not_store_are_not_read(tmp_path, monkeyp
     )
     read = []
 
-    def read_codes(source, window=None, own=reading.read_codes):
+    own = reading.read_codes
+
+    def read_codes(source, window, ignore):
         read.append(window.height)
-        return own(source, window)
+        return own(source, window, ignore)
 
     monkeypatch.setattr(reading, "read_codes", read_codes)
     scene = Scene.open(tmp_path / "scene.yaml")
@@ -128,6 +130,34 @@ def test_codes_to_ignore(write_scene, write_tif):
         Scene.open(path)
     path.write_text(path.read_text().replace("labels:\n", "labels:\n  ignore: [-1]\n"))
     np.testing.assert_array_equal(Scene.open(path).tiles[0].test, test - 1)
+
+
+def test_codes_to_ignore_in_lists_of_pixels(write_scene, tmp_path):
+    train, test = some_labels()
+    for name, codes, code in (("train", train, -1), ("test", test, 255)):
+        where = np.argwhere(codes)
+        listed = np.column_stack([where, codes[codes > 0]])
+        np.save(tmp_path / f"{name}.npy", np.vstack([listed, [[11, 0, code]]]))
+    labels = {
+        "train": {"path": "train.npy", "index_base": 0},
+        "test": {"path": "test.npy", "index_base": 0},
+        "classes": {1: "a", 2: "b"},
+        "ignore": [-1, 255],
+    }
+    scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))
+    np.testing.assert_array_equal(scene.tiles[0].train, train - 1)
+    np.testing.assert_array_equal(scene.tiles[0].test, test - 1)
+
+
+def test_codes_to_ignore_in_regions_of_interest(write_scene, tmp_path):
+    lines = ["; Number of ROIs: 3", "; File Dimension: 17 x 12"]
+    for name in ("a", "2", "255"):
+        lines += [f"; ROI name: {name}", "; ROI rgb value: {1, 2, 3}", "; ROI npts: 1"]
+    lines += [";  ID  X  Y", "1 1 1", "2 2 1", "3 3 1"]
+    (tmp_path / "all.txt").write_text("\n".join(lines) + "\n")
+    labels = {"train": "all.txt", "classes": {1: "a", 2: "b"}, "ignore": [255]}
+    scene = Scene.open(write_scene({"hsi": CUBE}, changes={"labels": labels}))
+    assert scene.tiles[0].train[0, :4].tolist() == [0, 1, -1, -1]
 
 
 def test_codes_to_ignore_in_a_column_of_text(tmp_path, write_scene):

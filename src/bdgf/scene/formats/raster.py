@@ -181,6 +181,12 @@ class GdalSource:
         if self.transform is None and target.placed:
             bare = dataset.crs is None and dataset.transform.is_identity
             self.transform = None if bare else dataset.transform
+        if self.transform is None and (dataset.gcps[0] or dataset.rpcs):
+            kind = "ground control points" if dataset.gcps[0] else "rational polynomials (RPC)"
+            self.notes += (
+                f"the place of {named(self.path)} is given by {kind}, which are not used: it is"
+                " laid on pixel by pixel; warp it with gdalwarp where that is wrong",
+            )
         self._describe_gaps(dataset, nodata)
         self._sparse_bands = self._bands_that_may_be_absent(dataset)
         scales = np.array(self._of_bands(dataset.scales))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from bdgf.errors import SceneError
+from bdgf.scene.description import LARGEST_CODE
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.inspection import roles, words
 from bdgf.scene.inspection.findings import Found, Raster, each_tile
-from bdgf.scene.inspection.label_files import choose, classes_of, ignored, label_sources
+from bdgf.scene.inspection.label_files import (
+    LabelSource,
+    choose,
+    classes_of,
+    ignored,
+    label_sources,
+)
+from bdgf.scene.inspection.legends import class_columns
 from bdgf.scene.inspection.lineup import relation
 from bdgf.scene.layout import windows_of
 
@@ -29,7 +37,9 @@ def label_doubts(found: Found) -> list[str]:
     """
     sentences = [s for raster in found.labels for s in _codes(raster)]
     sentences += [s for group in found.images for s in _no_labels(group.first)]
-    choice = choose(label_sources(found))
+    sources = label_sources(found)
+    sentences += _no_codes(found, sources)
+    choice = choose(sources)
     parts = {which: one.raster for which, one in choice.parts.items() if one.raster is not None}
     if {"train", "test"} <= parts.keys():
         sentences += _parts(parts["train"], parts["test"])
@@ -56,6 +66,23 @@ def few_pixels(name: str, counts: Mapping[str, int]) -> list[str]:
         f"{name} has fewer than {_FEW} pixels of {_classes(few)} {listed}: too few to learn from;"
         " label more, or merge the class with another."
     ]
+
+
+def _no_codes(found: Found, sources: Sequence[LabelSource]) -> list[str]:
+    """Layers with columns that look like classes and hold none."""
+    used = {(one.path, one.fields.get("layer")) for one in sources if one.form == "vector"}
+    sentences = []
+    for vector in found.vectors:
+        several = len(vector.layers) > 1
+        for layer in vector.layers:
+            columns = class_columns(layer)
+            if columns and (vector.path, layer.name if several else None) not in used:
+                sentences.append(
+                    f"column {columns[0]} of {vector.path.name} holds no code from 1 to"
+                    f" {LARGEST_CODE}, the largest that maps hold: number its classes anew, or"
+                    " give them by their names, if it is the column of the labels."
+                )
+    return sentences
 
 
 def _codes(raster: Raster) -> list[str]:

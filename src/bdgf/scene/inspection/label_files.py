@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bdgf.scene.description import LARGEST_CODE
 from bdgf.scene.formats.location import Location
 from bdgf.scene.inspection import roles
 from bdgf.scene.inspection.findings import Found, Raster
-from bdgf.scene.inspection.legends import class_column, raster_legend, vector_classes
+from bdgf.scene.inspection.legends import class_columns, raster_legend, vector_classes
 
 _NO_LABEL = (255, 254, 65535, 32767, -9999, -32768)
-_LARGEST_CODE = 65_535
 
 Form = Literal["raster", "vector", "roi", "list"]
 
@@ -99,10 +99,12 @@ def label_sources(found: Found) -> list[LabelSource]:
     sources = [_of_raster(raster) for raster in found.labels]
     for vector in found.vectors:
         for layer in vector.layers:
-            column = class_column(layer) if layer.geometry.lower() != "none" else None
-            if column is None:
+            for column in class_columns(layer) if layer.geometry.lower() != "none" else ():
+                counts, (names, colors) = vector_classes(vector.path, layer, column)
+                if counts:
+                    break
+            else:
                 continue
-            counts, (names, colors) = vector_classes(vector.path, layer, column)
             kind = next(c.kind for c in layer.columns if c.name == column)
             several = len(vector.layers) > 1
             fields = {"column": column} | ({"layer": layer.name} if several else {})
@@ -211,7 +213,7 @@ def classes(choice: Choice) -> tuple[dict[int, str], dict[int, str], str]:
 
 def _of_raster(raster: Raster) -> LabelSource:
     source = raster.source
-    counts = {c: n for c, n in classes_of(raster).items() if 0 < c <= _LARGEST_CODE}
+    counts = {c: n for c, n in classes_of(raster).items() if 0 < c <= LARGEST_CODE}
     names, colors = (
         raster_legend(source.path, counts) if isinstance(source.path, Path) else ({}, {})
     )

@@ -13,6 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from bdgf.scene.description import LARGEST_CODE
 from bdgf.scene.formats.location import Location
 from bdgf.scene.labels.vector_files import ColumnInfo, LayerInfo, load_layer
 
@@ -101,27 +102,28 @@ def _index(titles: list[str], wanted: tuple[str, ...]) -> int | None:
     return next((titles.index(title) for title in wanted if title in titles), None)
 
 
-def class_column(layer: LayerInfo) -> str | None:
-    """Guess the column of a layer that holds the classes: by its name, codes before names.
+def class_columns(layer: LayerInfo) -> list[str]:
+    """Guess which columns of a layer hold the classes: by their names, codes before names.
 
     Returns:
-        Its name, None where no column looks like it.
+        Their names, the likeliest first.
     """
     able = [column for column in layer.columns if _possible(column, layer.features)]
-    hinted = [column for column in able if _CLASS.search(column.name)]
-    for group in (hinted, able):
-        whole = [column.name for column in group if column.kind == "integer"]
-        texts = [column.name for column in group if column.kind == "text"]
-        if whole or texts:
-            return (whole or texts)[0]
-    return None
+    able.sort(key=lambda column: (not _CLASS.search(column.name), column.kind == "text"))
+    return [column.name for column in able]
 
 
 def _possible(column: ColumnInfo, features: int) -> bool:
-    known = column.kind in ("integer", "text") and 1 <= column.distinct <= _MOST_CLASSES
+    known = column.kind in ("integer", "text") or (
+        # codes that a program without whole numbers has written
+        column.kind == "real"
+        and _CLASS.search(column.name) is not None
+        and all(float(value).is_integer() for value, _ in column.values)
+    )
     # A number of its own for every feature is no class.
     numbered = column.distinct == features > _MANY_FEATURES
-    return known and not numbered and not _NO_CLASS.search(column.name)
+    several = 1 <= column.distinct <= _MOST_CLASSES
+    return known and several and not numbered and not _NO_CLASS.search(column.name)
 
 
 def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int, int], Legend]:
@@ -134,13 +136,14 @@ def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int,
 
     Returns:
         Features by code, and names by code; texts are numbered from 1 on in alphabetical order.
+        No features where a code is larger than a map can hold.
 
     Raises:
         SceneError: The file cannot be read.
     """
     fields = load_layer(path, layer.name, None).fields
     values = fields[column]
-    if all(isinstance(value, str) or value is None for value in values.tolist()):
+    if next(c.kind for c in layer.columns if c.name == column) == "text":
         texts = np.array([str(value).strip() if value is not None else "" for value in values])
         found, counts = np.unique(texts[texts != ""], return_counts=True)
         names = {code: str(text) for code, text in enumerate(found.tolist(), 1)}
@@ -148,6 +151,8 @@ def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int,
     numbers = np.array([-1 if v is None or v != v else int(v) for v in values.tolist()])
     codes, counts = np.unique(numbers[numbers > 0], return_counts=True)
     names = _names_beside(numbers, fields, [c for c in layer.columns if c.kind == "text"])
+    if codes.size and codes[-1] > LARGEST_CODE:
+        return {}, ({}, {})
     counted = dict(zip(map(int, codes), counts.tolist(), strict=True))
     return counted, ({code: name for code, name in names.items() if code in counted}, {})
 

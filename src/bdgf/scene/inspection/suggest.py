@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
-from bdgf.scene.description import SplitSpec
+from bdgf.scene.description import TILE, SplitSpec
 from bdgf.scene.formats.location import Location, RemotePath
 from bdgf.scene.inspection import words
 from bdgf.scene.inspection.doubts import undeclared_nodata
@@ -256,9 +256,17 @@ def _path(path: Location, raster: Raster | None, folder: Path) -> str:
         path = raster.tiles.folder / raster.template
     resolved = path.resolve()
     try:
-        return Path(os.path.relpath(resolved, folder)).as_posix()
+        written = Path(os.path.relpath(resolved, folder)).as_posix()
     except ValueError:  # on another drive
-        return resolved.as_posix()
+        written = resolved.as_posix()
+    tiled = raster is not None and raster.tiles is not None
+    braces = re.search(r"\{[^}]*\}?", written.replace(TILE, "") if tiled else written)
+    if braces:
+        raise SceneError(
+            f"{written} has {braces.group(0)} in its path, and a scene file fills in what stands in"
+            " braces: rename it, or leave it out by naming the others."
+        )
+    return written
 
 
 def _mapping(name: str, fields: dict[str, Any], indent: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +15,15 @@ UNLABELLED = -1
 """Class index of a pixel without a label."""
 
 
-def read_codes(source: RasterSource, window: Window | None = None) -> NDArray[np.int32]:
+def read_codes(
+    source: RasterSource, window: Window | None = None, ignore: Sequence[int] = ()
+) -> NDArray[np.int32]:
     """Read the codes (H, W) of a label raster; 0 where unlabelled, nodata or NaN.
 
     Args:
         source: The raster.
         window: A window inside it; None reads all of it.
+        ignore: Codes that mean unlabelled, too.
 
     Raises:
         SceneError: Several bands, or values that are not whole numbers or too large for a code.
@@ -30,11 +35,13 @@ def read_codes(source: RasterSource, window: Window | None = None) -> NDArray[np
         )
     values, valid = source.read(window or Window(0, 0, source.height, source.width))
     # Invalid pixels are 0 already, which is the code of "unlabelled".
-    whole = np.rint(values[0])
-    broken = valid[0] & ((whole != values[0]) | (np.abs(whole) > 2**24))
+    left_out = np.isin(values[0], np.asarray(ignore, dtype=values.dtype))
+    found = np.where(left_out, 0, values[0])
+    whole = np.rint(found)
+    broken = valid[0] & ((whole != found) | (np.abs(whole) > 2**24))
     if broken.any():
         raise SceneError(
-            f"{source.path.name} holds the value {values[0][broken][0]:g}; labels are whole"
+            f"{source.path.name} holds the value {found[broken][0]:g}; labels are whole"
             " numbers, 0 where unlabelled: is it a label raster?"
         )
     codes: NDArray[np.int32] = whole.astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ def index_codes(
     grid_shape: tuple[int, int],
     name: str,
     order: Order = "auto",
+    ignore: Sequence[int] = (),
 ) -> tuple[NDArray[np.int32], str]:
     """Place the codes of a map, or of a list's third column, at the listed pixels.
 
@@ -67,6 +69,7 @@ def index_codes(
         grid_shape: H and W of the scene.
         name: Name of the list in messages.
         order: How linear indices run through the image.
+        ignore: Codes of the third column that mean unlabelled.
 
     Returns:
         Codes (H, W), 0 at every pixel that is not listed, and how the list was read, in words.
@@ -79,6 +82,7 @@ def index_codes(
     listed_codes: NDArray[np.int64] | None = None
     if values.ndim == 2 and values.shape[1] == 3:
         values, listed_codes = values[:, :2], values[:, 2]
+        listed_codes = np.where(np.isin(listed_codes, ignore), 0, listed_codes)
         _check_codes(listed_codes, name)
     elif codes is None:
         raise SceneError(

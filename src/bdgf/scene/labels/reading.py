@@ -60,19 +60,14 @@ class LabelReader:
         labels = self._spec.labels
         path = self._spec.file(file.path, tile)
         suffix = path.suffix.lower()
-        classes = labels.classes if labels is not None else {}
         ignore = labels.ignore if labels is not None else ()
         if isinstance(path, Path) and suffix in VECTOR_SUFFIXES:
-            codes = self._vector(file, path).codes(grid)
-            codes[np.isin(codes, ignore)] = 0
-            return codes
+            return _without(ignore, self._vector(file, path).codes(grid))
         if isinstance(path, Path) and suffix in ROI_SUFFIXES:
-            return roi_codes(path, grid, classes)
+            return _without(ignore, roi_codes(path, grid, self._known()))
         if isinstance(path, Path) and self._is_list(path, file, grid):
             return self._listed(path, file, tile, grid, reference)
-        codes = read_codes(self._aligned(path, file, tile, grid, reference))
-        codes[np.isin(codes, ignore)] = 0
-        return codes
+        return read_codes(self._aligned(path, file, tile, grid, reference), ignore=ignore)
 
     def strips(
         self, file: LabelFile, tile: str, grid: Grid, reference: str, rows: int
@@ -119,8 +114,7 @@ class LabelReader:
                 continue
             for row in range(top, top + tall, rows):
                 height = min(rows, top + tall - row)
-                codes = read_codes(raster, Window(row, 0, height, grid.width))
-                yield height, _without(ignore, codes)
+                yield height, read_codes(raster, Window(row, 0, height, grid.width), ignore)
 
     def finish(self) -> list[str]:
         """Return what is to be said of files of polygons when all tiles have been read.
@@ -150,17 +144,20 @@ class LabelReader:
         return (found[0], found[1]) if len(found) == 2 and min(found) > 3 else None
 
     def _vector(self, file: LabelFile, path: Path) -> VectorLabels:
-        labels = self._spec.labels
         shared = self._vectors.get(file) if file.path == str(path) or "{" not in file.path else None
         if shared is None:
-            classes = dict(labels.classes) if labels is not None else {}
-            # an ignored code is known, and taken away afterwards
-            classes |= {code: f"ignored {code}" for code in labels.ignore} if labels else {}
             if file in self._vectors:  # each tile has a file of its own
                 self._finished += self._said(self._vectors[file])
-            shared = VectorLabels(path, file.column, file.layer, classes)
+            shared = VectorLabels(path, file.column, file.layer, self._known())
             self._vectors[file] = shared
         return shared
+
+    def _known(self) -> dict[int, str]:
+        """Return the classes, and what is ignored: it is known, and taken away afterwards."""
+        labels = self._spec.labels
+        if labels is None:
+            return {}
+        return {**labels.classes, **{code: f"ignored {code}" for code in labels.ignore}}
 
     def _said(self, vector: VectorLabels) -> list[str]:
         name = self._spec.display(vector.path)
@@ -190,6 +187,7 @@ class LabelReader:
             (grid.height, grid.width),
             f"{file.key} of {self._spec.display(path)}" if file.key else self._spec.display(path),
             file.index_order,
+            labels.ignore if labels is not None else (),
         )
         if note:
             self.notes.append(note)

@@ -263,7 +263,11 @@ def _choose_column(
 
 
 def _codes_of(values: NDArray[Any], names: ClassNames) -> tuple[NDArray[np.int32], Counter[str]]:
-    """Code of every value (n,), 0 where it is empty, and the values that are no class."""
+    """Code of every value (n,), 0 where it is empty, and the values that are no class.
+
+    In a column that holds texts, numbers are texts too: a name such as ``2`` comes before a code.
+    """
+    texts = any(isinstance(value, str) for value in values.tolist())
     known: dict[Any, int | None] = {}
     unknown: Counter[str] = Counter()
     codes = np.zeros(len(values), dtype=np.int32)
@@ -271,7 +275,7 @@ def _codes_of(values: NDArray[Any], names: ClassNames) -> tuple[NDArray[np.int32
         if value is None or value != value:  # NaN, which is how readers show an empty number
             continue
         if value not in known:
-            known[value] = _code(value, names)
+            known[value] = _code(str(value) if texts else value, names)
         code = known[value]
         if code is None:
             unknown[str(value)[:40]] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import warnings
@@ -32,6 +33,9 @@ _DRIVERS = {
 }
 VECTOR_SUFFIXES = frozenset({*_DRIVERS, _GEOJSON})
 """Endings of the vector files that can be labels."""
+
+# UnboundLocalError: pyogrio 0.13 stumbles over a CRS that it cannot write as text.
+_GDAL_ERRORS = (DataSourceError, DataLayerError, UnboundLocalError)
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -159,7 +163,8 @@ def load_layer(path: Path, name: str, column: str | None, most: int | None = Non
     if path.suffix.lower() == _GEOJSON:
         return _load_geojson(path)
     _check_driver(path)
-    info = _gdal(path, pyogrio.read_info, layer=name)
+    encoding = "UTF-8" if _is_utf8(path) else None
+    info = _gdal(path, pyogrio.read_info, layer=name, encoding=encoding)
     if info["driver"] != _DRIVERS[path.suffix.lower()][0]:
         raise SceneError(
             f"{path.name} is a file of type {info['driver']} by its content; the ending must say"
@@ -172,7 +177,12 @@ def load_layer(path: Path, name: str, column: str | None, most: int | None = Non
         )
     columns = tuple(str(field) for field in info["fields"])
     wanted = [field for field in columns if column in (None, field)]
-    options = {"columns": wanted, "read_geometry": False, "max_features": most}
+    options: dict[str, Any] = {
+        "columns": wanted,
+        "read_geometry": False,
+        "max_features": most,
+        "encoding": encoding,
+    }
     values: list[NDArray[Any]] = []
     if wanted:
         about, _, _, read_values = _gdal(path, pyogrio.raw.read, layer=name, **options)
@@ -226,6 +236,33 @@ def _check_driver(path: Path) -> None:
         )
 
 
+def _is_utf8(path: Path) -> bool:
+    """Tell whether the texts of a shapefile that names no encoding are UTF-8.
+
+    GDAL takes them for Latin-1. Of Latin-1 texts with umlauts hardly any is valid UTF-8.
+    """
+    table = _beside(path, ".dbf")
+    if path.suffix.lower() != ".shp" or table is None or _beside(path, ".cpg") is not None:
+        return False
+    with contextlib.suppress(OSError), table.open("rb") as file:
+        if file.read(30)[29:] != b"\0":  # the code page that the table names
+            return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options: dict[str, Any] = {"read_geometry": False, "encoding": "UTF-8"}
+            pyogrio.raw.read(path.absolute(), **options)
+    except (UnicodeError, *_GDAL_ERRORS):
+        return False
+    return True
+
+
+def _beside(path: Path, suffix: str) -> Path | None:
+    """Return the file of the same name with another suffix, in small or capital letters."""
+    found = (path.with_suffix(suffix), path.with_suffix(suffix.upper()))
+    return next((one for one in found if one.is_file()), None)
+
+
 def _gdal(path: Path, function: Callable[..., Any], **options: Any) -> Any:  # noqa: ANN401
     """Call a function of pyogrio on a file.
 
@@ -242,8 +279,7 @@ def _gdal(path: Path, function: Callable[..., Any], **options: Any) -> Any:  # n
             f"{path.name} has texts that are not in the encoding it names ({reason(error)}): save"
             " it as a GeoPackage."
         ) from error
-    # UnboundLocalError: pyogrio 0.13 stumbles over a CRS that it cannot write as text.
-    except (DataSourceError, DataLayerError, UnboundLocalError) as error:
+    except _GDAL_ERRORS as error:
         raise SceneError(
             f"{path.name} cannot be read ({reason(error)}): is it complete, with all of its files?"
         ) from error
