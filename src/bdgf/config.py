@@ -205,10 +205,12 @@ class TrainingSettings:
         weight_decay: Weight decay of AdamW.
         warmup: Share of the steps over which the learning rate rises.
         clip_norm: Largest norm of the gradient.
-        class_weights: Weights of the classes in the loss: none, sqrt (inverse square root of the
-            class's count) or balanced (inverse count).
         class_sampling: Draw labelled pixels in proportion to count**(1 - class_sampling): 0 as they
-            come, 1 every class equally often.
+            come, 1 every class equally often. It falls to 0 between one and four thousand labelled
+            pixels.
+        class_weights: Weights of the classes in the loss by how often they are drawn: none, sqrt
+            (inverse square root) or balanced (inverse). Of classes that are drawn equally often
+            all weigh 1.
         label_smoothing: Share of the target that is spread evenly over all classes.
         ema: Final decay of the moving average of the network's weights, which the map is then made
             with; 0 takes the weights of the last step.
@@ -246,8 +248,8 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip_norm: float = 1.0
+    class_sampling: float = 1.0
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
-    class_sampling: float = 0.0
     label_smoothing: float = 0.0
     ema: float = 0.0
     unlabelled_pixels: int = 32

@@ -18,6 +18,7 @@ from bdgf.fusion.training import (
     FusionTraining,
     Labelled,
     UnlabelledPixels,
+    class_balance,
     head_log_probabilities,
     steps_for,
 )
@@ -203,20 +204,41 @@ def test_an_auxiliary_modality_is_hidden_as_often_as_asked(
 def test_class_weights_and_sampling(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(
-        tiny_settings, {"training.class_weights": "balanced", "training.class_sampling": 1.0}
-    )
-    work = training(prepared, settings, left_out=7)
+    def balanced(sampling: float, weights: str) -> FusionTraining:
+        changes = {"training.class_sampling": sampling, "training.class_weights": weights}
+        return training(prepared, config.replace(tiny_settings, changes), left_out=7)
+
+    work = balanced(0.0, "balanced")
     counts = np.bincount(work.labelled.classes)
+    alike, ones = [1 / len(work.labelled)] * len(work.labelled), [1.0] * len(counts)
     assert counts.min() < counts.max()
     weights = work.class_weights.numpy()
     assert weights * counts == pytest.approx([weights[0] * counts[0]] * len(counts), rel=1e-5)
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
-    shares = np.bincount(work.labelled.classes, weights=work.pixel_share)
-    assert shares == pytest.approx([1 / len(counts)] * len(counts))
-    plain = training(prepared, config.replace(tiny_settings, {"training.class_weights": "none"}), 7)
-    assert plain.class_weights.tolist() == pytest.approx([1.0] * len(counts))
-    assert plain.pixel_share == pytest.approx([1 / len(work.labelled)] * len(work.labelled))
+    assert work.pixel_share == pytest.approx(alike)
+    for power in ("none", "sqrt", "balanced"):  # what is drawn alike weighs alike
+        work = balanced(1.0, power)
+        shares = np.bincount(work.labelled.classes, weights=work.pixel_share)
+        assert shares == pytest.approx([1 / len(counts)] * len(counts))
+        assert work.class_weights.tolist() == pytest.approx(ones)
+    plain = balanced(0.0, "none")
+    assert plain.class_weights.tolist() == pytest.approx(ones)
+    assert plain.pixel_share == pytest.approx(alike)
+
+
+@pytest.mark.parametrize("power", ["none", "sqrt", "balanced"])
+def test_many_labels_are_drawn_as_they_come_and_weighed(power: str) -> None:
+    few = np.repeat([0, 1, 2], [900, 90, 10])
+    settings = config.replace(config.Settings(), {"training.class_weights": power})
+    exponent = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[power]
+    for times, sampling in ((1, 1.0), (2, 2 / 3), (3, 1 / 3), (4, 0.0), (9, 0.0)):
+        classes = np.repeat(few, times)
+        share, weights = class_balance(settings, classes, 4)
+        drawn = np.bincount(classes, weights=share)
+        assert drawn[0] / drawn[2] == pytest.approx(90 ** (1 - sampling))
+        assert weights[3] == 0
+        assert weights[0] / weights[2] == pytest.approx((drawn[0] / drawn[2]) ** exponent)
+        assert (drawn * weights[:3]).sum() == pytest.approx(1.0)
 
 
 def test_smoothing_gives_a_class_without_labels_nothing(
@@ -273,7 +295,8 @@ def test_label_smoothing_spares_no_head(
                 head.classify.bias.copy_(torch.tensor([30.0, 0.0, 0.0, 0.0]))
     values = [float(work.loss(work.model, 0)[1]["supervised"]) for work in (plain, smooth)]
     draws = numpy_generator(plain.seed, plain.course.name, 0)
-    chosen = draws.choice(len(plain.labelled), size=plain.settings.training.batch)
+    size = plain.settings.training.batch
+    chosen = draws.choice(len(plain.labelled), size=size, p=plain.pixel_share)
     first = torch.from_numpy(plain.labelled.classes[chosen] == 0)
     weight = plain.class_weights[torch.from_numpy(plain.labelled.classes[chosen])]
     share = float((weight * first).sum() / weight.sum())

@@ -30,7 +30,7 @@ from bdgf.scene.sampling import draw_blocks
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 8.0
 FEW_LABELS, ENOUGH_LABELS = 1000, 4000
-"""Labelled pixels between which the weight of the consistency falls to nothing."""
+"""Labelled pixels between which what is for few labels falls to nothing."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,46 @@ def steps_for(settings: Settings, labels: int) -> int:
     return max(1, round(settings.training.steps * factor))
 
 
+def scarcity(labels: int) -> float:
+    """Return how scarce a number of labelled pixels is: 1 for few, 0 for enough of them."""
+    return min(1.0, max(0.0, (ENOUGH_LABELS - labels) / (ENOUGH_LABELS - FEW_LABELS)))
+
+
 def consistency_weight(settings: Settings, labels: int) -> float:
     """Return the weight of the consistency for a number of labelled pixels.
 
     It falls to nothing where labels are enough to learn from them alone.
     """
-    share = (ENOUGH_LABELS - labels) / (ENOUGH_LABELS - FEW_LABELS)
-    return settings.training.consistency * min(1.0, max(0.0, share))
+    return settings.training.consistency * scarcity(labels)
+
+
+def class_balance(
+    settings: Settings, classes: NDArray[np.int64], number: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Balance the classes of labelled pixels: by how often each is drawn, and by weights.
+
+    Few labels are drawn so that classes come alike; with more of them they come more as they are,
+    and the loss weighs them.
+
+    Args:
+        settings: All settings.
+        classes: Class of every pixel (n,).
+        number: K.
+
+    Returns:
+        Probability of each pixel to be drawn (n,), and weight of each class (K,), whose mean over
+        what is drawn is 1; 0 for a class without a pixel.
+    """
+    counts = np.bincount(classes, minlength=number).astype(np.float64)
+    present = np.maximum(counts, 1.0)
+    sampling = settings.training.class_sampling * scarcity(len(classes))
+    pixel = present[classes] ** -sampling
+    drawn = np.where(counts > 0, present ** (1.0 - sampling), 0.0)
+    power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[settings.training.class_weights]
+    # a weight is for how often a class is drawn; smoothing teaches no absent class
+    weights = np.where(counts > 0, present ** (power * (1.0 - sampling)), 0.0)
+    weights /= (weights * drawn).sum() / drawn.sum()
+    return pixel / pixel.sum(), weights
 
 
 class FusionTraining:
@@ -188,14 +221,8 @@ class FusionTraining:
             clip_norm=t.clip_norm,
             checkpoint_every=t.checkpoint_every,
         )
-        counts = np.bincount(labelled.classes, minlength=classes).astype(np.float64)
-        present = np.maximum(counts, 1.0)
-        power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[t.class_weights]
-        weights = np.where(counts > 0, present**power, 0.0)  # smoothing teaches no absent class
-        weights /= (weights * counts).sum() / counts.sum()  # mean over the labelled pixels is 1
+        self.pixel_share, weights = class_balance(settings, labelled.classes, classes)
         self.class_weights = torch.from_numpy(weights).float().to(self.device)
-        pixel = present[labelled.classes] ** -t.class_sampling
-        self.pixel_share = pixel / pixel.sum()
         self.auxiliary = np.setdiff1d(np.arange(len(layout.modalities)), layout.spectral)
         self.hideable = source.hideable(labelled.positions)
 
