@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -140,6 +141,15 @@ def test_a_cluster_without_workers_is_one_sentence(monkeypatch: pytest.MonkeyPat
         connected(empty.scheduler_address),
     ):
         pass
+
+
+@pytest.mark.parametrize("address", ["", "host", "tcp://host"])
+def test_an_address_without_a_port_is_refused_at_once(address: str) -> None:
+    pytest.importorskip("distributed")
+    start = time.monotonic()
+    with pytest.raises(SettingsError, match="name the address"), connected(address):
+        pass
+    assert time.monotonic() - start < 5, "and no client is left to wait for"
 
 
 def test_a_worker_of_another_version_is_refused() -> None:

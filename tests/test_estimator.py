@@ -25,6 +25,7 @@ from bdgf.estimator import BDGFClassifier
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
+from bdgf.stages import plain
 
 
 def read(folder: Path, name: str) -> np.ndarray:
@@ -90,6 +91,8 @@ def test_settings_by_preset_seed_and_name():
     assert BDGFClassifier(settings=settings).resolved_settings() is settings
     nested = BDGFClassifier(settings={"features": {"timesteps": [5, 9]}}).resolved_settings()
     assert nested.features.timesteps == (5, 9)
+    seeded = BDGFClassifier(random_state=np.int64(3), settings={"training.steps": np.int32(2)})
+    assert json.dumps(plain(seeded.resolved_settings())), "as parameter searches give them"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_settings_by_preset_seed_and_name():
         ({"preset": "fast"}, "'fast' is not a preset"),
         ({"settings": {"training.step": 3}}, "training.step is not a setting"),
         ({"settings": {"network.window": 4}}, "must be odd"),
-        ({"settings": {"training.steps": "many"}}, "has the wrong type"),
+        ({"settings": {"training.steps": "many"}}, "must be a whole number"),
         ({"settings": {"features.source": "a.npy"}}, "belong to one scene"),
     ],
 )

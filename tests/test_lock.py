@@ -65,6 +65,10 @@ def test_later_ranks_share_the_lock_of_the_first(
 ) -> None:
     with locked(tmp_path):
         monkeypatch.setenv("RANK", "1")
+        with pytest.raises(RunFolderError), locked(tmp_path):
+            pytest.fail("a launcher of another kind, whose processes are no ranks of one job")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
         with locked(tmp_path):
             assert os.listdir(tmp_path) == [LOCK]
         assert os.listdir(tmp_path) == [LOCK]

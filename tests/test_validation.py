@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from bdgf import config
@@ -42,6 +44,16 @@ from bdgf.validation import validate
         ("diffusion.steps", 0, "at least 1"),
         ("seed", -1, "at least 0"),
         ("mapping.acquired", "last summer", "ISO 8601"),
+        ("network.kind", "x", "one of dense, patch"),
+        ("network.pixel_path", "false", "true or false"),
+        ("training.steps", 2.0, "a whole number"),
+        ("training.steps", True, "a whole number"),
+        ("training.noise", math.nan, "neither NaN"),
+        ("training.consistency", math.inf, "neither NaN nor infinite"),
+        ("diffusion.beta_start", 1.5, "between 0 and 1"),
+        ("diffusion.masking.ramp", "linear", "one of"),
+        ("features.timesteps", 50, "a list"),
+        ("features.source", 5, "a text"),
     ],
 )
 def test_values_that_cannot_work_are_refused(name: str, value: object, words: str) -> None:

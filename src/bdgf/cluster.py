@@ -127,11 +127,16 @@ def connected(address: str) -> Iterator[Client]:
     """
     try:
         from distributed import Client
+        from distributed.comm import parse_address, parse_host_port
     except ImportError:
         raise SettingsError(
             "--scheduler needs dask.distributed, which is not installed: pip install 'bdgf[dask]'."
         ) from None
     try:
+        # without a port the client would fail half-made, and wait a minute at its end
+        scheme, location = parse_address(address)
+        if scheme in ("tcp", "tls"):
+            parse_host_port(location)
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise SettingsError(

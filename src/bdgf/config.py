@@ -11,6 +11,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from bdgf.errors import SettingsError
 
 
@@ -406,6 +408,8 @@ def _replace(node: Any, path: list[str], value: Any, name: str) -> Any:  # noqa:
     }:
         raise SettingsError(f"{name} is not a setting; 'bdgf run --help' lists them all.")
     held = getattr(node, path[0])
+    if isinstance(value, np.generic):  # such as a seed of an array
+        value = value.item()
     if len(path) > 1:
         value = _replace(held, path[1:], value, name)
     elif dataclasses.is_dataclass(held) and not dataclasses.is_dataclass(value):

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from bdgf import processes
 from bdgf.errors import RunFolderError
 
 LOCK = ".lock"
@@ -34,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: Another process works on it; nothing was changed.
     """
-    if int(os.environ.get("RANK") or 0) > 0:
+    if processes.rank() > 0:
         yield
         return
     path = folder / LOCK

@@ -24,6 +24,15 @@ _SETTINGS_OF = {
 }
 
 
+NEUTRAL = (
+    "diffusion.checkpoint_every",
+    "diffusion.from_run",
+    "features.stored",
+    "training.checkpoint_every",
+)
+"""Settings that change nothing of what a finished training has learned."""
+
+
 def plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON-like values."""
     found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bdgf.config import Settings
 from bdgf.errors import SettingsError
@@ -14,7 +18,8 @@ def validate(settings: Settings) -> None:
     Raises:
         SettingsError: The first value that cannot work, with the rule and the way out.
     """
-    # first of all: what follows divides by some of them
+    # first of all: what follows counts on types, and divides by some of the values
+    _check_types(settings)
     for name, value, least in _least(settings):
         if value < least:
             raise SettingsError(f"{name} is {value}; it must be at least {least}.")
@@ -100,6 +105,34 @@ def validate(settings: Settings) -> None:
             )
 
 
+def _check_types(group: Any, prefix: str = "") -> None:  # noqa: ANN401
+    """Check that every value is one of its field's type; the command line has done it already."""
+    for name, kind in get_type_hints(type(group)).items():
+        value, full = getattr(group, name), f"{prefix}{name}"
+        if dataclasses.is_dataclass(kind):
+            _check_types(value, f"{full}.")
+        elif get_origin(kind) is Literal and value not in get_args(kind):
+            known = ", ".join(map(str, get_args(kind)))
+            raise SettingsError(f"{full} is {value!r}; it must be one of {known}.")
+        elif kind in _TYPES and not _TYPES[kind][0](value):
+            raise SettingsError(f"{full} is {value!r}; it must be {_TYPES[kind][1]}.")
+        elif get_origin(kind) is tuple and not isinstance(value, tuple | list):
+            raise SettingsError(f"{full} is {value!r}; it must be a list.")
+
+
+def _is_number(value: object) -> bool:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and math.isfinite(value)  # type: ignore[arg-type]
+
+
+_TYPES: dict[Any, tuple[Callable[[object], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
+    float: (_is_number, "a number, neither NaN nor infinite"),
+    str: (lambda value: isinstance(value, str), "a text"),
+}
+
+
 def _is_time(text: str) -> bool:
     try:
         datetime.fromisoformat(text)
@@ -166,6 +199,7 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("diffusion.masking.sample_ratio", s.diffusion.masking.sample_ratio),
         ("diffusion.warmup", s.diffusion.warmup),
         ("diffusion.ema_decay", s.diffusion.ema_decay),
+        ("diffusion.beta_start", s.diffusion.beta_start),
         ("diffusion.beta_end", s.diffusion.beta_end),
         ("mutual.ramp", s.mutual.ramp),
         ("training.warmup", s.training.warmup),

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bdgf.cli import main
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -45,6 +46,19 @@ def test_a_run_without_its_own_scene_still_maps(
     words = ["map", str(tmp_path / "run"), "--scene", str(other), "--to", str(tmp_path / "out")]
     assert main(words) == 0
     assert (tmp_path / "out" / "map.tif").is_file()
+
+
+def test_a_setting_that_changes_nothing_of_what_is_learned_may_differ(
+    trained_run: Path, other: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["training"]["checkpoint_every"] += 1
+    values["features"]["stored"] = "always"
+    path.write_text(yaml.safe_dump(values))
+    words = ["map", str(tmp_path / "run"), "--scene", str(other), "--to", str(tmp_path / "out")]
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def test_only_samples_with_labels_of_the_part(tiles_scene):
         SceneChips(Scene.from_arrays({"a": np.ones((2, 5, 9))}), labelled_only=True)
 
 
+def test_there_are_two_parts(tiny_scene):
+    with pytest.raises(SceneError, match="must be train or test"):
+        SceneChips(Scene.open(tiny_scene), 8, part="val")
+
+
 def test_a_loader_makes_batches_of_them(tiny_scene):
     chips = SceneChips(Scene.open(tiny_scene), 16)
     loader = DataLoader(

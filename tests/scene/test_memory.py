@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.crs import CRS
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import SceneError
@@ -117,6 +118,16 @@ def test_a_dataset_is_a_mapping_of_arrays():
         ("dsm", "auxiliary"),
     ]
     assert scene.tiles[0].transform == Affine(1, 0, 0, 0, -1, 120)
+    # as xarray itself opens what rioxarray has written
+    crs = xarray.DataArray(0, attrs={"crs_wkt": CRS.from_epsg(32632).to_wkt()})
+    placed = Scene.from_arrays(dataset.assign(spatial_ref=crs), TRAIN)
+    assert [m.name for m in placed.modalities] == ["hsi", "dsm"]
+    assert placed.tiles[0].crs == CRS.from_epsg(32632)
+
+
+def test_a_transform_of_six_numbers():
+    scene = Scene.from_arrays({"hsi": HSI}, TRAIN, transform=(2, 0, 7, 0, -2, 9))
+    assert scene.tiles[0].transform == Affine(2, 0, 7, 0, -2, 9)
 
 
 def test_the_signature_follows_values_and_descriptions():
@@ -155,6 +166,12 @@ def test_the_signature_follows_values_and_descriptions():
         ({"hsi": HSI}, {"roles": {"hs": "spectral"}}, "roles names 'hs', and the arrays are hsi"),
         ({"hsi": HSI}, {"roles": {"hsi": "main"}}, "must be spectral or auxiliary"),
         ({"hsi": HSI}, {"align_to": "sar"}, "align_to is 'sar'"),
+        ({"hsi": HSI, "sar": SAR}, {"units": {"sar": "dB"}}, "the units of sar are 'dB'"),
+        ({"hsi": HSI}, {"nodata": {"HSI": -1}}, "nodata names 'HSI', and the arrays are hsi"),
+        ({"hsi": HSI}, {"nodata": {"hsi": "none"}}, "nodata of hsi is 'none'"),
+        ({"hsi": HSI}, {"transform": (1, 0, 0)}, "six numbers"),
+        ({"hsi": HSI}, {"labels": TRAIN, "classes": ["a", "b"]}, "classes is"),
+        ({"hsi": HSI}, {"labels": TRAIN, "split": {"random": 5}}, "split is"),
     ],
 )
 def test_what_does_not_fit_is_refused(images, changes, message):

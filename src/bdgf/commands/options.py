@@ -72,7 +72,16 @@ def parse(parser: Parser, words: list[str], stored: dict[str, Any]) -> Namespace
 def as_settings(values: Namespace) -> config.Settings:
     """Return the settings among parsed options."""
     names = config.Settings.__dataclass_fields__
-    return config.from_values({k: v for k, v in values.as_dict().items() if k in names})
+    return config.from_values({k: v for k, v in _plain(values.as_dict()).items() if k in names})
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values without the paths of the files that groups of them were read from."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name != "__path__"
+    }
 
 
 def say(console: Console, text: str) -> None:

@@ -15,6 +15,7 @@ from bdgf import config
 from bdgf.commands.options import Command, add_settings, as_settings, make_parser, parse, say
 from bdgf.console import ConsoleProgress
 from bdgf.errors import RunFolderError, SettingsError
+from bdgf.stages import NEUTRAL
 from bdgf.validation import validate
 
 SUMMARY = "From a scene file, or the files of a benchmark, to map, accuracy and report"
@@ -166,7 +167,7 @@ def _map_other(
     if scene is None:
         raise SettingsError("--to needs the other scene's file: name it with --scene.")
     validate(settings)
-    free = ("mapping.", "compute.", "evaluation.", "report.", "logger")
+    free = ("mapping.", "compute.", "evaluation.", "report.", "logger", *NEUTRAL)
     given = config.flat(plain(settings))
     changes = {name: value for name, value in given.items() if name.startswith(free)}
     mapper = PretrainedMapper.from_run(out, changes)

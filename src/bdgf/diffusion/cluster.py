@@ -77,7 +77,9 @@ def cluster_blocks(client: Client, extractor: FeatureExtractor, settings: Settin
 
     def blocks(reduction: Reduction) -> Iterator[Block]:
         weights = {name: value.cpu() for name, value in extractor.denoiser.state_dict().items()}
-        job = FeatureJob(prepared.scene.spec, prepared.preparation, weights, reduction, settings)
+        job = FeatureJob(
+            prepared.scene.spec.absolute(), prepared.preparation, weights, reduction, settings
+        )
         tasks = Tasks(client, job)
         threads = tasks.threads
         return tasks.run(

@@ -57,7 +57,7 @@ def cluster_mapper(client: Client, mapper: PretrainedMapper, scene: Scene, side:
         scene: The scene; one of files.
         side: Side of the windows.
     """
-    tasks = Tasks(client, MapJob(mapper, scene.spec))
+    tasks = Tasks(client, MapJob(mapper, scene.spec.absolute()))
 
     def mapped(tile: int, windows: Iterable[Window]) -> Mapped:
         grouped = groups(list(windows), side, tasks.threads, GROUP)

@@ -40,7 +40,8 @@ class SceneChips(Dataset[dict[str, Any]]):
         labelled_only: Leave out samples without a labelled pixel of the part.
 
     Raises:
-        SceneError: A size or stride that is not positive, or labels asked for where there are none.
+        SceneError: A size or stride that is not positive, another part, or labels asked for where
+            there are none.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class SceneChips(Dataset[dict[str, Any]]):
         step = size if stride is None else stride
         if size < 1 or step < 1:
             raise SceneError(f"size is {size} and stride {step}; both must be at least 1.")
+        if part not in ("train", "test"):
+            raise SceneError(f"part is {part!r}; it must be train or test.")
         if labelled_only and not scene.has_labels:
             raise SceneError(f"{scene.name} has no labels, and labelled_only needs them.")
         self.scene, self.size, self.part = scene, size, part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,6 +168,11 @@ class SceneSpec:
         """Index of the modality whose grid the others are brought to."""
         names = [modality.name for modality in self.modalities]
         return 0 if self.align is None else names.index(self.align)
+
+    def absolute(self) -> SceneSpec:
+        """Return the description with the absolute paths of its file and folder."""
+        path, folder = self.path.absolute(), self.folder.absolute()
+        return replace(self, path=path, folder=folder)
 
     def file(self, template: str, tile: str) -> Location:
         """Return the place of a tile's file."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from affine import Affine
@@ -109,10 +109,19 @@ def describe(
 ) -> tuple[SceneSpec, InMemory]:
     """Return the description of a scene of arrays, and the arrays; see `Scene.from_arrays`."""
     single = isinstance(images, Mapping)
-    tiles: list[Mapping[str, Any]] = [images] if isinstance(images, Mapping) else list(images)
+    given = [images] if isinstance(images, Mapping) else list(images)
+    # in a Dataset the CRS may be a variable of its own, without axes
+    parted = [_without_crs(tile) for tile in given]
+    tiles = [arrays for arrays, _ in parted]
+    crs = crs or next((found for _, found in parted if found), None)
+    if transform is not None and not isinstance(transform, Affine):
+        transform = _affine(transform)
+    if split is not None and not isinstance(split, SplitSpec):
+        raise SceneError(f"split is {split!r}; of arrays it must be a bdgf SplitSpec.")
     opened = _open_images(tiles, nodata, crs, transform)
     names = list(opened[0])
-    modalities = _modalities(opened[0], roles or {}, units or {})
+    each = nodata if isinstance(nodata, Mapping) else {}
+    modalities = _modalities(opened[0], roles or {}, units or {}, each)
     if align_to is not None and align_to not in names:
         raise SceneError(f"align_to is {align_to!r}; it must name one of {', '.join(names)}.")
     split = split or SplitSpec()
@@ -122,10 +131,9 @@ def describe(
             "test labels go with training labels of their own; give both and no split, or all"
             " labels together with a split."
         )
-    given = {own: labels, "test": test}
     coded = {
         which: _open_labels(array, which, len(tiles), single, crs, transform)
-        for which, array in given.items()
+        for which, array in {own: labels, "test": test}.items()
         if array is not None
     }
     spec = SceneSpec(
@@ -139,6 +147,30 @@ def describe(
         align=align_to,
     )
     return spec, InMemory(tuple(opened), coded)
+
+
+def _without_crs(tile: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return the arrays of a tile, and the CRS that a variable without axes beside them holds."""
+    arrays, crs = {}, None
+    for name in tile:
+        shape = getattr(tile[name], "shape", None)
+        about = getattr(tile[name], "attrs", {}) if shape == () else {}
+        found = about.get("crs_wkt") or about.get("spatial_ref")
+        if found:
+            crs = str(found)
+        else:
+            arrays[name] = tile[name]
+    return arrays, crs
+
+
+def _affine(numbers: Any) -> Affine:  # noqa: ANN401
+    """Return six numbers, or the nine of a matrix, as a transform."""
+    try:
+        return Affine(*(float(number) for number in list(numbers)[:6]))
+    except (TypeError, ValueError):
+        raise SceneError(
+            f"transform is {numbers!r}; it must be an affine.Affine, or its six numbers a to f."
+        ) from None
 
 
 def _open_images(
@@ -179,10 +211,13 @@ def _open_images(
 
 
 def _modalities(
-    sources: Mapping[str, MemorySource], roles: Mapping[str, Role], units: Mapping[str, Units]
+    sources: Mapping[str, MemorySource],
+    roles: Mapping[str, Role],
+    units: Mapping[str, Units],
+    nodata: Mapping[str, float],
 ) -> tuple[ModalitySpec, ...]:
     """Return the modalities; without roles the one with most bands is spectral."""
-    for what, given in (("roles", roles), ("units", units)):
+    for what, given in (("roles", roles), ("units", units), ("nodata", nodata)):
         unknown = [name for name in given if name not in sources]
         if unknown:
             raise SceneError(
@@ -196,7 +231,11 @@ def _modalities(
         role = roles.get(name, usual)
         if role not in ("spectral", "auxiliary"):
             raise SceneError(f"the role of {name} is {role!r}; it must be spectral or auxiliary.")
-        found.append(ModalitySpec(name=name, path=name, role=role, units=units.get(name, "auto")))
+        unit = units.get(name, "auto")
+        if unit not in get_args(Units):
+            known = ", ".join(get_args(Units))
+            raise SceneError(f"the units of {name} are {unit!r}; they must be one of {known}.")
+        found.append(ModalitySpec(name=name, path=name, role=role, units=unit))
     return tuple(found)
 
 
@@ -241,6 +280,11 @@ def _label_spec(
                 " where unlabelled: replace it by 0, or by a code."
             )
         classes = {code: f"class {code}" for code in codes.tolist() if code != 0}
+    for what, given in (("classes", classes), ("colors", colors)):
+        if given is not None and not isinstance(given, Mapping):
+            raise SceneError(
+                f"{what} is {given!r}; of arrays they go by codes, such as {{1: 'water'}}."
+            )
     by_code = {
         key: {int(code): str(text) for code, text in given.items()}
         for key, given in (("classes", classes), ("colors", colors or {}))

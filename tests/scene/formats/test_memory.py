@@ -31,8 +31,14 @@ class Counting:
 
 @pytest.mark.parametrize(
     "array",
-    [VALUES, torch.from_numpy(VALUES), VALUES.astype(np.float64), Counting(VALUES)],
-    ids=["numpy", "torch", "float64", "lazy"],
+    [
+        VALUES,
+        torch.from_numpy(VALUES),
+        torch.from_numpy(VALUES).requires_grad_(),
+        VALUES.astype(np.float64),
+        Counting(VALUES),
+    ],
+    ids=["numpy", "torch", "gradient", "float64", "lazy"],
 )
 def test_arrays_are_bands_rows_columns(array):
     source = MemorySource("hsi", array)
@@ -41,6 +47,11 @@ def test_arrays_are_bands_rows_columns(array):
     np.testing.assert_array_equal(values, VALUES[:, 2:7, 3:7])
     assert valid.all()
     assert values.dtype == np.float32
+
+
+def test_a_tensor_of_sixteen_bits():
+    source = MemorySource("hsi", torch.full((2, 3, 4), 1.5, dtype=torch.bfloat16))
+    assert (source.read(Window(0, 0, 3, 4))[0] == 1.5).all()
 
 
 def test_arrays_of_dask_with_and_without_coordinates_are_read_by_parts():
@@ -185,11 +196,16 @@ def test_what_is_no_raster_is_refused(array, changes, message):
         MemorySource("hsi", array, **changes)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("axes", ["CHW", "HW"])
-def test_masked_values_are_no_data(axes):
+def test_masked_values_are_no_data(axes, lazy):
     values = VALUES if axes == "CHW" else VALUES[0]
     mask = np.random.default_rng(1).random(values.shape) < 0.3
-    source = MemorySource("hsi", np.ma.MaskedArray(values, mask))
+    array = np.ma.MaskedArray(values, mask)
+    if lazy:
+        dask = pytest.importorskip("dask.array", reason="dask is in the test extra")
+        array = dask.from_array(array, chunks=5)
+    source = MemorySource("hsi", array)
     found, valid = source.read(WINDOW)
     part = mask[..., 2:7, 3:7].reshape(valid.shape)
     np.testing.assert_array_equal(valid, ~part)

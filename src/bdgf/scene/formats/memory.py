@@ -57,6 +57,10 @@ class MemorySource:
     ) -> None:
         if isinstance(array, list | tuple):
             array = np.asarray(array)
+        if hasattr(array, "detach"):  # a tensor
+            array = array.detach().cpu()
+            if str(array.dtype) == "torch.bfloat16":  # which NumPy does not know
+                array = array.float()
         shape = tuple(int(side) for side in getattr(array, "shape", ()))
         if len(shape) not in (2, 3) or 0 in shape:
             raise SceneError(
@@ -75,7 +79,7 @@ class MemorySource:
                 f"{name} has shape {by(shape)}, which is {self.bands:,} bands; a raster has"
                 f" {MOST_BANDS:,} at most: put its axes in the order (bands, rows, columns)."
             )
-        self.dtype: np.dtype[Any] = self._part(slice(1), slice(1)).dtype
+        self.dtype: np.dtype[Any] = self._part(slice(1), slice(1))[0].dtype
         if self.dtype.kind not in NUMERIC:
             way = "convert it to numbers"
             if self.dtype.kind == "c":
@@ -91,7 +95,7 @@ class MemorySource:
         if self.crs is None and crs is not None:
             self.crs = _crs(name, crs)
         self.transform = _own_transform(array, dims, self._order) or transform
-        self.nodata = _own_nodata(array, keeper) if nodata is None else float(nodata)
+        self.nodata = _own_nodata(array, keeper) if nodata is None else _number(name, nodata)
         self.band_names = _band_names(array, self.bands)
         self.wavelengths: tuple[float | None, ...] = (None,) * self.bands
         self.block = (self.height, self.width)
@@ -100,8 +104,8 @@ class MemorySource:
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a window that lies inside the array; see `RasterSource.read`."""
         check_inside(self, window)
-        values, valid = clean(self._part(*window.slices), (self.nodata,) * self.bands)
-        masked = self._masked(*window.slices)
+        part, masked = self._part(*window.slices)
+        values, valid = clean(part, (self.nodata,) * self.bands)
         if masked is not None:
             valid &= ~masked
             values[masked] = 0.0
@@ -114,26 +118,20 @@ class MemorySource:
         """
         rows = max(1, _STRIP // (self.bands * self.width))
         for row in range(0, self.height, rows):
-            part = slice(row, min(row + rows, self.height)), slice(0, self.width)
-            yield self._part(*part)
-            masked = self._masked(*part)
+            part, masked = self._part(slice(row, min(row + rows, self.height)), slice(self.width))
+            yield part
             if masked is not None:
                 yield masked
 
-    def _part(self, rows: slice, cols: slice) -> NDArray[Any]:
-        """Return raw values (C, h, w)."""
-        return self._ordered(np.asarray(self._cut(rows, cols)))
-
-    def _masked(self, rows: slice, cols: slice) -> NDArray[np.bool_] | None:
-        """Return where a masked array has no value (C, h, w); None of any other array."""
-        part = self._cut(rows, cols)
-        if not isinstance(part, np.ma.MaskedArray):
-            return None
-        return self._ordered(np.ma.getmaskarray(part))
-
-    def _cut(self, rows: slice, cols: slice) -> Any:  # noqa: ANN401
+    def _part(self, rows: slice, cols: slice) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return raw values (C, h, w), and of a masked array where it has none (C, h, w)."""
         slices = {"H": rows, "W": cols, "C": slice(None)}
-        return self._array[tuple(slices[axis] for axis in self._order)]
+        part = self._array[tuple(slices[axis] for axis in self._order)]
+        if hasattr(part, "__dask_graph__"):  # its parts may be masked arrays
+            part = part.compute()
+        masked = np.ma.getmaskarray(part) if isinstance(part, np.ma.MaskedArray) else None
+        values = self._ordered(np.asarray(part))
+        return values, None if masked is None else self._ordered(masked)
 
     def _ordered(self, part: NDArray[Any]) -> NDArray[Any]:
         if "C" not in self._order:
@@ -156,6 +154,13 @@ def _order(name: str, dims: Sequence[str], axes: int) -> str:
     return "".join(
         "H" if axis == rows[0] else "W" if axis == cols[0] else "C" for axis in range(axes)
     )
+
+
+def _number(name: str, value: Any) -> float:  # noqa: ANN401
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise SceneError(f"nodata of {name} is {value!r}; it must be one number.") from None
 
 
 def _crs(name: str, value: Any) -> Any:  # noqa: ANN401
