@@ -363,7 +363,7 @@ def _settings(
     try:
         settings = from_values(values)
         validate(settings)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, SettingsError) as error:
         raise _unreadable(path, error) from None
     return replace(settings, dict(changes or {}))
 
