@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, strip_meta
 from rich.console import Console
 
 from bdgf import config
@@ -72,16 +72,9 @@ def parse(parser: Parser, words: list[str], stored: dict[str, Any]) -> Namespace
 def as_settings(values: Namespace) -> config.Settings:
     """Return the settings among parsed options."""
     names = config.Settings.__dataclass_fields__
-    return config.from_values({k: v for k, v in _plain(values.as_dict()).items() if k in names})
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values without the paths of the files that groups of them were read from."""
-    return {
-        name: _plain(value) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if name != "__path__"
-    }
+    # without the paths of files that groups of settings were read from
+    plain = strip_meta(values).as_dict()
+    return config.from_values({k: v for k, v in plain.items() if k in names})
 
 
 def say(console: Console, text: str) -> None:

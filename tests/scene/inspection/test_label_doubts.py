@@ -38,6 +38,14 @@ def test_a_column_of_codes_that_no_map_holds(files, land, said, tmp_path):
     assert "column parcel of fields.gpkg holds no code from 1 to 65535" in said()
 
 
+def test_a_table_without_places_holds_no_labels(files, land, said, tmp_path):
+    files(train=land.train, test=land.test)
+    numbers = [np.array([70_001, 70_002])]
+    options = {"geometry_type": None, "crs": None}
+    pyogrio.raw.write(tmp_path / "owners.gpkg", None, numbers, ["code"], **options)
+    assert said() == ""
+
+
 def test_good_labels(files, land, said):
     files(train=land.train, test=land.test)
     assert said() == ""

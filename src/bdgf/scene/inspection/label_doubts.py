@@ -75,7 +75,7 @@ def _no_codes(found: Found, sources: Sequence[LabelSource]) -> list[str]:
     for vector in found.vectors:
         several = len(vector.layers) > 1
         for layer in vector.layers:
-            columns = class_columns(layer)
+            columns = class_columns(layer) if layer.geometry.lower() != "none" else []
             if columns and (vector.path, layer.name if several else None) not in used:
                 sentences.append(
                     f"column {columns[0]} of {vector.path.name} holds no code from 1 to"

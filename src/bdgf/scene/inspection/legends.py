@@ -150,9 +150,9 @@ def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int,
         return dict(enumerate(counts.tolist(), 1)), (names, {})
     numbers = np.array([-1 if v is None or v != v else int(v) for v in values.tolist()])
     codes, counts = np.unique(numbers[numbers > 0], return_counts=True)
-    names = _names_beside(numbers, fields, [c for c in layer.columns if c.kind == "text"])
     if codes.size and codes[-1] > LARGEST_CODE:
         return {}, ({}, {})
+    names = _names_beside(numbers, fields, [c for c in layer.columns if c.kind == "text"])
     counted = dict(zip(map(int, codes), counts.tolist(), strict=True))
     return counted, ({code: name for code, name in names.items() if code in counted}, {})
 
