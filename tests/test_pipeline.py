@@ -57,6 +57,20 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_where_features_are_kept_can_be_changed_afterwards(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    arrays = {path.name: path.read_bytes() for path in (out / "features").glob("*.npy")}
+    assert arrays
+    for wanted, there in (("never", {}), ("auto", {}), ("always", arrays), ("auto", arrays)):
+        _, lines = carry_out(tiny_scene, out, tiny_settings, features__stored=wanted)
+        found = {path.name: path.read_bytes() for path in (out / "features").glob("*.npy")}
+        assert found == there, wanted
+        kept = [line for line in lines if "nothing changed; kept" in line]
+        assert len(kept) == len(STAGES) - (wanted != "auto"), "what follows stays as it is"
+
+
 def test_a_run_leaves_what_it_promises(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from bdgf.diffusion.cluster import check_source, cluster_blocks
 from bdgf.diffusion.external import adopt
 from bdgf.diffusion.features import Blocks, extract
 from bdgf.diffusion.stage import pretrain
+from bdgf.diffusion.store import are_stored
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.stage import evaluate
@@ -118,11 +119,14 @@ class Pipeline(Run):
         self.folder.write_config(self.settings, self.scene_path, seeds)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
             if processes.agree(self.finished(stage)):
-                self.progress.say(f"{stage}: finished before, nothing changed; kept")
-                continue
-            if self.folder.was_finished(stage):
-                self.progress.say(f"{stage}: inputs, settings or files changed; done again")
-            self.folder.reopen(stage)
+                if not processes.agree(stage == "features" and self._kept_otherwise()):
+                    self.progress.say(f"{stage}: finished before, nothing changed; kept")
+                    continue
+                # the same features elsewhere: what follows them stays as it is
+            else:
+                if self.folder.was_finished(stage):
+                    self.progress.say(f"{stage}: inputs, settings or files changed; done again")
+                self.folder.reopen(stage)
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
             try:
@@ -176,6 +180,12 @@ class Pipeline(Run):
             History(self.folder.history, self.tracker.follow),
             self.progress,
         )
+
+    def _kept_otherwise(self) -> bool:
+        """Tell whether our features are stored, or computed, against ``features.stored``."""
+        wanted = self.settings.features.stored
+        stored = are_stored(self.folder.features)
+        return self.guided and wanted != "auto" and stored != (wanted == "always")
 
     def _features(self) -> None:
         s = self.settings

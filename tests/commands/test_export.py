@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bdgf.cli import main
+from bdgf.errors import RunFolderError
+from bdgf.mapping.portable.exporting import check_folder
 
 
 def test_what_is_no_run_and_what_is_no_folder(
@@ -20,6 +22,16 @@ def test_what_is_no_run_and_what_is_no_folder(
     assert main(["export", str(trained_run), "--to", str(trained_run)]) == 2
     assert "holds files but no mapper.json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_was_killed_in_its_first_write_can_be_made_again(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new")
+    for name in ("map_tile.py", ".mapper.0123abcd.json"):
+        (tmp_path / name).write_text("")
+        check_folder(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(RunFolderError, match="so it is not an export"):
+        check_folder(tmp_path)
 
 
 def test_a_run_whose_scene_is_gone(

@@ -155,6 +155,11 @@ def test_the_signature_follows_values_and_descriptions():
         ({}, {}, "there is no array"),
         ({"hsi": HSI, "sar": SAR[:, :, 1:]}, {}, "sar is 16 columns wide, hsi is 17"),
         ({"hsi": HSI}, {"labels": TRAIN.T}, "train labels is 17 × 12"),
+        (
+            {"hsi": HSI.transpose(1, 2, 0)},
+            {"labels": TRAIN},
+            "12 × 17 .* of train labels: its last axis seems to be that of the bands",
+        ),
         ({"hsi": HSI}, {"labels": TRAIN * 1.5}, "train labels holds the value 1.5"),
         ({"hsi": HSI}, {"labels": -TRAIN}, "hold the code -2"),
         ({"hsi": HSI}, {"labels": np.minimum(TRAIN, 1)}, "name 1 class"),

@@ -130,6 +130,10 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         (MINIMAL.replace("}", ", axes: HWX}"), "H rows, W columns, C bands"),
         (MINIMAL.replace("}", ", bands: [0]}"), "band numbers from 1 on"),
         (MINIMAL.replace("}", ", bands: [1, 1]}"), "each once"),
+        (MINIMAL.replace("}", ", bands: [1-3, 3]}"), "each once"),
+        (MINIMAL.replace("}", ", bands: [1, 5-3]}"), r"or \[1-107, 114-151\]"),
+        (MINIMAL.replace("}", ", bands: [1, 2-99999]}"), "band numbers from 1 on"),
+        (MINIMAL.replace("}", ", bands: [1, true]}"), "band numbers from 1 on"),
         (MINIMAL + "align: sar\n", "names the modality whose grid"),
         (MINIMAL + LABELS.replace("t.tif", "{key: a}"), "labels train of scene.yaml has no path"),
         (MINIMAL + LABELS.replace("t.tif", "{path: t.tif, base: 1}"), "unknown field 'base'"),
@@ -175,7 +179,7 @@ def test_files_of_every_kind_arrive(load, tmp_path) -> None:
         (tmp_path / name).touch()
     spec = load(
         "name: a\nalign: dsm\nmodalities:\n"
-        "  s2: {path: [b2.tif, b3.tif], role: spectral, axes: chw, bands: [2, 1]}\n"
+        "  s2: {path: [b2.tif, b3.tif], role: spectral, axes: chw, bands: [7, 2-4, 1 - 1]}\n"
         "  dsm: {path: 'https://host/dsm.tif?token=1', role: auxiliary}\n"
         "labels:\n  column: taxon\n  ignore: [-1, 255]\n"
         "  train: {path: crowns.gpkg, column: class, layer: crowns}\n"
@@ -184,7 +188,7 @@ def test_files_of_every_kind_arrive(load, tmp_path) -> None:
         "  classes: {1: water, 2: forest}\n"
     )
     s2 = spec.modalities[0]
-    assert (s2.paths, s2.axes, s2.bands) == (("b2.tif", "b3.tif"), "CHW", (2, 1))
+    assert (s2.paths, s2.axes, s2.bands) == (("b2.tif", "b3.tif"), "CHW", (7, 2, 3, 4, 1))
     assert (spec.reference, spec.align) == (1, "dsm")
     assert spec.labels.ignore == (-1, 255)
     assert spec.labels.train == LabelFile("crowns.gpkg", column="class", layer="crowns")

@@ -17,7 +17,8 @@ from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
 from bdgf.diffusion.schedule import NoiseSchedule
-from bdgf.diffusion.store import open_tile, room_for, write_index
+from bdgf.diffusion.store import open_tile, room_for, tile_file, write_index
+from bdgf.files import remove
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.layout import Window, WindowGrid, in_order, windows_of
@@ -217,6 +218,8 @@ def extract(
         progress.say(f"features: computed where they are read{reason}; {room.describe()}{alone}")
         reduction.save(folder / REDUCTION)
         write_index(folder, levels, {**origin, "room": room.describe()}, stored=False)
+        for tile in prepared.scene.tiles:
+            remove(folder / tile_file(tile.name))
         return
     if prepared.scene.large:
         progress.say(f"features: stored{reason}; {room.describe()}")

@@ -136,6 +136,8 @@ def describe(
         for which, array in {own: labels, "test": test}.items()
         if array is not None
     }
+    for tile, images_of in enumerate(opened):
+        _check_axes([*images_of.values(), *(sources[tile] for sources in coded.values())])
     spec = SceneSpec(
         name=name,
         path=Path(name),
@@ -208,6 +210,24 @@ def _open_images(
             }
         )
     return opened
+
+
+def _check_axes(sources: Sequence[MemorySource]) -> None:
+    """Refuse an array of a tile whose last axis is that of the bands, as in pictures.
+
+    It shows by its first two axes, which are as long as rows and columns of another raster that the
+    array as it is read has not the size of.
+    """
+    for source in (source for source in sources if source.bands_first):
+        for other in (other for other in sources if other.bands == 1):
+            size = (other.height, other.width)
+            if size == (source.bands, source.height) != (source.height, source.width):
+                raise SceneError(
+                    f"{source.path} has shape {(*size, source.width)}, which is read as (bands,"
+                    f" rows, columns), beside {size[0]} × {size[1]} (rows × columns) of"
+                    f" {other.path}: its last axis seems to be that of the bands; give the array"
+                    " as .transpose(2, 0, 1)."
+                )
 
 
 def _modalities(

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bdgf.errors import SceneError
 from bdgf.scene.confinement import check_confined
@@ -20,10 +21,12 @@ from bdgf.scene.description import (
     SplitSpec,
 )
 from bdgf.scene.fields import Fields, check_visible, load_yaml, shown
+from bdgf.scene.formats.arrays import MOST_BANDS
 from bdgf.scene.formats.location import is_remote
 
 _ROLES = ("spectral", "auxiliary")
 _UNITS = ("auto", "linear", "db", "none")
+_BAND_RANGE = re.compile(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*")
 _PER_CLASS = re.compile(r"(\d+)(\s+per\s+class)?")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _ORDERS = ("auto", "row-major", "column-major")
@@ -129,13 +132,25 @@ def _bands(fields: Fields) -> tuple[int, ...] | None:
     value = fields.values.get("bands")
     if value is None:
         return None
-    whole = isinstance(value, list) and all(type(band) is int and band > 0 for band in value)
-    if not whole or not value or len(set(value)) < len(value):
+    bands = _numbered(value) if isinstance(value, list) else []
+    if not bands or len(set(bands)) < len(bands):
         raise SceneError(
             f"bands of {fields.where} is {shown(value)}; it must be a list of band numbers from 1"
-            " on, each once, such as [1, 2, 3]."
+            " on, each once, such as [1, 2, 3] or [1-107, 114-151]."
         )
-    return tuple(value)
+    return tuple(bands)
+
+
+def _numbered(items: list[Any]) -> list[int]:
+    """Return the bands of a list of numbers and ranges such as 3-5; none where one is neither."""
+    found: list[int] = []
+    for item in items:
+        ends = _BAND_RANGE.fullmatch(item) if isinstance(item, str) else None
+        first, last = map(int, ends.groups()) if ends else (item, item)
+        if type(first) is not int or not 1 <= first <= last <= MOST_BANDS:
+            return []
+        found += range(first, last + 1)
+    return found
 
 
 def _align(raw: Fields, modalities: tuple[ModalitySpec, ...], file: str) -> str | None:

@@ -44,6 +44,7 @@ class _OnGrid(ABC):
         self.crs: Any | None = source.crs if grid.crs is None else grid.crs
         self.transform: Affine | None = grid.transform
         self.nodata = source.nodata
+        self.masked = source.masked
         self.band_names = source.band_names
         self.wavelengths = source.wavelengths
         self.block = (min(_BLOCK, grid.height), min(_BLOCK, grid.width))

@@ -41,6 +41,7 @@ def test_bands_units_nodata_and_classes_are_told(tiny_scene: Path, tmp_path: Pat
     assert (hsi["first_band"], hsi["bands"], hsi["read"]) == (number, 4, [1, 3, 4, 5])
     assert hsi["used_bands"] == [1, 2, 4], "the constant band is not used"
     assert hsi["nodata"] == own
+    assert hsi["masked"]
     assert about["input"]["shape"][0] == number + 4
     assert about["classes"][0] == {"code": 2, "name": '<script>&"', "color": "#000000"}
     assert (about["halo"], about["stride"], about["smallest_side"]) == (56, 4, 11)

@@ -12,6 +12,11 @@ import numpy as np
 import onnx
 import pytest
 import rasterio
+from numpy.typing import NDArray
+
+from bdgf.scene.formats.base import RasterSource
+from bdgf.scene.formats.opening import open_source
+from bdgf.scene.layout import Window
 
 FILES = ("hsi.tif", "sar.tif", "dsm.tif")
 
@@ -40,24 +45,63 @@ def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path,
         assert found.nodata == 0
 
 
-def test_bands_scale_offset_and_nodata_are_read(exported, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [
+        (9, None, [[7, 300], [0, 300]]),
+        (9, 0, [[7, 300], [300, 0]]),  # the scene file's stands in place of the file's own
+        (None, 0, [[7, 300], [300, 0]]),
+        (None, None, [[7, 300], [300, 300]]),
+    ],
+)
+def test_bands_scale_offset_and_nodata_are_read_as_by_the_run(
+    exported, tmp_path: Path, own: int | None, given: int | None, expected: list[list[int]]
+) -> None:
     path = tmp_path / "a.tif"
-    values = np.array([[[1, 2], [3, 9]], [[11, 10], [0, 5]]], np.int16)
+    values = np.array([[[1, 2], [3, 1]], [[11, 10], [9, 0]]], np.int16)
     with rasterio.open(
-        path, "w", driver="GTiff", height=2, width=2, count=2, dtype="int16", nodata=9,
+        path, "w", driver="GTiff", height=2, width=2, count=2, dtype="int16", nodata=own,
         crs="EPSG:32632",
     ) as raster:  # fmt: skip
         raster.write(values)
         raster.scales, raster.offsets = (0.5, 1.0), (10.0, 0.0)
-    shutil.copy(exported.folder / "map_tile.py", tmp_path)
-    modality = {"read": [2, 1], "used_bands": [1, 2], "nodata": 0.0}
-    about = {"modalities": [modality], "classes": [{"code": 7}, {"code": 300}], "halo": 4}
-    (tmp_path / "mapper.json").write_text(json.dumps(about))
-    onnx.save(_bands_as_scores(), tmp_path / "mapper.onnx")
-    carry_out(tmp_path / "map_tile.py", tmp_path / "out.tif", path)
-    with rasterio.open(tmp_path / "out.tif") as found:
-        # band 2 as it is against half of band 1 and 10; 0 and 9 are no data
-        np.testing.assert_array_equal(found.read(1), [[7, 300], [0, 0]])
+    source = open_source(path, nodata=given)
+    # band 2 as it is against half of band 1 and 10
+    found = largest_band(exported.folder, source, [2, 1], [7, 300], tmp_path)
+    np.testing.assert_array_equal(found, expected)
+    _, valid = source.read(Window(0, 0, 2, 2))
+    np.testing.assert_array_equal(found != 0, valid.all(axis=0))
+
+
+def test_an_infrared_band_that_is_marked_as_alpha_is_no_mask(exported, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 255, (4, 30, 31)).astype(np.uint8)
+    values[3, 0, :3] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", height=30, width=31, count=4, dtype="uint8", crs="EPSG:32632"
+    ) as raster:
+        raster.write(values)
+    with rasterio.open(path) as raster:
+        assert raster.colorinterp[3].name == "alpha"
+    source = open_source(path)
+    found = largest_band(exported.folder, source, [1, 2, 3, 4], [1, 2, 3, 4], tmp_path)
+    np.testing.assert_array_equal(found, np.argmax(values, axis=0) + 1)
+
+
+def largest_band(
+    folder: Path, source: RasterSource, read: list[int], codes: list[int], to: Path
+) -> NDArray[np.uint16]:
+    """Let the script map a raster by a program that takes the largest of its bands."""
+    shutil.copy(folder / "map_tile.py", to)
+    modality = {"read": read, "nodata": source.nodata, "masked": source.masked}
+    classes = [{"code": code} for code in codes]
+    (to / "mapper.json").write_text(
+        json.dumps({"modalities": [modality], "classes": classes, "halo": 4})
+    )
+    onnx.save(_bands_as_scores(), to / "mapper.onnx")
+    carry_out(to / "map_tile.py", to / "out.tif", Path(str(source.path)))
+    with rasterio.open(to / "out.tif") as found:
+        return found.read(1)
 
 
 def _bands_as_scores() -> onnx.ModelProto:

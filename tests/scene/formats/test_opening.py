@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -312,3 +313,26 @@ def test_lists_that_are_none_are_refused(tmp_path):
     ):
         with pytest.raises(SceneError, match=message):
             read_array(tmp_path / "a.h5", key)
+
+
+def test_bands_that_an_envi_header_marks_as_bad_are_told(tmp_path):
+    path = tmp_path / "a.dat"
+    values = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
+    with rasterio.open(
+        path, "w", driver="ENVI", height=3, width=4, count=6, dtype="float32", crs="EPSG:32632",
+        transform=rasterio.transform.from_origin(0, 3, 1, 1),
+    ) as raster:  # fmt: skip
+        raster.write(values)
+    assert open_source(path).notes == ()
+    header = path.with_suffix(".hdr")
+    plain = header.read_text()
+    header.write_text(plain + "bbl = { 1, 1, 0,\n 0.0, 1, 0 }\n")
+    source = open_source(path)
+    assert source.bands == 6, "they are read like the others"
+    assert "the bands 3-4, 6 as bad" in source.notes[0]
+    assert "'bands: [1-2, 5]' leaves them out" in source.notes[0]
+    assert open_source(path, bands=(1, 2, 5)).notes == ()
+    header.write_text(plain + "bbl = {0, 0, 0, 0, 0, 0}\n")
+    assert "leaves" not in open_source(path).notes[0]
+    header.write_text(plain + "bbl = {1, 0}\n")
+    assert open_source(path).notes == (), "another number of bands"

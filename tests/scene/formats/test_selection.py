@@ -18,7 +18,7 @@ from bdgf.scene.layout import Window
 class Array:
     """A raster in memory, without a way to read single bands."""
 
-    path, key, nodata, crs, transform, notes = None, None, None, None, None, ()
+    path, key, nodata, crs, transform, notes, masked = None, None, None, None, None, (), True
 
     def __init__(self, values):
         self.values = values

@@ -99,4 +99,6 @@ def _modality(
         "units": modality.units,
         "brought_to_decibels": [int(band) + 1 for band in fitted.kept[fitted.decibel]],
         "nodata": None if nodata is None or not math.isfinite(nodata) else float(nodata),
+        # whether GDAL's own masks of the files count beside it
+        "masked": source.masked,
     }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_write_bytes, atomic_write_text
+from bdgf.files import atomic_write_bytes, atomic_write_text, is_temporary
 from bdgf.mapping.portable.comparison import Agreement, Carry, Comparison
 from bdgf.mapping.portable.description import describe
 from bdgf.mapping.portable.graph import Mapper, build_mapper
@@ -51,7 +51,7 @@ def export_run(
         RunFolderError: The folder holds other files, or a program does not agree with the map.
     """
     _check_settings(run)
-    _check_folder(folder)
+    check_folder(folder)
     onnxruntime = _onnxruntime()
     mapper = build_mapper(
         run.preparation,
@@ -204,8 +204,16 @@ def _check_settings(run: PretrainedMapper) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "mapper.json").is_file():
+def check_folder(folder: Path) -> None:
+    """Refuse a folder of other files; an export, or what a killed one left, is written anew.
+
+    Raises:
+        RunFolderError: The folder holds other files.
+    """
+    if not folder.is_dir() or (folder / "mapper.json").is_file():
+        return
+    # a first export that was killed left some of its files
+    if any(path.name not in _FILES and not is_temporary(path) for path in folder.iterdir()):
         raise RunFolderError(
             f"{folder} holds files but no mapper.json, so it is not an export; nothing was written:"
             " name an empty or new folder with --to."

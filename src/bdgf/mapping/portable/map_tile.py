@@ -19,11 +19,11 @@ kind = {"driver": "GTiff", "count": 1, "dtype": "uint16", "nodata": 0, "compress
 with rasterio.open(sys.argv[1], "w", **kind, **grid) as target:
     for row, col in np.ndindex(-(-like.height // side), -(-like.width // side)):
         wide, values = box(col * side - halo, row * side - halo, span, span).crop(*like.shape), []
-        for source, modality in pairs:
-            raw, bands = source.read(modality["read"], window=wide, masked=True), modality["read"]
+        for source, spec in pairs:
+            raw = source.read(bands := spec["read"], window=wide, masked=spec["masked"])
             slope, zero = np.array([source.scales, source.offsets])[:, np.subtract(bands, 1)]
-            real = (raw * slope[:, None, None] + zero[:, None, None]).filled(np.nan)
-            values.append(np.where(raw.data == modality["nodata"], np.nan, np.float32(real)))
+            real = np.ma.masked_where(np.ma.getdata(raw) == spec["nodata"], raw).T * slope + zero
+            values.append(np.float32(real.filled(np.nan).T))
         (found,) = session.run(["log_probabilities"], {"values": np.concatenate(values)})
         found = found[:, row * side - wide.row_off :, col * side - wide.col_off :][:, :side, :side]
         classes = np.where(np.isnan(found[0]), 0, codes[found.argmax(axis=0)])

@@ -136,6 +136,7 @@ class ArraySource:
         self.crs = None
         self.transform: Affine | None = None
         self.nodata = nodata
+        self.masked = True
         self.band_names = ("",) * self.bands
         self.wavelengths: tuple[float | None, ...] = (None,) * self.bands
         block = dict(zip(self.axes, reader.block, strict=True))

@@ -25,6 +25,8 @@ class RasterSource(Protocol):
         crs: Coordinate reference system (rasterio's), None where the file has none.
         transform: From (column, row) to map coordinates, None where the file has none.
         nodata: Value that means "no data", None where there is none.
+        masked: Whether the masks count that GDAL makes of the file, of its own "no data" and alpha
+            bands among other things; not where the scene file knows better.
         band_names: Description of every band, empty texts where the file has none.
         wavelengths: Centre wavelength of every band in nanometres, None where it is not known.
         block: Rows and columns that the file stores, and so reads, at once.
@@ -40,6 +42,7 @@ class RasterSource(Protocol):
     crs: Any | None
     transform: Affine | None
     nodata: float | None
+    masked: bool
     band_names: tuple[str, ...]
     wavelengths: tuple[float | None, ...]
     block: tuple[int, int]

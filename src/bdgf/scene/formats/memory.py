@@ -96,10 +96,16 @@ class MemorySource:
             self.crs = _crs(name, crs)
         self.transform = _own_transform(array, dims, self._order) or transform
         self.nodata = _own_nodata(array, keeper) if nodata is None else _number(name, nodata)
+        self.masked = True
         self.band_names = _band_names(array, self.bands)
         self.wavelengths: tuple[float | None, ...] = (None,) * self.bands
         self.block = (self.height, self.width)
         self.notes: tuple[str, ...] = ()
+
+    @property
+    def bands_first(self) -> bool:
+        """Whether the array has an axis of bands, and it is the first."""
+        return self._order == "CHW"
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a window that lies inside the array; see `RasterSource.read`."""

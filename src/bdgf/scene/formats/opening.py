@@ -18,7 +18,7 @@ from bdgf.scene.formats.location import Location, RemotePath, locate, named
 from bdgf.scene.formats.matlab import mat_readers
 from bdgf.scene.formats.numpy_files import NpyReader, npz_readers
 from bdgf.scene.formats.raster import GdalSource, gdal_arrays
-from bdgf.scene.formats.selection import BandSelection
+from bdgf.scene.formats.selection import BandSelection, ranges
 
 ARRAY_SUFFIXES = (".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz")
 """Endings of the files that hold arrays without a place; GDAL reads all others."""
@@ -61,6 +61,8 @@ def open_source(
         )
     else:
         source = GdalSource(path, nodata, key)
+        if bands is None and source.bad_bands:
+            source.notes += (_about_bad_bands(source),)
     return source if bands is None else BandSelection(source, tuple(bands))
 
 
@@ -130,6 +132,15 @@ def raster_keys(arrays: Mapping[str, ArrayInfo]) -> list[str]:
     }
     images = [name for name, shape in found.items() if not _is_list(shape)]
     return images or list(found)
+
+
+def _about_bad_bands(source: GdalSource) -> str:
+    good = sorted(set(range(1, source.bands + 1)) - set(source.bad_bands))
+    way = f"; 'bands: [{ranges(good)}]' leaves them out" if good else ""
+    return (
+        f"the header of {named(source.path)} marks the bands {ranges(source.bad_bands)} as bad"
+        f" (bbl), and they are read like the others{way}"
+    )
 
 
 def _there(path: str | Location) -> Location:

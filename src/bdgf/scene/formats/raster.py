@@ -23,7 +23,7 @@ from bdgf.scene.formats.gdal import opened
 from bdgf.scene.formats.guard import check_hdf5
 from bdgf.scene.formats.location import Location, RemotePath, named
 from bdgf.scene.formats.netcdf import check_classic
-from bdgf.scene.formats.wavelengths import band_names, band_wavelengths
+from bdgf.scene.formats.wavelengths import bad_bands, band_names, band_wavelengths
 from bdgf.scene.layout import Window
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -193,9 +193,11 @@ class GdalSource:
         offsets = np.array(self._of_bands(dataset.offsets))
         self._scaling = (scales, offsets) if (scales != 1).any() or offsets.any() else None
         self.dtype: np.dtype[Any] = stored if self._scaling is None else np.dtype(np.float32)
+        self.bad_bands: tuple[int, ...] = ()
         self.band_names = ("",) * self.bands
         self.wavelengths: tuple[float | None, ...] = target.wavelengths or (None,) * self.bands
         if target.axes == "CHW":
+            self.bad_bands = bad_bands(dataset)
             self.band_names = band_names(dataset, self._indexes)
             own = band_wavelengths(dataset, self._indexes)
             self.wavelengths = own if any(own) else self.wavelengths
@@ -227,6 +229,9 @@ class GdalSource:
             for flag in flags
         )
         self._one_mask = all(MaskFlags.per_dataset in flag for flag in flags)
+        replaced = nodata is not None and any(MaskFlags.nodata in flag for flag in flags)
+        meanings = self._of_bands(dataset.colorinterp)
+        self.masked = not replaced and ColorInterp.alpha not in meanings
 
     def _bands_that_may_be_absent(self, dataset: DatasetReader) -> tuple[int, ...]:
         """Bands whose stored blocks tell where there is data, none where they do not.

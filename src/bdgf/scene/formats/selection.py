@@ -85,6 +85,7 @@ class BandSelection:
         self.crs = source.crs
         self.transform = source.transform
         self.nodata = source.nodata
+        self.masked = source.masked
         self.band_names = tuple(source.band_names[band - 1] for band in bands)
         self.wavelengths = tuple(source.wavelengths[band - 1] for band in bands)
         self.block = source.block
@@ -111,3 +112,14 @@ class BandSelection:
         """
         check_inside(self, window)
         return read_bands(self.source, window, [self.numbers[band - 1] for band in bands])
+
+
+def ranges(bands: Sequence[int]) -> str:
+    """Return sorted numbers of bands as in a scene file: 1-3, 5."""
+    ends: list[list[int]] = []
+    for band in bands:
+        if ends and band == ends[-1][1] + 1:
+            ends[-1][1] = band
+        else:
+            ends.append([band, band])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)

@@ -59,6 +59,7 @@ class StackSource:
         self.transform: Affine | None = placed[0].transform if placed else None
         same = all(source.nodata == first.nodata for source in self.sources)
         self.nodata = first.nodata if same else None
+        self.masked = all(source.masked for source in self.sources)
         self.band_names = tuple(name for source in self.sources for name in _names(source))
         self.wavelengths = tuple(w for source in self.sources for w in source.wavelengths)
         self.block = (

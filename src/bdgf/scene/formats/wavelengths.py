@@ -47,6 +47,12 @@ def band_wavelengths(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[fl
     return tuple(found)
 
 
+def bad_bands(dataset: DatasetReader) -> tuple[int, ...]:
+    """Return the bands (numbers from 1) that an ENVI header marks as bad in its list ``bbl``."""
+    marks = _list(dataset.tags(ns="ENVI").get("bbl", ""), dataset.count) or []
+    return tuple(band for band, mark in enumerate(marks, 1) if re.fullmatch(r"0+(\.0*)?", mark))
+
+
 def nanometres(text: str | float, unit: str) -> float | None:
     """Return a wavelength in nanometres; None for a text or unit that is no wavelength.
 
