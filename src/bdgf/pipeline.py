@@ -250,6 +250,7 @@ class Pipeline(Run):
             "shifts": fitted.shifts,
             "temperature": fitted.temperature,
             "parameters": fitted.parameters,
+            "labels": len(fitting.labelled),
         }
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
         fitting.clean_up()

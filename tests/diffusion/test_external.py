@@ -125,6 +125,10 @@ def test_an_array_takes_the_place_of_our_features(prepared, tmp_path, tiny_setti
     np.save(tmp_path / "nan.npy", array)
     with pytest.raises(SceneError, match="not finite"):
         adopt(prepared, "nan.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
+    for kind in ("<U3", "complex64", "datetime64[s]", [("a", "f4")]):
+        np.save(tmp_path / "kind.npy", np.zeros((6, *shape), kind))
+        with pytest.raises(SceneError, match=r"kind\.npy holds values of type"):
+            adopt(prepared, "kind.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
     with pytest.raises(SceneError, match="cannot be read"):
         adopt(prepared, "absent.npy", tmp_path, folder, tiny_settings.features, 0, Silent())
 

@@ -100,3 +100,13 @@ def test_held_out_pixels_soften_the_fusion_and_never_sharpen_it():
     bold = torch.log_softmax(timid * 20.0, 2)
     bold[:10] = bold[:10].flip(2)  # a quarter is wrong, and as sure
     assert trust_from(bold, classes, bold, temperature=8.0).temperature > 5.0
+
+
+@pytest.mark.parametrize(("pixels", "highest"), [(3, 2.5), (6, 4.0), (600, 20.0)])
+def test_a_handful_of_pixels_does_not_take_the_confidence_away(pixels: int, highest: float) -> None:
+    sure = torch.full((pixels, 7, 6), 0.02)
+    sure[:, :, 0] = 0.9
+    wrong = np.ones(pixels, np.int64)
+    found = trust_from(sure.log(), wrong, sure.log(), temperature=16.0).temperature
+    assert 1.0 < found <= highest
+    assert pixels < 600 or found == highest

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,20 +141,26 @@ def test_classes_that_a_fold_has_not_learned_say_nothing(
 
     trust = fitting_module.trust_from
     monkeypatch.setattr(fitting_module, "trust_from", trust_from)
-    fitting._cross_validate(7)
+    fitting._cross_validate()
     (held_out,) = seen
     assert len(held_out) == (classes != 0).sum()
     assert 0 not in held_out
 
 
-def test_one_label_per_class_weighs_no_head(fitting: Fitting) -> None:
+def test_one_label_per_class_weighs_no_head(fitting: Fitting, listener: Any) -> None:
     labelled = fitting.labelled
     first = np.unique(labelled.classes, return_index=True)[1]
     keep = np.isin(np.arange(len(labelled)), first)
     fitting.labelled, fitting.ground = labelled.select(keep), fitting.ground[keep]
-    found = fitting._cross_validate(4)
-    assert found.weights == [0.25] * 4
+    assert fitting._cross_validate() is None
+    fitting.progress = listener
+    found = fitting.fit()
+    heads = len(found.network.heads)
+    assert found.fusion_weights == [1 / heads] * heads
     assert found.temperature == 1.0
+    assert found.held_out == found.shifts == []
+    assert "nan" not in " ".join(listener.lines)
+    assert any("nothing can be held out" in line for line in listener.lines)
 
 
 def test_curves_of_folds_that_are_not_trained_are_forgotten(

@@ -19,6 +19,7 @@ from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.alignment import ApartError, align
 from bdgf.scene.description import TILE
+from bdgf.scene.formats.arrays import NUMERIC
 from bdgf.scene.formats.location import Location, fingerprint, locate, named, without_secrets
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid
@@ -255,6 +256,11 @@ def _memory_mapped(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
             f"{path} cannot be read as features ({error}); features.source must name a .npy array"
             " or a raster."
         ) from None
+    if array.dtype.kind not in NUMERIC:
+        raise SceneError(
+            f"{path} holds values of type {array.dtype}; features are integers, floats or truth"
+            " values: convert it."
+        )
     if array.ndim != 3 or array.shape[1:] != shape or not array.shape[0]:
         raise SceneError(
             f"{path} has shape {array.shape}, the scene's tile is {shape[0]} × {shape[1]} pixels;"

@@ -46,15 +46,16 @@ def evaluate(run: Run) -> dict[str, Any]:
     else:
         run.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
     _, origin = checkpoint.load_tensors(run.folder.network)
+    train_pixels = len(run.scene.positions("train"))
     metrics = {
         "scene": run.scene.name,
         "seed": run.settings.seed,
         "transductive": transductive_note(
-            run.settings, len(origin["heads"]), len(run.scene.positions("train"))
+            run.settings, len(origin["heads"]), origin.get("labels", train_pixels)
         ),
         "notes": list(run.scene.notes),
         "classes": dict(zip(map(str, run.scene.class_codes), run.scene.class_names, strict=True)),
-        "train_pixels": len(run.scene.positions("train")),
+        "train_pixels": train_pixels,
         "test_pixels": len(positions),
         "test_pixels_unmapped": unmapped,
         "leak": {"window": run.settings.network.window, "inside": run.leak.inside},

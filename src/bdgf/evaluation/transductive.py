@@ -12,7 +12,7 @@ def transductive_note(settings: Settings, heads: int, labels: int) -> str:
     Args:
         settings: All settings of the run.
         heads: Number of heads of its network; one alone has none to learn from.
-        labels: Number of its labelled training pixels.
+        labels: Number of the labelled pixels that it was trained on.
     """
     source = settings.features.source
     steps = ["statistics", "principal components"]

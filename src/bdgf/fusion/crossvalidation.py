@@ -24,6 +24,9 @@ from bdgf.fusion.temperature import fit_temperature
 BLOCKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 ENOUGH_CLASSES = 0.8
 
+DOUBTS = 10.0
+"""Pixels that the temperature takes to be as sure as they say, beside those held out."""
+
 
 def spatial_folds(
     positions: NDArray[np.int64], classes: NDArray[np.int64], folds: int, seed: int
@@ -102,7 +105,8 @@ def trust_from(
     likelihood (stacking) gained nothing, and lost where the heads learn from each other.
 
     The temperature makes the fusion less certain or leaves it alone: held-out pixels of a few
-    blocks that are all right are no evidence that the scene is.
+    blocks that are all right are no evidence that the scene is, and a handful that are wrong is
+    little evidence that everything is.
 
     Args:
         held_out: Log-probabilities of held-out pixels, (n, heads, K).
@@ -121,7 +125,7 @@ def trust_from(
     worth = torch.tensor(marks, dtype=torch.float64) + shifts
     weights = torch.softmax(worth / temperature, 0)
     fused = (held_out.double() * weights[:, None]).sum(1)  # (n, K)
-    softened = max(1.0, fit_temperature(fused, classes))
+    softened = max(1.0, fit_temperature(fused, classes, DOUBTS))
     return Trust(weights.tolist(), marks, shifts.tolist(), softened)
 
 

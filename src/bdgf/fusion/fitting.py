@@ -147,7 +147,7 @@ class Fitting:
         s = self.settings
         network = new_network(s, self.prepared, self.store, s.seed)
         heads = len(network.heads)
-        trust = Trust([1.0 / heads] * heads, [], [], 1.0)
+        alike = Trust([1.0 / heads] * heads, [], [], 1.0)
         counts = np.bincount(self.labelled.classes, minlength=len(self.prepared.scene.class_codes))
         self.progress.say(
             f"training: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters,"
@@ -155,10 +155,16 @@ class Fitting:
             f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
         self.history.keep("train member", map(_member_stage, range(2, s.network.members + 1)))
+        found = self._cross_validate() if s.training.fold_pixels else None
+        trust = found or alike
         if not s.training.fold_pixels:
             self.history.keep("train fold", ())
+        elif found is None:
+            self.progress.say(
+                "cross-validation: nothing can be held out, as no class has labels in two folds;"
+                " the heads weigh alike and the confidence is not scaled"
+            )
         else:
-            trust = self._cross_validate(heads)
             parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
             told = ", ".join(f"{n} {w:.2f} ({m:.1f} {d:+.1f})" for n, w, m, d in parts)
             self.progress.say(
@@ -231,10 +237,11 @@ class Fitting:
     def _fold_path(self, fold: int) -> Path:
         return self.folder / f"fold{fold + 1}.safetensors"
 
-    def _cross_validate(self, heads: int) -> Trust:
+    def _cross_validate(self) -> Trust | None:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome.
 
-        With many labels the first folds hold out enough of them.
+        With many labels the first folds hold out enough of them. Where no class has a label beside
+        those of its fold nothing can be held out, and nothing is returned.
         """
         s, labelled = self.settings, self.labelled
         folds = spatial_folds(self.ground, labelled.classes, s.training.folds, s.seed)
@@ -271,8 +278,7 @@ class Fitting:
             classes.append(outside.classes)
         self.history.keep("train fold", stages)  # earlier settings may have left others
         if not held_out:
-            unknown = [float("nan")] * heads
-            return Trust([1.0 / heads] * heads, unknown, unknown, 1.0)
+            return None
         return trust_from(
             torch.cat(held_out),
             np.concatenate(classes),

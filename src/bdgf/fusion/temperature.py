@@ -32,7 +32,9 @@ def scaled(log_probabilities: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probabilities.clamp(min=_LEAST) / temperature, 1)
 
 
-def fit_temperature(log_probabilities: Tensor, classes: NDArray[np.integer] | Tensor) -> float:
+def fit_temperature(
+    log_probabilities: Tensor, classes: NDArray[np.integer] | Tensor, doubts: float = 0.0
+) -> float:
     """Return the temperature with the least negative log-likelihood of held-out pixels.
 
     The likelihood is convex in 1 / T, so the root of its slope is found by halving: the same
@@ -41,6 +43,8 @@ def fit_temperature(log_probabilities: Tensor, classes: NDArray[np.integer] | Te
     Args:
         log_probabilities: Of held-out pixels, (n, K).
         classes: Their class indices, (n,).
+        doubts: So many further pixels count of which the classifier is right as often as it says,
+            which speak for T = 1: a handful of pixels is no evidence for any other.
 
     Returns:
         T, between ``LOWEST`` and ``HIGHEST``.
@@ -58,6 +62,8 @@ def fit_temperature(log_probabilities: Tensor, classes: NDArray[np.integer] | Te
     if values.isnan().any():
         raise ValueError("log-probabilities hold values that are not a number.")
     own = values.gather(1, target[:, None])[:, 0].mean()
+    as_it_says = (torch.softmax(values, 1) * values).sum(1).mean()
+    own = (len(target) * own + doubts * as_it_says) / (len(target) + doubts)
 
     def slope(inverse: float) -> float:
         """Derivative of the negative log-likelihood by 1 / T."""
