@@ -225,12 +225,15 @@ class TrainingSettings:
             the heads all of them.
         consistency_sure: Least probability of which that average (or that head of it) is sure.
         consistency_decay: Final decay of that moving average of the weights.
+        consistency_balance: How far the classes that are taught count alike: 0 as often as they are
+            taught, 1 each as much as any other, within a factor of five.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero, for all heads but the
             one that sees the patch and no features.
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
-            labelled sample: from its input and from the features that guide it.
+            labelled sample: from its input and from the features that guide it. Without a spectral
+            modality none is hidden.
         fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially
             grouped cross-validation on the training pixels, and from how far the heads agree on
             the scene's pixels).
@@ -259,6 +262,7 @@ class TrainingSettings:
     consistency_teacher: Literal["head", "fusion"] = "head"
     consistency_sure: float = 0.95
     consistency_decay: float = 0.99
+    consistency_balance: float = 1.0
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1

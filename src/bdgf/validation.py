@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from bdgf.config import Settings
 from bdgf.errors import SettingsError
 
+_HIGHEST_SEED = 2**32 - 1
+"""Largest that scikit-learn takes."""
+
 
 def validate(settings: Settings) -> None:
     """Check what the types cannot.
@@ -23,6 +26,8 @@ def validate(settings: Settings) -> None:
     for name, value, least in _least(settings):
         if value < least:
             raise SettingsError(f"{name} is {value}; it must be at least {least}.")
+    if settings.seed > _HIGHEST_SEED:
+        raise SettingsError(f"seed is {settings.seed}; it must be at most {_HIGHEST_SEED}.")
     window = settings.network.window
     if window % 2 == 0 or window < 3:
         raise SettingsError(
@@ -116,8 +121,10 @@ def _check_types(group: Any, prefix: str = "") -> None:  # noqa: ANN401
             raise SettingsError(f"{full} is {value!r}; it must be one of {known}.")
         elif kind in _TYPES and not _TYPES[kind][0](value):
             raise SettingsError(f"{full} is {value!r}; it must be {_TYPES[kind][1]}.")
-        elif get_origin(kind) is tuple and not isinstance(value, tuple | list):
-            raise SettingsError(f"{full} is {value!r}; it must be a list.")
+        elif get_origin(kind) is tuple:
+            fits, what = _TYPES[get_args(kind)[0]]
+            if not isinstance(value, tuple | list) or not all(map(fits, value)):
+                raise SettingsError(f"{full} is {value!r}; it must be a list, each {what}.")
 
 
 def _is_number(value: object) -> bool:
@@ -208,4 +215,5 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("training.modality_dropout", s.training.modality_dropout),
         ("training.fold_steps", s.training.fold_steps),
         ("training.consistency_sure", s.training.consistency_sure),
+        ("training.consistency_balance", s.training.consistency_balance),
     ]

@@ -5,7 +5,7 @@ import torch
 
 from bdgf import config
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.consistency import Teacher, consistency_loss, fused_teaching
+from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.scene.prepared import PreparedScene
@@ -15,16 +15,18 @@ def test_the_loss_is_the_cross_entropy_of_what_the_teacher_is_sure_of() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(7, 3, 5, generator=generator, requires_grad=True)
     taught = (4 * torch.randn(7, 3, 5, generator=generator)).softmax(-1)
-    found = consistency_loss(logits, taught, 0.8)
+    weights = 0.5 + torch.rand(3, 5, generator=generator)
+    found = consistency_loss(logits, taught, 0.8, weights)
     reference, gradient = 0.0, torch.zeros(7, 3, 5, dtype=torch.float64)
     p = logits.detach().double().softmax(-1)
     for sample in range(7):
         for head in range(3):
             target = int(taught[sample, head].argmax())
             if taught[sample, head, target] >= 0.8:
-                reference -= float(p[sample, head, target].log()) / 7
-                gradient[sample, head] = p[sample, head] / 7
-                gradient[sample, head, target] -= 1 / 7
+                share = float(weights[head, target]) / 7
+                reference -= share * float(p[sample, head, target].log())
+                gradient[sample, head] = share * p[sample, head]
+                gradient[sample, head, target] -= share
     assert 0 < int((taught.amax(-1) >= 0.8).sum()) < 21, "of some it is sure, of others not"
     assert found.item() == pytest.approx(reference, rel=1e-6)
     (own,) = torch.autograd.grad(found, logits)
@@ -33,11 +35,39 @@ def test_the_loss_is_the_cross_entropy_of_what_the_teacher_is_sure_of() -> None:
 
 def test_nothing_is_learned_of_what_the_teacher_does_not_know() -> None:
     logits = torch.randn(4, 2, 3, requires_grad=True)
-    found = consistency_loss(logits, torch.full((4, 2, 3), 1 / 3), 0.95)
+    alike = torch.ones(2, 3)
+    found = consistency_loss(logits, torch.full((4, 2, 3), 1 / 3), 0.95, alike)
     assert found.item() == 0.0
     assert not torch.autograd.grad(found, logits)[0].any()
     sure = torch.tensor([200.0, 0.0, -200.0]).expand(4, 2, 3)
-    assert torch.isfinite(consistency_loss(-sure, sure.softmax(-1), 0.95))
+    assert torch.isfinite(consistency_loss(-sure, sure.softmax(-1), 0.95, alike))
+
+
+def test_taught_classes_count_alike_within_a_factor_of_five() -> None:
+    # of 20 samples the first head is sure of 12, 6, 2 and none; the second of nothing
+    taught = torch.full((20, 2, 4), 0.25)
+    classes = torch.tensor([0] * 12 + [1] * 6 + [2] * 2)
+    taught[:, 0] = 0.01 + 0.96 * torch.eye(4)[classes]
+    even = TaughtClasses(2, 4, balance=1.0)
+    assert torch.equal(even.weights(), torch.ones(2, 4)), "nothing is known yet"
+    for _ in range(1000):
+        even.update(taught, 0.95)
+    torch.testing.assert_close(even.shares[0], torch.tensor([0.6, 0.3, 0.1, 0.0]))
+    torch.testing.assert_close(even.shares[1], torch.full((4,), 0.25))
+    weights = even.weights()
+    counted = weights * even.shares
+    torch.testing.assert_close(counted.sum(1), torch.ones(2))  # as much as without
+    torch.testing.assert_close(counted[0, :3], torch.full((3,), 1 / 3))
+    assert float(weights[0, 3]) == pytest.approx(5 / 0.75, rel=1e-4), "and not beyond"
+    torch.testing.assert_close(weights[1], torch.ones(4))
+    for balance, expected in ((0.0, torch.ones(4)), (0.5, None)):
+        partly = TaughtClasses(2, 4, balance)
+        partly.shares = even.shares
+        found = partly.weights()[0]
+        if expected is None:
+            assert float(found[1] / found[0]) == pytest.approx(2**0.5)
+        else:
+            torch.testing.assert_close(found, expected)
 
 
 def test_the_fusion_teaches_every_head_the_same() -> None:

@@ -405,6 +405,8 @@ def test_a_teacher_goes_on_where_it_was(
     assert resumed.teacher is not None
     taught = resumed.teacher.average.tensors
     assert all(torch.equal(w, taught[n]) for n, w in whole.teacher.average.tensors.items())
+    assert torch.equal(whole.taught.shares, resumed.taught.shares)
+    assert whole.taught.shares.std() > 0, "something was taught"
 
 
 @pytest.mark.parametrize("stop", [None, 6])

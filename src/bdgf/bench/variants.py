@@ -74,6 +74,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no similarity term": {"mutual.similarity_weight": 0.0},
     "neither term": {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0},
     "no consistency": {"training.consistency": 0.0},
+    "unbalanced consistency": {"training.consistency_balance": 0.0},
     "consistency with the fusion": {"training.consistency_teacher": "fusion"},
     "mutual learning on unlabelled": {"mutual.unlabelled": True},
     "no mutual learning on unlabelled": {"mutual.unlabelled": False},

@@ -8,7 +8,7 @@ wrong about together stays.
 
 Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
 models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That
-it is done head by head, and all values, are ours [C].
+it is done head by head, that taught classes count alike, and all values, are ours [C].
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ from bdgf.fusion.samples import Patches
 
 LEAST = 1e-8
 """Least probability that a head of the teacher can give a class: no head alone rules one out."""
+
+SPEED = 0.02
+"""How fast the shares of the classes taught follow those of a batch."""
+
+MOST, RAREST = 5.0, 1e-4
+"""Most that a class counts against the mean, and least share of one."""
 
 
 class Teacher:
@@ -60,7 +66,49 @@ def fused_teaching(taught: Tensor, trust: Tensor) -> Tensor:
     return fused_log_probabilities(logits, trust)[:, None, :, 0, 0].exp().expand_as(taught)
 
 
-def consistency_loss(logits: Tensor, taught: Tensor, sure: float) -> Tensor:
+class TaughtClasses:
+    """How often each head is taught each class, and what that makes a class count.
+
+    What a teacher is sure of is mostly what is frequent and easy, and what is taught often becomes
+    still more likely. Where taught classes count alike, what is rare is not drowned.
+
+    Args:
+        heads: Number of heads.
+        classes: K.
+        balance: 0 lets every sample count as much as any other, 1 every class.
+        device: Where the shares are kept.
+    """
+
+    def __init__(
+        self, heads: int, classes: int, balance: float, device: torch.device | str = "cpu"
+    ) -> None:
+        self.balance = balance
+        self.shares = torch.full((heads, classes), 1.0 / classes, device=device)
+
+    @torch.no_grad()
+    def update(self, taught: Tensor, sure: float) -> None:
+        """Move the shares towards those of a batch.
+
+        Args:
+            taught: Probabilities of the teacher, (B, heads, K).
+            sure: Least probability of a class that is taught.
+        """
+        probability, target = taught.max(2)  # (B, heads)
+        counts = torch.zeros_like(self.shares)
+        counts.scatter_add_(1, target.T, (probability >= sure).T.to(counts))
+        total = counts.sum(1, keepdim=True)
+        moved = torch.lerp(self.shares, counts / total.clamp_min(1.0), SPEED)
+        self.shares = torch.where(total > 0, moved, self.shares)
+
+    def weights(self) -> Tensor:
+        """Return what a sample counts by head and class taught, (heads, K), 1 in the mean."""
+        even = 1.0 / self.shares.shape[1]
+        weights = (even / self.shares.clamp_min(RAREST)) ** self.balance
+        weights = weights.clamp(1.0 / MOST, MOST)
+        return weights / (weights * self.shares).sum(1, keepdim=True)
+
+
+def consistency_loss(logits: Tensor, taught: Tensor, sure: float, weights: Tensor) -> Tensor:
     """Return the mean over samples of the heads' cross-entropies with the classes taught, a scalar.
 
     Args:
@@ -68,7 +116,9 @@ def consistency_loss(logits: Tensor, taught: Tensor, sure: float) -> Tensor:
         taught: Probabilities of the teacher, (B, heads, K).
         sure: Least probability of a class that is taught; a head learns nothing from a sample of
             which its teacher is less sure.
+        weights: What a sample counts by head and class taught, (heads, K).
     """
     probability, target = taught.max(2)  # (B, heads)
+    counts = weights.gather(1, target.T).T * (probability >= sure)
     log_p = torch.log_softmax(logits.float(), 2).gather(2, target[..., None])[..., 0]
-    return -(log_p * (probability >= sure)).sum(1).mean()
+    return -(log_p * counts).sum(1).mean()

@@ -16,7 +16,7 @@ from torch import Tensor
 from bdgf import processes
 from bdgf.compute import to_device
 from bdgf.config import Settings
-from bdgf.fusion.consistency import Teacher, consistency_loss, fused_teaching
+from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
@@ -208,6 +208,8 @@ class FusionTraining:
         self.device = next(network.parameters()).device
         self.owner = torch.tensor(layout.modality_of_channel, device=self.device)  # (C,)
         heads = len(network.heads)
+        # what the teacher said in a step counts from the next on
+        self.taught = TaughtClasses(heads, classes, t.consistency_balance, self.device)
         self.mutual = trust is not None and heads > 1
         self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
         deviation = torch.from_numpy(source.prepared.preparation.deviation)
@@ -268,7 +270,10 @@ class FusionTraining:
         total = supervised
         if self.teacher is not None:
             taught = self._taught(self.teacher, positions[t.batch :], draws)
-            consistency = consistency_loss(logits[t.batch :], taught, t.consistency_sure)
+            self._last_taught = taught
+            consistency = consistency_loss(
+                logits[t.batch :], taught, t.consistency_sure, self.taught.weights()
+            )
             parts["consistency"] = consistency.detach()
             total = total + ramp * self.consistency * consistency
         if not self.mutual:
@@ -349,9 +354,10 @@ class FusionTraining:
         return to_device(torch.from_numpy(keep.astype(np.float32)), self.device)
 
     def after_step(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
-        """Move the averaged weights, and take them after the last step."""
+        """Move the averages, and take that of the weights after the last step."""
         if self.teacher is not None:
             self.teacher.average.update(step)
+            self.taught.update(self._last_taught, self.settings.training.consistency_sure)
         if self.average.decay:
             self.average.update(step)
             if step + 1 == self.course.steps:
@@ -359,9 +365,11 @@ class FusionTraining:
         return {}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the averaged weights and the teacher's, nothing without them."""
-        taught = self.teacher.average.tensors if self.teacher is not None else {}
-        return {**self.average.tensors, **{f"teacher.{n}": w for n, w in taught.items()}}, {}
+        """Return the averaged weights, the teacher's and what it has taught, where there are."""
+        if self.teacher is None:
+            return dict(self.average.tensors), {}
+        teacher = {f"teacher.{n}": w for n, w in self.teacher.average.tensors.items()}
+        return {**self.average.tensors, **teacher, "taught": self.taught.shares}, {}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Put back what ``state`` returned."""
@@ -369,6 +377,7 @@ class FusionTraining:
         if self.teacher is not None:
             names = self.teacher.average.tensors
             self.teacher.average.restore({n: tensors[f"teacher.{n}"] for n in names})
+            self.taught.shares = tensors["taught"].to(self.device)
 
 
 @torch.inference_mode()
