@@ -225,8 +225,8 @@ class TrainingSettings:
             the heads all of them.
         consistency_sure: Least probability of which that average (or that head of it) is sure.
         consistency_decay: Final decay of that moving average of the weights.
-        consistency_balance: How far the classes that are taught count alike: 0 as often as they are
-            taught, 1 each as much as any other, within a factor of five.
+        consistency_balance: How far a class that is taught counts as much as that average says that
+            there is of it, sure or not: 0 for as often as it is sure, 1 for fully.
         noise: Noise added to the input, as a share of each channel's standard deviation. The same
             noise for all channels would drown the weak components that tell species apart.
         channel_dropout: Probability that an input channel is set to zero, for all heads but the

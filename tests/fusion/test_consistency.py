@@ -43,31 +43,32 @@ def test_nothing_is_learned_of_what_the_teacher_does_not_know() -> None:
     assert torch.isfinite(consistency_loss(-sure, sure.softmax(-1), 0.95, alike))
 
 
-def test_taught_classes_count_alike_within_a_factor_of_five() -> None:
-    # of 20 samples the first head is sure of 12, 6, 2 and none; the second of nothing
+def test_a_class_counts_as_much_as_the_teacher_says_that_there_is_of_it() -> None:
+    # of 20 samples the first head is sure of 12 and 4, of the others it is in doubt, which are most
+    # of class 2 and a little of class 3; the second head is sure of nothing
     taught = torch.full((20, 2, 4), 0.25)
-    classes = torch.tensor([0] * 12 + [1] * 6 + [2] * 2)
-    taught[:, 0] = 0.01 + 0.96 * torch.eye(4)[classes]
-    even = TaughtClasses(2, 4, balance=1.0)
-    assert torch.equal(even.weights(), torch.ones(2, 4)), "nothing is known yet"
-    for _ in range(1000):
-        even.update(taught, 0.95)
-    torch.testing.assert_close(even.shares[0], torch.tensor([0.6, 0.3, 0.1, 0.0]))
-    torch.testing.assert_close(even.shares[1], torch.full((4,), 0.25))
-    weights = even.weights()
-    counted = weights * even.shares
-    torch.testing.assert_close(counted.sum(1), torch.ones(2))  # as much as without
-    torch.testing.assert_close(counted[0, :3], torch.full((3,), 1 / 3))
-    assert float(weights[0, 3]) == pytest.approx(5 / 0.75, rel=1e-4), "and not beyond"
+    taught[:12, 0] = torch.tensor([0.97, 0.01, 0.01, 0.01])
+    taught[12:16, 0] = torch.tensor([0.01, 0.97, 0.01, 0.01])
+    taught[16:, 0] = torch.tensor([0.01, 0.28, 0.70, 0.01])
+    plain, full, half = (TaughtClasses(2, 4, balance) for balance in (0.0, 1.0, 0.5))
+    assert torch.equal(full.weights(), torch.ones(2, 4)), "nothing is known yet"
+    for found in (plain, full, half):
+        for _ in range(1000):
+            found.update(taught, 0.95)
+    torch.testing.assert_close(full.sure[0], torch.tensor([0.75, 0.25, 0.0, 0.0]))
+    said = taught[:, 0].mean(0)
+    torch.testing.assert_close(full.said[0], said)
+    weights = full.weights()
+    torch.testing.assert_close((weights * full.sure).sum(1), torch.ones(2))  # as much as without
+    ratio = float(weights[0, 1] / weights[0, 0])
+    assert ratio == pytest.approx(float((said[1] / 0.25) / (said[0] / 0.75)), rel=1e-4)
+    assert float(weights[0, 2] / weights[0, 1]) == pytest.approx(
+        5 / float(said[1] / 0.25), rel=1e-4
+    )
     torch.testing.assert_close(weights[1], torch.ones(4))
-    for balance, expected in ((0.0, torch.ones(4)), (0.5, None)):
-        partly = TaughtClasses(2, 4, balance)
-        partly.shares = even.shares
-        found = partly.weights()[0]
-        if expected is None:
-            assert float(found[1] / found[0]) == pytest.approx(2**0.5)
-        else:
-            torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(plain.weights(), torch.ones(2, 4))
+    found = half.weights()[0]
+    assert float(found[1] / found[0]) == pytest.approx(ratio**0.5, rel=1e-4)
 
 
 def test_the_fusion_teaches_every_head_the_same() -> None:

@@ -8,7 +8,7 @@ wrong about together stays.
 
 Sources: the average as teacher from A. Tarvainen and H. Valpola, Mean teachers are better role
 models, NeurIPS 2017; classes of which it is sure from K. Sohn et al., FixMatch, NeurIPS 2020. That
-it is done head by head, that taught classes count alike, and all values, are ours [C].
+it is done head by head, what a class counts, and all values, are ours [C].
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPEED = 0.02
 """How fast the shares of the classes taught follow those of a batch."""
 
 MOST, RAREST = 5.0, 1e-4
-"""Most that a class counts against the mean, and least share of one."""
+"""Most by which a class counts more or less, and least share of one."""
 
 
 class Teacher:
@@ -69,13 +69,14 @@ def fused_teaching(taught: Tensor, trust: Tensor) -> Tensor:
 class TaughtClasses:
     """How often each head is taught each class, and what that makes a class count.
 
-    What a teacher is sure of is mostly what is frequent and easy, and what is taught often becomes
-    still more likely. Where taught classes count alike, what is rare is not drowned.
+    What a teacher is sure of is what is easy: of a class that it often confuses it is seldom sure,
+    and what is seldom taught becomes less likely still. So a class counts as much as the teacher
+    says that there is of it, sure or not.
 
     Args:
         heads: Number of heads.
         classes: K.
-        balance: 0 lets every sample count as much as any other, 1 every class.
+        balance: 0 lets every sample count as much as any other, 1 every class as said above.
         device: Where the shares are kept.
     """
 
@@ -83,7 +84,8 @@ class TaughtClasses:
         self, heads: int, classes: int, balance: float, device: torch.device | str = "cpu"
     ) -> None:
         self.balance = balance
-        self.shares = torch.full((heads, classes), 1.0 / classes, device=device)
+        self.sure = torch.full((heads, classes), 1.0 / classes, device=device)
+        self.said = self.sure.clone()
 
     @torch.no_grad()
     def update(self, taught: Tensor, sure: float) -> None:
@@ -93,19 +95,27 @@ class TaughtClasses:
             taught: Probabilities of the teacher, (B, heads, K).
             sure: Least probability of a class that is taught.
         """
+        self.said.lerp_(taught.mean(0), SPEED)
         probability, target = taught.max(2)  # (B, heads)
-        counts = torch.zeros_like(self.shares)
+        counts = torch.zeros_like(self.sure)
         counts.scatter_add_(1, target.T, (probability >= sure).T.to(counts))
         total = counts.sum(1, keepdim=True)
-        moved = torch.lerp(self.shares, counts / total.clamp_min(1.0), SPEED)
-        self.shares = torch.where(total > 0, moved, self.shares)
+        moved = torch.lerp(self.sure, counts / total.clamp_min(1.0), SPEED)
+        self.sure = torch.where(total > 0, moved, self.sure)
 
     def weights(self) -> Tensor:
         """Return what a sample counts by head and class taught, (heads, K), 1 in the mean."""
-        even = 1.0 / self.shares.shape[1]
-        weights = (even / self.shares.clamp_min(RAREST)) ** self.balance
+        weights = (self.said.clamp_min(RAREST) / self.sure.clamp_min(RAREST)) ** self.balance
         weights = weights.clamp(1.0 / MOST, MOST)
-        return weights / (weights * self.shares).sum(1, keepdim=True)
+        return weights / (weights * self.sure).sum(1, keepdim=True)
+
+    def state(self) -> Tensor:
+        """Return what it has seen, (2, heads, K)."""
+        return torch.stack([self.sure, self.said])
+
+    def restore(self, state: Tensor) -> None:
+        """Put back what ``state`` returned."""
+        self.sure, self.said = state.to(self.sure).unbind()
 
 
 def consistency_loss(logits: Tensor, taught: Tensor, sure: float, weights: Tensor) -> Tensor:

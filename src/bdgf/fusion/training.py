@@ -369,7 +369,7 @@ class FusionTraining:
         if self.teacher is None:
             return dict(self.average.tensors), {}
         teacher = {f"teacher.{n}": w for n, w in self.teacher.average.tensors.items()}
-        return {**self.average.tensors, **teacher, "taught": self.taught.shares}, {}
+        return {**self.average.tensors, **teacher, "taught": self.taught.state()}, {}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Put back what ``state`` returned."""
@@ -377,7 +377,7 @@ class FusionTraining:
         if self.teacher is not None:
             names = self.teacher.average.tensors
             self.teacher.average.restore({n: tensors[f"teacher.{n}"] for n in names})
-            self.taught.shares = tensors["taught"].to(self.device)
+            self.taught.restore(tensors["taught"])
 
 
 @torch.inference_mode()
