@@ -40,6 +40,7 @@ class Placed:
         self.bands, self.height, self.width = 1, height, width
         self.transform, self.crs = transform, crs
         self.path, self.key, self.nodata, self.notes = Path("s1.tif"), None, None, ()
+        self.masked = True
         self.dtype, self.block = np.dtype(np.float32), (4, 4)
         self.band_names, self.wavelengths = ("",), (None,)
 

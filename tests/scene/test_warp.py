@@ -34,7 +34,7 @@ class Memory:
         self.dtype, self.block = np.dtype(np.uint16), (4, 4)
         self.band_names = tuple(f"band {i}" for i in range(self.bands))
         self.wavelengths = (500.0,) * self.bands
-        self.notes = ("a note",)
+        self.notes, self.masked = ("a note",), True
         self.windows = []
 
     def read(self, window):
