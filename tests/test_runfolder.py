@@ -49,7 +49,7 @@ def test_folders_that_cannot_be_a_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_a_run_that_was_killed_at_once_is_no_foreign_one(tmp_path: Path) -> None:
-    for name in (".lock", ".stages.0a1b2c3d.json"):
+    for name in (".lock", ".stages.bdgf-0a1b2c3d.json"):
         (tmp_path / name).touch()
     assert not RunFolder(tmp_path).was_finished("prepare")
 
@@ -91,6 +91,16 @@ def test_maps_of_tiles_that_a_scene_has_no_more_are_removed(
     ours |= {one for one, path in zip(journals, paths, strict=True) if path in kept}
     remove_other_maps(tmp_path, now)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == ours
+
+
+def test_rasters_that_are_none_of_ours_stay(tmp_path: Path) -> None:
+    _written(tmp_path, "a", "b")
+    mosaics = {tmp_path / "map.tif", tmp_path / "maps" / "mosaic.tif"}
+    for path in mosaics:
+        path.touch()
+    remove_other_maps(tmp_path, ("a",) * 2)
+    assert all(path.is_file() for path in mosaics)
+    assert not (tmp_path / "maps" / "b.tif").exists()
 
 
 def test_what_is_only_read_need_not_accept_files(tmp_path: Path, monkeypatch) -> None:

@@ -33,7 +33,7 @@ _FOLDER_FAULTS = (
 NPY_ERRORS = (OSError, ValueError, SyntaxError, EOFError, tokenize.TokenError)
 """What NumPy raises on a damaged ``.npy`` file, whose header it reads as a Python literal."""
 
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}(\..*)?")
+_TEMPORARY = re.compile(r"\..*\.bdgf-[0-9a-f]{8}(\..*)?")
 """Names that ``atomic_path`` gives to files that are being written."""
 
 
@@ -147,7 +147,7 @@ def atomic_write_text(path: Path, data: str) -> None:
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    return path.with_name(f".{path.stem}.bdgf-{secrets.token_hex(4)}{path.suffix}")
 
 
 def is_temporary(path: Path) -> bool:

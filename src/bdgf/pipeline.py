@@ -317,7 +317,7 @@ def open_results(out: Path, scene: Path, settings: Settings) -> Results:
     for stage in ("map", "evaluate"):
         if not folder.finished(stage, known[stage]):
             raise RunFolderError(
-                f"{out}: stage '{stage}' is not finished with the scene as it is now; run 'bdgf"
-                f" run {scene} --out {out}' first."
+                f"{out}: stage '{stage}' is not finished with scene and settings as they are now;"
+                f" run 'bdgf {stage} {out}' first, which keeps the settings."
             )
     return Results(opened, folder, settings)

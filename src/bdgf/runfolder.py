@@ -212,6 +212,8 @@ def map_paths(folder: Path, tile: str, single: bool) -> tuple[Path, Path]:
 def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
     """Remove the maps in a folder that are of other tiles than a scene's: an earlier scene's.
 
+    A raster without a confidence beside it is none of ours.
+
     Args:
         folder: Where the maps of the scene are.
         tiles: Names of its tiles.
@@ -229,6 +231,8 @@ def remove_other_maps(folder: Path, tiles: Sequence[str]) -> None:
         remove(path)
     for path in gone:
         alone = path.parent == folder
+        if not (folder / ("confidence.tif" if alone else f"confidence/{path.name}")).is_file():
+            continue
         remove(path)
         for beside in (f"{path.name}.aux.xml", f"{path.stem}.qml", f"{path.stem}.json"):
             remove(path.with_name(beside))

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -154,12 +155,41 @@ def test_a_comparison_that_is_killed_leaves_no_worker(tiny_scene, tmp_path):
         assert wait_for(lambda: beats.read_text() not in ("", before), 20), "it is at work"
         bench.kill()
 
-    def still():
-        seen = beats.read_text()
-        time.sleep(1)
-        return beats.read_text() == seen
+    assert wait_for(lambda: is_still(beats), 20)
 
-    assert wait_for(still, 20)
+
+def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
+    (tmp_path / "slow_method.py").write_text(SLOW)
+    out = tmp_path / "bench"
+    command = [sys.executable, "-m", "bdgf", "bench", str(tiny_scene), "--out", str(out)]
+    command += ["--methods", "slow_method:method", "--seeds", "3", "--jobs", "1"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as bench:
+        beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
+        bench.send_signal(signal.SIGINT)
+        assert bench.wait(20) != 0
+    assert wait_for(lambda: is_still(beats), 20)
+    assert not list(out.glob("work/*/[12]/beat.txt"))
+
+
+def test_a_file_that_the_settings_name_belongs_to_the_result(plan, tmp_path):
+    scene = Scene.open(plan.scenes[0])
+    named = config.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
+    changed = dataclasses.replace(plan, settings=named, methods=("BDGF",))
+    marks = set()
+    for value in (0.0, 0.0, 1.0):
+        array = np.full((3, scene.tiles[0].height, scene.tiles[0].width), value, np.float32)
+        np.save(tmp_path / "other.npy", array)
+        os.utime(tmp_path / "other.npy", ns=(0, int(1e9 * value)))
+        bench = Bench(changed, tmp_path / "bench", Silent())
+        marks |= {bench._marks()[bench.cells[0]]}
+    assert len(marks) == 2
+
+
+def is_still(path):
+    seen = path.read_text()
+    time.sleep(1)
+    return path.read_text() == seen
 
 
 def wait_for(ready, seconds):

@@ -9,7 +9,7 @@ import pytest
 
 from bdgf.cli import main
 from bdgf.errors import RunFolderError
-from bdgf.mapping.portable.exporting import check_folder
+from bdgf.mapping.portable.exporting import check_folder, write_files
 
 
 def test_what_is_no_run_and_what_is_no_folder(
@@ -26,12 +26,20 @@ def test_what_is_no_run_and_what_is_no_folder(
 
 def test_an_export_that_was_killed_in_its_first_write_can_be_made_again(tmp_path: Path) -> None:
     check_folder(tmp_path / "new")
-    for name in ("map_tile.py", ".mapper.0123abcd.json"):
+    for name in ("map_tile.py", ".mapper.bdgf-0123abcd.json"):
         (tmp_path / name).write_text("")
         check_folder(tmp_path)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(RunFolderError, match="so it is not an export"):
         check_folder(tmp_path)
+
+
+def test_an_export_is_not_mixed_with_an_earlier_one(tmp_path: Path) -> None:
+    earlier = {"mapper.onnx": b"old", "mapper.json": b"{}"}
+    write_files(tmp_path, earlier)
+    with pytest.raises(TypeError):
+        write_files(tmp_path, {"mapper.onnx": b"new", "mapper.json": None})  # type: ignore[dict-item]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
 def test_a_run_whose_scene_is_gone(

@@ -61,6 +61,31 @@ def test_a_setting_that_changes_nothing_of_what_is_learned_may_differ(
     assert main(words) == 0
 
 
+def test_what_was_learned_maps_whatever_has_been_set_since(
+    trained_run: Path, other: Path, tmp_path: Path
+) -> None:
+    run, out = shutil.copytree(trained_run, tmp_path / "run"), tmp_path / "out"
+    path = run / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["training"]["steps"] += 1  # set, and not trained yet
+    values["mapping"]["acquired"] = "2018-08-27"  # when the scene of the training was taken
+    path.write_text(yaml.safe_dump(values))
+    assert main(["map", str(run), "--scene", str(other), "--to", str(out)]) == 0
+    assert "2018-08-27" not in (out / "map.json").read_text()
+
+
+def test_the_advice_for_unfinished_results_keeps_the_settings(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    path = run / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["training"]["steps"] += 1
+    path.write_text(yaml.safe_dump(values))
+    assert main(["figures", str(run), "--to", str(tmp_path / "figures")]) == 2
+    assert f"run 'bdgf map {run}' first, which keeps the settings" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -66,6 +66,13 @@ def test_one_seed_twice_is_no_repetition(tmp_path: Path) -> None:
 def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no finished run"):
         read_run(tmp_path)
+    for name, part in (("b", {}), ("c", {"oa": "x", "aa": 1.0, "kappa": 1.0})):
+        damaged = write_run(tmp_path / name, "one", 0, 80.0) / "metrics.json"
+        metrics = json.loads(damaged.read_text())
+        metrics["methods"]["BDGF"]["far"] = part
+        damaged.write_text(json.dumps(metrics))
+        with pytest.raises(RunFolderError, match=r"methods\.BDGF\.far\.oa is"):
+            read_run(damaged.parent)
     reopened = write_run(tmp_path / "a", "one", 0, 80.0)
     (reopened / "stages.json").write_text(json.dumps({"train": {"seconds": 1.0}}))
     with pytest.raises(RunFolderError, match="evaluation is not finished"):

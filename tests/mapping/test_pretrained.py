@@ -174,7 +174,7 @@ def test_features_of_files_belong_to_one_scene(run, tmp_path):
 
 def test_what_a_killed_save_left_goes(run, tmp_path):
     mapper = PretrainedMapper.from_run(run)
-    left = tmp_path / ".network.0a1b2c3d.safetensors"
+    left = tmp_path / ".network.bdgf-0a1b2c3d.safetensors"
     left.write_bytes(b"half")
     mapper.save(tmp_path)
     assert not left.exists()

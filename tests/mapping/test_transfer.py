@@ -12,6 +12,7 @@ import rasterio
 import yaml
 
 from bdgf.errors import RunFolderError, SceneError
+from bdgf.mapping.polygons import find_maps
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
 from bdgf.progress import Silent
@@ -93,7 +94,12 @@ def test_what_a_killed_process_left_goes(trained_run: Path, tiny_scene: Path, tm
     out = tmp_path / "out"
     out.mkdir()
     # killed while the record was written, and while the map was
-    for name in (".lock", ".mapped.0123abcd.json", ".map.0123abcd.tif", ".map.0123abcd.plain.tif"):
+    for name in (
+        ".lock",
+        ".mapped.bdgf-0123abcd.json",
+        ".map.bdgf-0123abcd.tif",
+        ".map.bdgf-0123abcd.plain.tif",
+    ):
         (out / name).write_text("half")
     map_other(run, trained_run, scene, out, Silent())
     assert (out / "map.tif").is_file()
@@ -153,3 +159,24 @@ def test_other_modalities_or_bands_are_refused(
     with pytest.raises(RunFolderError, match=r"run was made for hsi \(spectral, 8 bands\)"):
         map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
     assert not (tmp_path / "out").exists()
+
+
+def test_maps_of_two_scenes_are_no_map(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = PretrainedMapper.from_run(trained_run), tmp_path / "out"
+    map_other(run, trained_run, Scene.open(tiny_scene), out, Silent())
+    assert json.loads((out / "mapped.json").read_text())["finished"]
+    assert find_maps(out)
+
+    def full(*_: object) -> None:
+        raise RunFolderError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bdgf.mapping.transfer.write_maps", full)
+        with pytest.raises(RunFolderError, match="No space"):
+            map_other(run, trained_run, Scene.open(tiny_scene), out, Silent())
+    with pytest.raises(RunFolderError, match="holds maps that are not finished"):
+        find_maps(out)
+    map_other(run, trained_run, Scene.open(tiny_scene), out, Silent())
+    assert find_maps(out)

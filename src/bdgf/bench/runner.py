@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from bdgf.bench.methods import find, outside_signature
 from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
+from bdgf.diffusion.external import external_signature
+from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
 from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
@@ -97,6 +100,8 @@ class Bench:
     def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
         plan = _each_once(plan)
         self.plan, self.folder, self.progress = plan, folder, progress
+        self._starting, self._stopped = threading.Lock(), False
+        self._running: set[subprocess.Popen[str]] = set()
         validate(plan.settings)
         for name in plan.methods:
             find(name)
@@ -148,17 +153,17 @@ class Bench:
         """
         marks = self._marks()
         waiting = [c for c in self.cells if read_result(self.folder, c, marks[c]) is None]
-        done, failed = len(self.cells) - len(waiting), []
+        done = len(self.cells) - len(waiting)
         if done:
             self.progress.say(f"{done} of {len(self.cells)} cells were finished before")
         # cells of one scene and seed share a folder of runs, so they go one after the other
         groups: dict[tuple[str, int], list[Cell]] = {}
         for cell in waiting:
             groups.setdefault((cell.name, cell.seed), []).append(cell)
-        with ThreadPoolExecutor(max_workers=max(1, self.plan.jobs)) as pool:
-            queue = [pool.submit(self._group, cells) for cells in groups.values()]
-            for future in as_completed(queue):
-                failed += future.result()
+        if self.plan.jobs == 0:
+            failed = [error for cells in groups.values() for error in self._group(cells)]
+        else:
+            failed = self._at_a_time(list(groups.values()))
         if failed:
             raise TrainingError(
                 f"{len(failed)} of {len(self.cells)} cells failed, the first with: {failed[0]} The"
@@ -166,6 +171,23 @@ class Bench:
             )
         found = [read_result(self.folder, cell, marks[cell]) for cell in self.cells]
         return [result for result in found if result is not None]
+
+    def _at_a_time(self, groups: Sequence[Sequence[Cell]]) -> list[str]:
+        """Do groups of cells beside each other; end them all where this is interrupted."""
+        failed = []
+        with ThreadPoolExecutor(max_workers=self.plan.jobs) as pool:
+            queue = [pool.submit(self._group, cells) for cells in groups]
+            try:
+                for future in as_completed(queue):
+                    failed += future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                with self._starting:
+                    self._stopped = True
+                    for process in self._running:
+                        process.kill()
+                raise
+        return failed
 
     def _marks(self) -> dict[Cell, str]:
         """Fingerprint of every cell; the thinned labels enter by the scene's signature."""
@@ -178,8 +200,15 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            outside = outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed)
-            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, outside)
+            own = config.replace(self.plan.settings, dict(changes_of(cell.method) or {}))
+            outside = (
+                outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed),
+                start_signature(own),
+                external_signature(own.features.source, scene.spec.path.resolve().parent, scene),
+            )
+            marks[cell] = fingerprint(
+                cell, self.plan.settings, images, labels, "\n".join(filter(None, outside))
+            )
         return marks
 
     def _settings(self) -> Settings:
@@ -194,6 +223,8 @@ class Bench:
         """Do cells one after the other; return what went wrong."""
         failed = []
         for cell in cells:
+            if self._stopped:
+                break
             self.progress.say(f"{cell.name}, {cell.labels}, seed {cell.seed}: {cell.method}")
             error = self._do(cell)
             if error:
@@ -222,14 +253,24 @@ class Bench:
         # it ends when the other end of its input closes, as happens when this process is killed
         theirs, ours = os.pipe()
         try:
-            ended = subprocess.run(
-                command, stdin=theirs, capture_output=True, text=True, check=False
-            )
+            with self._starting:
+                if self._stopped:
+                    return "it was interrupted."
+                process = subprocess.Popen(
+                    command,
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                self._running.add(process)
+            _, said = process.communicate()
         finally:
             os.close(theirs)
             os.close(ours)
-        if ended.returncode:
-            lines = ended.stderr.strip().splitlines()
-            return lines[-1] if lines else f"its process ended with status {ended.returncode}."
+        self._running.discard(process)
+        if process.returncode:
+            lines = said.strip().splitlines()
+            return lines[-1] if lines else f"its process ended with status {process.returncode}."
         task.unlink(missing_ok=True)
         return None

@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bdgf import config
-from bdgf.commands.options import Command, add_settings, as_settings, make_parser, parse, say
+from bdgf.commands.options import (
+    Command,
+    Parser,
+    add_settings,
+    as_settings,
+    make_parser,
+    parse,
+    say,
+)
 from bdgf.console import ConsoleProgress
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.stages import NEUTRAL
@@ -133,12 +142,12 @@ def _stage(name: str, words: list[str], console: Console) -> None:
         )
     add_settings(parser)
     # once with the defaults, to learn which folder; then with what that folder's run has
-    scene, settings = stored(Path(parse(parser, words, {}).run))
-    values = parse(parser, words, settings)
-    if name == "map" and values.to is not None:
-        to, settings_ = Path(values.to), as_settings(values)
-        _map_other(values.scene, Path(values.run), to, settings_, console, values.scheduler)
+    given = parse(parser, words, {})
+    if name == "map" and given.to is not None:
+        _map_other(parser, words, given, console)
         return
+    scene, settings = stored(Path(given.run))
+    values = parse(parser, words, settings)
     path = values.scene or scene
     if path is None:
         raise RunFolderError(
@@ -149,27 +158,28 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     execute(Path(path), Path(values.run), as_settings(values), name, console, scheduler)
 
 
-def _map_other(
-    scene: str | None,
-    out: Path,
-    to: Path,
-    settings: config.Settings,
-    console: Console,
-    scheduler: str | None,
-) -> None:
-    """Map another scene with a trained run."""
+def _map_other(parser: Parser, words: list[str], given: Namespace, console: Console) -> None:
+    """Map another scene with a trained run.
+
+    Where no setting is given it is that of the training, or of the run folder for those that change
+    nothing of what was learned; when the training scene was taken says nothing of another.
+    """
     from bdgf.compute import set_threads
     from bdgf.mapping.pretrained import PretrainedMapper
     from bdgf.mapping.transfer import map_other
     from bdgf.scene.scene import Scene
     from bdgf.stages import plain
 
-    if scene is None:
+    if given.scene is None:
         raise SettingsError("--to needs the other scene's file: name it with --scene.")
-    validate(settings)
+    out, to, scheduler = Path(given.run), Path(given.to), given.scheduler
     free = ("mapping.", "compute.", "evaluation.", "report.", "logger", *NEUTRAL)
-    given = config.flat(plain(settings))
-    changes = {name: value for name, value in given.items() if name.startswith(free)}
+    learned = config.flat(plain(PretrainedMapper.from_run(out).settings))
+    newer = {name: value for name, value in stored(out)[1].items() if name.startswith(free)}
+    settings = as_settings(parse(parser, words, {**learned, **newer, "mapping.acquired": ""}))
+    validate(settings)
+    wanted = config.flat(plain(settings))
+    changes = {name: value for name, value in wanted.items() if name.startswith(free)}
     mapper = PretrainedMapper.from_run(out, changes)
     if mapper.settings != settings:
         raise SettingsError(
@@ -178,7 +188,7 @@ def _map_other(
         )
     set_threads(settings.compute)
     with ConsoleProgress(console) as progress:
-        found = map_other(mapper, out, Scene.open(Path(scene)), to, progress, scheduler)
+        found = map_other(mapper, out, Scene.open(Path(given.scene)), to, progress, scheduler)
     if not found:
         say(console, "no band of this scene is far from those of the training scene")
     say(console, f"map: {to / ('map.tif' if (to / 'map.tif').is_file() else 'maps')}")

@@ -10,8 +10,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bdgf.errors import RunFolderError
+from bdgf.report.metrics_file import ANY, MAYBE, check_form
 
 MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
+_FORM = {p: {key: MAYBE for part, key in MEASURES if part == p} for p, _ in MEASURES}
 HEADER = ("method", "OA", "AA", "kappa", "OA far", "AA far")
 
 
@@ -51,6 +53,8 @@ def read_run(folder: Path) -> RunResult:
             raise ValueError("its evaluation is not finished")
         # a run of an earlier version has no such figures
         missing = dict(metrics.get("missing", {}))
+        for name, group in (("methods", metrics["methods"]), ("missing", missing)):
+            check_form(group, {ANY: _FORM}, name)
         without = {f"BDGF without {name}": found for name, found in missing.items()}
         return RunResult(
             scene=str(metrics["scene"]),

@@ -39,10 +39,38 @@ def map_folder(folder: Path, tiles: Sequence[str], record: Mapping[str, Any]) ->
     with locked(folder):
         _check(folder)
         remove_leftovers(folder)
-        text = json.dumps({"bdgf": __version__, **record}, indent=2, ensure_ascii=False)
-        atomic_write_text(folder / RECORD, f"{text}\n")
+        _write(folder, {"bdgf": __version__, "finished": False, **record})
         yield
         remove_other_maps(folder, tiles)
+        _write(folder, {"bdgf": __version__, "finished": True, **record})
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse maps of another scene of which some are not written yet: they are of two scenes.
+
+    Raises:
+        RunFolderError: They are not finished, or the record cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return
+    try:
+        finished = json.loads(path.read_text(encoding="utf-8")).get("finished", True)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); map the scene again with 'bdgf map RUN --scene SCENE"
+            f" --to {folder}'."
+        ) from None
+    if not finished:
+        raise RunFolderError(
+            f"{folder} holds maps that are not finished, by {RECORD}; finish them with 'bdgf map"
+            f" RUN --scene SCENE --to {folder}'."
+        )
+
+
+def _write(folder: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    atomic_write_text(folder / RECORD, f"{text}\n")
 
 
 def _check(folder: Path) -> None:

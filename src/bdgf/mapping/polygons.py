@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path, scratch_path
+from bdgf.mapping.folder import check_finished
 from bdgf.mapping.regions import ReadRows, Regions, find_regions, strips
 from bdgf.mapping.writing import BLOCK
 from bdgf.progress import Progress
@@ -67,8 +68,9 @@ def find_maps(folder: Path) -> list[TileMap]:
     """Return the maps in a folder that ``bdgf map`` or ``bdgf run`` wrote to.
 
     Raises:
-        RunFolderError: There is none.
+        RunFolderError: There is none, or they are not finished.
     """
+    check_finished(folder)
     single = folder / "map.tif"
     if single.is_file():
         return [TileMap("map", single, folder / "confidence.tif")]

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_write_bytes, atomic_write_text, is_temporary
+from bdgf.files import atomic_path, is_temporary
 from bdgf.mapping.portable.comparison import Agreement, Carry, Comparison
 from bdgf.mapping.portable.description import describe
 from bdgf.mapping.portable.graph import Mapper, build_mapper
@@ -89,12 +89,9 @@ def export_run(
     # 4. all or none, the programs last
     features = run.reduction.channels if run.reduction is not None else 0
     about = describe(run.preparation, scene, run.classes, mapper.halo, mapper.smallest, features)
-    atomic_write_text(folder / "map_tile.py", _script())
-    atomic_write_text(
-        folder / "mapper.json", json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
-    )
-    atomic_write_bytes(folder / "mapper.pt2", stored.getvalue())
-    atomic_write_bytes(folder / "mapper.onnx", model)
+    described = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
+    contents = (model, stored.getvalue(), described.encode(), _script().encode())
+    write_files(folder, dict(zip(_FILES, contents, strict=True)))
     return list(_FILES)
 
 
@@ -126,6 +123,17 @@ def to_onnx(program: torch.export.ExportedProgram) -> bytes:
     if converted is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return bytes(converted.model_proto.SerializeToString())
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write all files or none; they take their names at the end, the last of them first.
+
+    Raises:
+        RunFolderError: The folder cannot be written, or the disk is full.
+    """
+    with contextlib.ExitStack() as names:
+        for name, content in contents.items():
+            names.enter_context(atomic_path(folder / name)).write_bytes(content)
 
 
 def all_pieces(
