@@ -121,6 +121,15 @@ def writable(path: Path) -> Iterator[None]:
         raise
 
 
+def absolute(path: Path) -> Path:
+    """Return the absolute path of a file as it is named.
+
+    Links of folders are followed, but not one in the place of the file: what is relative to a file
+    is relative to the folder in which it is named.
+    """
+    return path.parent.resolve() / path.name
+
+
 def remove(path: Path) -> None:
     """Remove a file, where it is there; of several processes of one job only the first does."""
     if processes.rank() == 0:

@@ -20,6 +20,7 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
 from bdgf.diffusion.transfer import WEIGHTS, start_signature, with_absolute_start
+from bdgf.files import absolute
 from bdgf.fusion.fitting import new_network
 from bdgf.fusion.network import FusionNetwork
 from bdgf.mapping.legend import Legend
@@ -60,7 +61,7 @@ class Run:
         self.settings = with_absolute_start(settings)
         self.progress: Progress = progress if processes.rank() == 0 else Silent()
         self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
-        self.scene_path = self.scene.spec.path.resolve()
+        self.scene_path = absolute(self.scene.spec.path)
         self.fingerprints = fingerprints_of(self.scene, out, settings)
         with processes.in_turn():
             self.folder = RunFolder(out)
@@ -203,7 +204,7 @@ class Run:
 
 def fingerprints_of(scene: Scene, out: Path, settings: Settings) -> dict[str, str]:
     """Return what the outputs of every stage of a run depend on."""
-    folder = scene.spec.path.resolve().parent
+    folder = absolute(scene.spec.path).parent
     return fingerprints(
         settings,
         scene.signature("images"),

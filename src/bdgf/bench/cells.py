@@ -24,6 +24,9 @@ from bdgf.stages import plain
 
 ALL_LABELS = "all"
 
+_LONGEST = 100
+"""Bytes of a folder's name; of longer ones the beginning is kept, and a digest tells them apart."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -167,6 +170,8 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
 
 
 def plain_name(name: str) -> str:
-    """Return a scene's name as a folder."""
-    found = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    """Return a scene's name as a folder; letters of all scripts stay."""
+    found = re.sub(r"[^\w.-]+", "_", name)
+    if len(found.encode()) > _LONGEST:
+        found = f"{found[: _LONGEST // 8]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return found if found.strip(".") else f"_{found}"

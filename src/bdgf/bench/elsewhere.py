@@ -18,6 +18,7 @@ from bdgf.bench.variants import variant
 from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.transfer import WEIGHTS, weights_file
 from bdgf.errors import SettingsError
+from bdgf.files import absolute
 from bdgf.scene.scene import Scene
 
 UNET = variant("features of diffusers UNet")
@@ -101,7 +102,7 @@ class Elsewhere:
         source = self.embedding(method)
         if source is None:
             return ""
-        return external_signature(source, scene.spec.path.resolve().parent, scene)
+        return external_signature(source, absolute(scene.spec.path).parent, scene)
 
 
 def is_elsewhere(method: str) -> bool:

@@ -24,7 +24,7 @@ from bdgf.config import Settings
 from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
-from bdgf.files import atomic_write_text
+from bdgf.files import absolute, atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
@@ -78,7 +78,7 @@ def _each_once(plan: Plan) -> Plan:
     """Return the plan without what is named twice, which is no repetition; paths are absolute."""
     return dataclasses.replace(
         plan,
-        scenes=tuple(dict.fromkeys(path.resolve() for path in plan.scenes)),
+        scenes=tuple(dict.fromkeys(absolute(path) for path in plan.scenes)),
         methods=tuple(dict.fromkeys(plan.methods)),
         seeds=tuple(dict.fromkeys(plan.seeds)),
         budgets=tuple(dict.fromkeys(plan.budgets)),
@@ -204,7 +204,7 @@ class Bench:
             outside = (
                 outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed),
                 start_signature(own),
-                external_signature(own.features.source, scene.spec.path.resolve().parent, scene),
+                external_signature(own.features.source, absolute(scene.spec.path).parent, scene),
             )
             marks[cell] = fingerprint(
                 cell, self.plan.settings, images, labels, "\n".join(filter(None, outside))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bdgf.cluster import connected
 from bdgf.errors import SceneError
+from bdgf.files import absolute
 from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper
@@ -64,7 +65,7 @@ def map_other(
     record = {
         "run": str(learned.resolve()),
         "scene": scene.name,
-        "scene_file": str(scene.spec.path.resolve()),
+        "scene_file": str(absolute(scene.spec.path)),
         "notes": list(scene.notes),
         "warnings": [shift.describe() for shift in shifts],
     }
