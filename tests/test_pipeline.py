@@ -211,7 +211,7 @@ def test_a_finished_run_is_opened_and_another_is_refused(
     assert opened.metrics["scene"] == opened.scene.name
     for name, value, stage in (("training.steps", 9, "map"), ("evaluation.trees", 11, "evaluate")):
         changed = config.replace(tiny_settings, {name: value})
-        with pytest.raises(RunFolderError, match=f"stage '{stage}' is not finished with the scene"):
+        with pytest.raises(RunFolderError, match=f"stage '{stage}' is not finished with scene and"):
             open_results(whole, tiny_scene, changed)
 
 
