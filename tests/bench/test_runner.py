@@ -165,10 +165,18 @@ def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
     command = [sys.executable, "-m", "bdgf", "bench", str(tiny_scene), "--out", str(out)]
     command += ["--methods", "slow_method:method", "--seeds", "3", "--jobs", "1"]
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as bench:
-        beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
-        bench.send_signal(signal.SIGINT)
-        assert bench.wait(20) != 0
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        # in the background of a shell signals of the keyboard are ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as bench:
+        try:
+            beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
+            bench.send_signal(signal.SIGINT)
+            assert bench.wait(20) != 0
+        finally:
+            bench.kill()
     assert wait_for(lambda: is_still(beats), 20)
     assert not list(out.glob("work/*/[12]/beat.txt"))
 
