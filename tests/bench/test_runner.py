@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -144,27 +145,14 @@ def method(case):
 """
 
 
-def test_a_comparison_that_is_killed_leaves_no_worker(tiny_scene, tmp_path):
-    (tmp_path / "slow_method.py").write_text(SLOW)
-    out = tmp_path / "bench"
-    command = [sys.executable, "-m", "bdgf", "bench", str(tiny_scene), "--out", str(out)]
-    command += ["--methods", "slow_method:method", "--seeds", "1", "--jobs", "1"]
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as bench:
-        beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
-        before = beats.read_text()
-        assert wait_for(lambda: beats.read_text() not in ("", before), 20), "it is at work"
-        bench.kill()
-
-    assert wait_for(lambda: is_still(beats), 20)
-
-
-def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
-    (tmp_path / "slow_method.py").write_text(SLOW)
-    out = tmp_path / "bench"
-    command = [sys.executable, "-m", "bdgf", "bench", str(tiny_scene), "--out", str(out)]
-    command += ["--methods", "slow_method:method", "--seeds", "3", "--jobs", "1"]
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+@contextlib.contextmanager
+def slow_bench(scene, folder, seeds):
+    """Start a comparison, and give its process and what its first cell writes to."""
+    (folder / "slow_method.py").write_text(SLOW)
+    out = folder / "bench"
+    command = [sys.executable, "-m", "bdgf", "bench", str(scene), "--out", str(out)]
+    command += ["--methods", "slow_method:method", "--seeds", str(seeds), "--jobs", "1"]
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": path},
@@ -172,13 +160,24 @@ def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as bench:
         try:
-            beats = wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
-            bench.send_signal(signal.SIGINT)
-            assert bench.wait(20) != 0
+            yield bench, wait_for(lambda: list(out.glob("work/*/0/beat.txt")), 60)[0]
         finally:
             bench.kill()
+
+
+def test_a_comparison_that_is_killed_leaves_no_worker(tiny_scene, tmp_path):
+    with slow_bench(tiny_scene, tmp_path, 1) as (_, beats):
+        before = beats.read_text()
+        assert wait_for(lambda: beats.read_text() not in ("", before), 20), "it is at work"
     assert wait_for(lambda: is_still(beats), 20)
-    assert not list(out.glob("work/*/[12]/beat.txt"))
+
+
+def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
+    with slow_bench(tiny_scene, tmp_path, 3) as (bench, beats):
+        bench.send_signal(signal.SIGINT)
+        assert bench.wait(20) != 0
+    assert wait_for(lambda: is_still(beats), 20)
+    assert not list(tmp_path.glob("bench/work/*/[12]/beat.txt"))
 
 
 def test_a_file_that_the_settings_name_belongs_to_the_result(plan, tmp_path):

@@ -191,7 +191,8 @@ class Bench:
 
     def _marks(self) -> dict[Cell, str]:
         """Fingerprint of every cell; the thinned labels enter by the scene's signature."""
-        marks = {}
+        marks: dict[Cell, str] = {}
+        named: dict[tuple[str, str], tuple[str, str]] = {}
         for cell in self.cells:
             scene = self.scenes[Path(cell.scene)]
             spec = dataclasses.replace(
@@ -200,16 +201,21 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            own = config.replace(self.plan.settings, dict(changes_of(cell.method) or {}))
-            outside = (
-                outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed),
-                start_signature(own),
-                external_signature(own.features.source, absolute(scene.spec.path).parent, scene),
-            )
+            of_cell = outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed)
+            key = cell.scene, cell.method
+            if key not in named:
+                named[key] = self._named_files(scene, cell.method)
+            outside = (of_cell, *named[key])
             marks[cell] = fingerprint(
                 cell, self.plan.settings, images, labels, "\n".join(filter(None, outside))
             )
         return marks
+
+    def _named_files(self, scene: Scene, method: str) -> tuple[str, str]:
+        """Return the signatures of the files that a method's settings name."""
+        own = config.replace(self.plan.settings, dict(changes_of(method) or {}))
+        folder = absolute(scene.spec.path).parent
+        return start_signature(own), external_signature(own.features.source, folder, scene)
 
     def _settings(self) -> Settings:
         """Return the settings of a cell: cells at a time share the cores unless told otherwise."""
@@ -268,7 +274,8 @@ class Bench:
         finally:
             os.close(theirs)
             os.close(ours)
-        self._running.discard(process)
+        with self._starting:
+            self._running.discard(process)
         if process.returncode:
             lines = said.strip().splitlines()
             return lines[-1] if lines else f"its process ended with status {process.returncode}."

@@ -136,10 +136,11 @@ def raster_keys(arrays: Mapping[str, ArrayInfo]) -> list[str]:
 
 def _about_bad_bands(source: GdalSource) -> str:
     good = sorted(set(range(1, source.bands + 1)) - set(source.bad_bands))
-    way = f"; 'bands: [{ranges(good)}]' leaves them out" if good else ""
+    bad = ", ".join(ranges(source.bad_bands))
+    way = f"; 'bands: [{', '.join(ranges(good))}]' leaves them out" if good else ""
     return (
-        f"the header of {named(source.path)} marks the bands {ranges(source.bad_bands)} as bad"
-        f" (bbl), and they are read like the others{way}"
+        f"the header of {named(source.path)} marks the bands {bad} as bad (bbl), and they are read"
+        f" like the others{way}"
     )
 
 

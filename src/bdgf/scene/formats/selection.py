@@ -114,12 +114,12 @@ class BandSelection:
         return read_bands(self.source, window, [self.numbers[band - 1] for band in bands])
 
 
-def ranges(bands: Sequence[int]) -> str:
-    """Return sorted numbers of bands as in a scene file: 1-3, 5."""
-    ends: list[list[int]] = []
+def ranges(bands: Sequence[int], between: str = "-") -> list[str]:
+    """Return sorted numbers of bands as texts, runs of them by their ends, as in a scene file."""
+    runs: list[list[int]] = []
     for band in bands:
-        if ends and band == ends[-1][1] + 1:
-            ends[-1][1] = band
+        if runs and band == runs[-1][1] + 1:
+            runs[-1][1] = band
         else:
-            ends.append([band, band])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)
+            runs.append([band, band])
+    return [str(a) if a == b else f"{a}{between}{b}" for a, b in runs]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.scene.formats.selection import ranges
 from bdgf.scene.inspection import words
 from bdgf.scene.inspection.findings import Found, Group, Raster
 from bdgf.scene.inspection.label_doubts import label_doubts
@@ -285,14 +286,7 @@ def _same_sensor(groups: Sequence[Group]) -> list[str]:
 def _bands(chosen: NDArray[np.bool_]) -> str:
     """Name bands by number, runs of them by their ends."""
     numbers = (np.flatnonzero(chosen) + 1).tolist()
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    texts = [f"{a}" if a == b else f"{a} to {b}" for a, b in runs]
-    return f"band{'' if len(numbers) == 1 else 's'} {words.listed(texts)}"
+    return f"band{'' if len(numbers) == 1 else 's'} {words.listed(ranges(numbers, ' to '))}"
 
 
 _CHECKS: tuple[Callable[[Raster], list[str]], ...] = (
