@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from bdgf import config
 from bdgf.bench.cells import plain_name
-from bdgf.bench.drawing import make_figure, plain_text, save
 from bdgf.bench.methods import shared_folder
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.config import Settings
+from bdgf.drawing import SCREEN, Say, new_figure, plain_text, save
 from bdgf.evaluation.accuracy import score
 from bdgf.evaluation.pixels import (
     PixelFeatures,
@@ -143,7 +142,6 @@ def embed(
     )
 
 
-@plain_text()
 def embedding_figure(scene: Scene, found: list[Panel], path: Path) -> None:
     """Draw the panels side by side, classes in their colours, the scores below each.
 
@@ -158,7 +156,7 @@ def embedding_figure(scene: Scene, found: list[Panel], path: Path) -> None:
     columns = max(1, min(len(scene.class_names), int(3.4 * len(found) / 1.5)))
     rows = -(-len(scene.class_names) // columns)
     size = (3.4 * len(found), 4.0 + 0.22 * rows)
-    figure = make_figure(size)
+    figure = new_figure(*size, SCREEN)
     colors = np.array(scene.class_colors)
     for number, panel in enumerate(found):
         axes: Any = figure.add_subplot(1, len(found), number + 1)
@@ -190,16 +188,14 @@ def embedding_figure(scene: Scene, found: list[Panel], path: Path) -> None:
     save(figure, path)
 
 
-def draw_embeddings(
-    scenes: list[Scene], folder: Path, settings: Settings, say: Callable[[str], None]
-) -> list[Path]:
+def draw_embeddings(scenes: list[Scene], folder: Path, settings: Settings, say: Say) -> list[Path]:
     """Draw the figure of every scene of a comparison, ``figures/SCENE.tsne.png``.
 
     Args:
         scenes: The scenes with all their labels.
         folder: The folder of the comparison.
         settings: Its settings, with the seed whose features are shown.
-        say: Told the scores, and what is not there.
+        say: Told the scores, what is not there, and signs that no font has.
 
     Returns:
         The files.
@@ -219,7 +215,8 @@ def draw_embeddings(
                 f" {settings.seed} in {work}; run them by --methods to see them."
             )
         written.append(folder / "figures" / f"{plain_name(scene.name)}.tsne.png")
-        embedding_figure(scene, found, written[-1])
+        with plain_text(say):
+            embedding_figure(scene, found, written[-1])
     return written
 
 

@@ -12,9 +12,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bdgf.bench.cells import plain_name
-from bdgf.bench.drawing import make_figure, plain_text, save
 from bdgf.bench.tables import Block, Row
 from bdgf.bench.variants import CONTROLS, OURS, changes_of, variant
+from bdgf.drawing import SCREEN, Say, logger, new_figure, plain_text, save
 from bdgf.report.figures.pixels import (
     OTHER_COLOR,
     RIGHT_COLOR,
@@ -58,13 +58,13 @@ TALLEST = 30.0
 Image = NDArray[np.uint8]
 
 
-@plain_text()
-def write_figures(found: Sequence[Block], folder: Path) -> list[Path]:
+def write_figures(found: Sequence[Block], folder: Path, say: Say = logger.warning) -> list[Path]:
     """Draw all figures that the results of a comparison allow.
 
     Args:
         found: Methods by scene and number of labels.
         folder: Where the PNGs go.
+        say: Receives a sentence on signs that no font has.
 
     Returns:
         The files: for every scene with several numbers of labels ``SCENE.labels.png``; for every
@@ -77,16 +77,17 @@ def write_figures(found: Sequence[Block], folder: Path) -> list[Path]:
     by_scene: dict[str, list[Block]] = {}
     for block in found:
         by_scene.setdefault(block.scene.name, []).append(block)
-    for name, own in by_scene.items():
-        if len(own) > 1:
-            written.append(folder / f"{plain_name(name)}.labels.png")
-            labels_figure(own, written[-1])
-        for block in own:
-            start = f"{plain_name(name)}.{block.labels.split()[0]}"
-            written.append(folder / f"{start}.recall.png")
-            recall_figure(block, written[-1])
-            written.append(folder / f"{start}.maps.png")
-            maps_figure(block, written[-1])
+    with plain_text(say):
+        for name, own in by_scene.items():
+            if len(own) > 1:
+                written.append(folder / f"{plain_name(name)}.labels.png")
+                labels_figure(own, written[-1])
+            for block in own:
+                start = f"{plain_name(name)}.{block.labels.split()[0]}"
+                written.append(folder / f"{start}.recall.png")
+                recall_figure(block, written[-1])
+                written.append(folder / f"{start}.maps.png")
+                maps_figure(block, written[-1])
     return written
 
 
@@ -136,7 +137,7 @@ def labels_figure(found: Sequence[Block], path: Path) -> None:
     main = main_methods(found, len(LINE_COLORS))
     methods = list(dict.fromkeys(row.method for block in ordered for row in block.rows))
     rest = [name for name in methods if name not in main]
-    figure = make_figure((10.5, 4.6))
+    figure = new_figure(10.5, 4.6, SCREEN)
     for number, (measure, title) in enumerate((("oa", "OA"), ("aa", "AA"))):
         axes = figure.add_subplot(1, 2, number + 1)
         for name in [*rest, *main]:
@@ -194,7 +195,7 @@ def recall_figure(block: Block, path: Path) -> None:
     """
     main = main_methods([block], MOST_BARS)
     names = block.scene.class_names
-    figure = make_figure((max(6.0, 1.6 + 0.17 * len(names) * (len(main) + 1.5)), 4.4))
+    figure = new_figure(max(6.0, 1.6 + 0.17 * len(names) * (len(main) + 1.5)), 4.4, SCREEN)
     axes = figure.add_subplot(1, 1, 1)
     width = 0.86 / len(main)
     for rank, method in enumerate(main):
@@ -275,7 +276,7 @@ def maps_figure(block: Block, path: Path) -> None:
     legend = 0.22 * -(-(len(scene.class_names) + 3) // max(1, int(2 * across * panel / 1.6)))
     tall = min(tall, TALLEST / down)
     size = (2 * across * panel, down * tall + legend + 0.75)
-    figure = make_figure(size)
+    figure = new_figure(*size, SCREEN)
     for number, (title, image) in enumerate(panels):
         axes = figure.add_subplot(down, 2 * across, number + 1)
         axes.imshow(image, interpolation="nearest")

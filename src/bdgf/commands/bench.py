@@ -108,9 +108,9 @@ def command(words: list[str], console: Console) -> None:
     found = tables.blocks(results, list(bench.scenes.values()), published_for)
     for name, function in TABLES.items():
         atomic_write_text(out / name, getattr(tables, function)(found))
-    figures = write_figures(found, out / "figures")
     say(console, tables.markdown(found))
     say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
+    figures = write_figures(found, out / "figures", lambda text: say(console, text))
     if values.tsne:
         settings = config.replace(settings, {"seed": plan.seeds[0]})
         figures += draw_embeddings(

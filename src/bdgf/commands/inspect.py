@@ -39,7 +39,7 @@ def command(words: list[str], console: Console) -> None:
     if values.quicklook is not None:
         from bdgf.scene.inspection.quicklook import quicklooks
 
-        for path in quicklooks(found, Path(values.quicklook)):
+        for path in quicklooks(found, Path(values.quicklook), lambda text: say(console, text)):
             say(console, f"wrote {path}")
     if target is not None:
         from bdgf.scene.inspection.suggest import suggest_scene_file

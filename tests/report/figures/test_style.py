@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from bdgf.drawing import new_figure
 from bdgf.errors import SettingsError
-from bdgf.report.figures.style import check_formats, new_figure, save, styled
+from bdgf.report.figures.style import check_formats, save, styled
 
 
 def test_one_style_for_all_and_only_inside_the_block() -> None:

@@ -10,10 +10,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from bdgf.drawing import new_figure
 from bdgf.report.figures.ground import add_north, add_scale
 from bdgf.report.figures.panels import Key, Panel
 from bdgf.report.figures.pixels import OTHER_COLOR, RIGHT_COLOR, WRONG_COLOR
-from bdgf.report.figures.style import new_figure
 from bdgf.report.viewer import HEAT
 
 _GAP, _TITLE, _LINE, _BAR = 0.08, 0.2, 0.17, 0.42

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bdgf.drawing import new_figure
 from bdgf.report.charts import Chart, look_of, thinned
-from bdgf.report.figures.style import COLUMN, PAGE, new_figure
+from bdgf.report.figures.style import COLUMN, PAGE
 from bdgf.report.projection import Projection
 
 MARKERS = ("o", "s", "^", "D")

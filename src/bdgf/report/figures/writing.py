@@ -66,7 +66,7 @@ def write_figures(
     fit = scene.class_colors if colors == "scene" else palette(len(scene.class_codes))
     classes: Classes = list(zip(scene.class_names, fit, strict=True))
     written: list[Path] = []
-    with styled():
+    with styled(progress.say):
         figures = {**_pictures(results, picked, classes), **_plots(results, classes)}
         for number, (name, figure) in enumerate(figures.items()):
             written += save(figure, folder, name, formats)

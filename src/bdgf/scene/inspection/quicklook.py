@@ -8,14 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 
+from bdgf.drawing import Say, logger, new_figure, plain_text, save
 from bdgf.errors import SceneError
-from bdgf.files import atomic_path
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.preview import preview
 from bdgf.scene.inspection.findings import Found, Group, each_tile
@@ -67,13 +65,14 @@ class Sheet:
     shown: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
-def quicklooks(found: Found, folder: Path) -> list[Path]:
+def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Path]:
     """Write a PNG per image, with the labels over it, and one per modality of every scene file.
 
     Args:
         found: What was gathered.
         folder: Folder for the files; it is made where it is missing, files of the same names are
             replaced.
+        say: Receives a sentence on signs that no font has.
 
     Returns:
         The files that were written.
@@ -88,10 +87,11 @@ def quicklooks(found: Found, folder: Path) -> list[Path]:
         sheets += _of_scene(Scene.open(path))
     sheets += [_of_group(group, choice) for group in found.images]
     written = []
-    for sheet in sheets:
-        target = folder / f"{sheet.name}.png"
-        _draw(sheet, target)
-        written.append(target)
+    with plain_text(say):
+        for sheet in sheets:
+            target = folder / f"{sheet.name}.png"
+            _draw(sheet, target)
+            written.append(target)
     return written
 
 
@@ -239,8 +239,8 @@ def _title(which: str, marked: NDArray[np.bool_]) -> str:
 
 def _draw(sheet: Sheet, path: Path) -> None:
     across, down = max(map(len, sheet.rows)), len(sheet.rows)
-    height, width = sheet.rows[0][0].image.shape[:2]
-    ratio = height / width
+    rows, cols = sheet.rows[0][0].image.shape[:2]
+    ratio = rows / cols
     if down == 1 and across > 1 and ratio < 0.45:
         # Wide scenes: one below the other.
         sheet.rows = [[panel] for panel in sheet.rows[0]]
@@ -257,10 +257,8 @@ def _draw(sheet: Sheet, path: Path) -> None:
     tall = min(panel * ratio, 9.0) + 0.35
     inches = max(across * panel, 4.5)
     columns, lines = _legend_size(sheet, inches)
-    size = (inches, down * tall + 0.45 + 0.22 * lines)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    # The canvas is what draws; pyplot would keep the figure in a global list.
-    FigureCanvasAgg(figure)
+    height = down * tall + 0.45 + 0.22 * lines
+    figure = new_figure(inches, height, DPI)
     for number, row in enumerate(sheet.rows):
         for place, shown in enumerate(row):
             axes = figure.add_subplot(down, across, number * across + place + 1)
@@ -269,7 +267,7 @@ def _draw(sheet: Sheet, path: Path) -> None:
             axes.set_title(shown.title, fontsize=9, pad=3)
             axes.set_xticks([])
             axes.set_yticks([])
-    figure.suptitle(sheet.title, fontsize=11, y=1 - 0.1 / size[1], va="top")
+    figure.suptitle(sheet.title, fontsize=11, y=1 - 0.1 / height, va="top")
     if lines:
         handles = [
             Patch(facecolor=color, edgecolor="#555555", linewidth=0.5, label=name)
@@ -277,16 +275,14 @@ def _draw(sheet: Sheet, path: Path) -> None:
         ]
         figure.legend(
             handles=handles, ncols=columns, loc="lower center", frameon=False, fontsize=8.5,
-            handlelength=1.2, columnspacing=1.2, bbox_to_anchor=(0.5, 0.02 / size[1]),
+            handlelength=1.2, columnspacing=1.2, bbox_to_anchor=(0.5, 0.02 / height),
             borderaxespad=0.0,
         )  # fmt: skip
     figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - 0.55 / size[1], bottom=(0.08 + 0.22 * lines) / size[1],
+        left=0.01, right=0.99, top=1 - 0.55 / height, bottom=(0.08 + 0.22 * lines) / height,
         wspace=0.03, hspace=0.35 / tall,
     )  # fmt: skip
-    with atomic_path(path) as temporary:
-        # Without the writer's version, so that the same image gives the same bytes everywhere.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    save(figure, path)
 
 
 def _legend_size(sheet: Sheet, inches: float) -> tuple[int, int]:
