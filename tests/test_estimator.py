@@ -279,6 +279,35 @@ def test_maps_are_written_for_every_tile(fitted, tiny_scene, images, tmp_path):
     assert (tmp_path / "two" / "confidence" / "tile_1.tif").is_file()
 
 
+def test_when_the_training_scene_was_taken_says_nothing_of_another(fitted, tiny_scene, tmp_path):
+    for name, when in (("unknown", ""), ("known", "2021-03-04")):
+        fitted.write_map(tiny_scene, tmp_path / name, acquired=when)
+    unknown, known = (
+        json.loads((tmp_path / name / "map.json").read_text())["properties"]["datetime"]
+        for name in ("unknown", "known")
+    )
+    assert not unknown.startswith(("2018", "2021"))
+    assert known.startswith("2021-03-04")
+    with pytest.raises(SettingsError, match="ISO 8601"):
+        fitted.write_map(tiny_scene, tmp_path / "bad", acquired="last summer")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_scene_without_a_band_that_is_used_is_refused(fitted, images):
+    hsi = images["hsi"].astype(np.float32)
+    hsi[2] = np.nan
+    for use in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(SceneError, match=r"no pixel of .* can be mapped: .* band 3"):
+            use({**images, "hsi": hsi})
+
+
+def test_values_far_from_the_training_scene_are_told(fitted, images, caplog):
+    fitted.predict(images)
+    assert not caplog.records
+    fitted.predict({**images, "hsi": images["hsi"] + 1000.0})
+    assert any("hsi" in record.getMessage() for record in caplog.records)
+
+
 def test_maps_replace_earlier_maps_and_nothing_else(fitted, tiny_scene, images, tmp_path):
     part = {name: array[:, :20, :30] for name, array in images.items()}
     fitted.write_map(part, tmp_path / "out")

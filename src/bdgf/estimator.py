@@ -20,6 +20,7 @@ from bdgf.history import History
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.scene_maps import write_maps
+from bdgf.mapping.transfer import mappable
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
@@ -197,7 +198,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             maps[tile][(slice(None), *window.slices)] = np.where(present, np.exp(scores), np.nan)
         return _single(X, maps)
 
-    def write_map(self, X: AnyScene, folder: str | Path) -> list[Path]:
+    def write_map(self, X: AnyScene, folder: str | Path, acquired: str = "") -> list[Path]:
         """Write the map and its confidence as GeoTIFFs, window by window.
 
         Args:
@@ -205,6 +206,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             folder: A new or empty folder, or one that holds maps written so, which are replaced;
                 gets ``map.tif`` and ``confidence.tif``; of several tiles ``maps/TILE.tif`` and
                 ``confidence/TILE.tif``; with attribute table, style and STAC item beside the maps.
+            acquired: When X was taken (ISO 8601), for the STAC item; the present time where it is
+                not known. The setting ``mapping.acquired`` is of the scene of the training.
 
         Returns:
             Paths of the maps.
@@ -212,9 +215,10 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         Raises:
             NotFittedError: ``fit`` was not called.
             BdgfError: The scene cannot be read, or the folder holds other files, is in use or
-                cannot be written; nothing was changed.
+                cannot be written, or the time is none of ISO 8601; nothing was changed.
         """
         scene, folder = self._fitting(X), Path(folder)
+        validate(config.replace(self.mapper_.settings, {"mapping.acquired": acquired}))
         prepared, store = self.mapper_.on(scene)
         names = [tile.name for tile in scene.tiles]
         paths = [map_paths(folder, name, len(names) == 1) for name in names]
@@ -228,7 +232,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 self.mapper_.settings.mapping.tile,
                 self.mapper_.origin_of(scene),
                 progress,
-                self.mapper_.settings.mapping.acquired,
+                acquired,
             )
         return [path for path, _ in paths]
 
@@ -304,7 +308,10 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Return the scene to be mapped, its arrays in the order of the training scene's."""
         check_is_fitted(self)
         scene = _scene(X, None, self._roles(X), align_to=self.mapper_.reference)
-        return scene.in_order([one.name for one in self.mapper_.preparation.fitted])
+        scene = scene.in_order([one.name for one in self.mapper_.preparation.fitted])
+        for shift in mappable(self.mapper_, scene):
+            logger.warning("%s", shift.describe())
+        return scene
 
     def _roles(self, X: AnyScene) -> dict[str, Any] | None:
         """Return the roles of the modalities, None for what is no array."""

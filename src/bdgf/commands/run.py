@@ -162,7 +162,7 @@ def _map_other(parser: Parser, words: list[str], given: Namespace, console: Cons
     """Map another scene with a trained run.
 
     Where no setting is given it is that of the training, or of the run folder for those that change
-    nothing of what was learned; when the training scene was taken says nothing of another.
+    nothing of what was learned.
     """
     from bdgf.compute import set_threads
     from bdgf.mapping.pretrained import PretrainedMapper
@@ -174,13 +174,15 @@ def _map_other(parser: Parser, words: list[str], given: Namespace, console: Cons
         raise SettingsError("--to needs the other scene's file: name it with --scene.")
     out, to, scheduler = Path(given.run), Path(given.to), given.scheduler
     free = ("mapping.", "compute.", "evaluation.", "report.", "logger", *NEUTRAL)
-    learned = config.flat(plain(PretrainedMapper.from_run(out).settings))
+    mapper = PretrainedMapper.from_run(out)
+    learned = config.flat(plain(mapper.settings))
     newer = {name: value for name, value in stored(out)[1].items() if name.startswith(free)}
-    settings = as_settings(parse(parser, words, {**learned, **newer, "mapping.acquired": ""}))
+    newer.pop("mapping.acquired", None)  # it is of the training scene
+    settings = as_settings(parse(parser, words, {**learned, **newer}))
     validate(settings)
     wanted = config.flat(plain(settings))
     changes = {name: value for name, value in wanted.items() if name.startswith(free)}
-    mapper = PretrainedMapper.from_run(out, changes)
+    mapper = mapper.changed(changes)
     if mapper.settings != settings:
         raise SettingsError(
             f"another scene is mapped with what {out} has learned, so only settings of mapping and"

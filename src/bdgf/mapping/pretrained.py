@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bdgf import __version__, checkpoint
 from bdgf.compute import check_device, device_of
-from bdgf.config import Settings, from_values, replace
+from bdgf.config import Settings, flat, from_values, replace
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import OWN_SOURCES, WINDOW, FeatureExtractor
@@ -132,6 +132,8 @@ class PretrainedMapper:
             )
         # the settings that the network was trained with: those of the folder may be newer
         origin = checkpoint.load_tensors(folder / "network.safetensors")[1]
+        # and when its scene was taken says nothing of another
+        changes = {"mapping.acquired": "", **flat(dict(changes or {}))}
         settings = _settings(origin.get("settings"), folder / "network.safetensors", changes)
         parts = _read_parts(settings, folder)
         classes = _classes(parts["network"][1].get("classes"), folder)
@@ -200,6 +202,16 @@ class PretrainedMapper:
             if self.reduction is not None:
                 self.reduction.save(files.enter_context(atomic_path(folder / REDUCTION)))
             remove(folder / DESCRIPTION)
+
+    def changed(self, changes: Mapping[str, Any]) -> PretrainedMapper:
+        """Return the same with some settings replaced, by dotted names.
+
+        Raises:
+            SettingsError: A setting that cannot work.
+        """
+        return PretrainedMapper(
+            replace(self.settings, dict(changes)), self.classes, self.parts, self.reduction
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return settings, classes and tensors alone: modules are built again."""

@@ -20,6 +20,29 @@ from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
 
+def mappable(mapper: PretrainedMapper, scene: Scene) -> list[Shift]:
+    """Check that a scene has the bands that a run uses, and return what is far from its own scene.
+
+    Args:
+        mapper: What the run has learned.
+        scene: The other scene, with the same modalities in the same order.
+
+    Raises:
+        SceneError: No pixel of the scene has a spectral value that the run could use.
+        RunFolderError: Modalities or bands differ from the run's.
+    """
+    mapper.preparation.check_fits(scene)
+    shifts = find_shifts(mapper.preparation, scene, mapper.settings.seed)
+    lost = {shift.modality for shift in shifts if not shift.bands}
+    spectral = {one.name for one in mapper.preparation.fitted if one.role == "spectral"}
+    if spectral and spectral <= lost and not scene.large:  # of a large scene a part is looked at
+        told = "; ".join(s.describe() for s in shifts if s.modality in spectral)
+        raise SceneError(
+            f"no pixel of {scene.name} can be mapped: {told}. Give a scene with these bands."
+        )
+    return shifts
+
+
 def map_other(
     mapper: PretrainedMapper,
     learned: Path,
@@ -51,15 +74,8 @@ def map_other(
             or is in use; nothing was changed.
     """
     scene = scene.in_order([one.name for one in mapper.preparation.fitted])
+    shifts = mappable(mapper, scene)
     prepared, store = mapper.on(scene)
-    shifts = find_shifts(mapper.preparation, scene, mapper.settings.seed)
-    lost = {shift.modality for shift in shifts if not shift.bands}
-    spectral = {one.name for one in mapper.preparation.fitted if one.role == "spectral"}
-    if spectral and spectral <= lost and not scene.large:  # of a large scene a part is looked at
-        told = "; ".join(s.describe() for s in shifts if s.modality in spectral)
-        raise SceneError(
-            f"no pixel of {scene.name} can be mapped: {told}. Give a scene with these bands."
-        )
     for shift in shifts:
         progress.say(f"warning: {shift.describe()}")
     record = {
