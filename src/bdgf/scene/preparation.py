@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
+from bdgf.scene.bands import band_labels, other_order
 from bdgf.scene.description import ModalitySpec, Role
 from bdgf.scene.formats.base import RasterSource, known_empty
 from bdgf.scene.layout import ChannelLayout, ModalityChannels, WindowGrid, in_order, shuffled
@@ -50,6 +51,7 @@ class FittedModality:
         deviation: Standard deviation (C,) of the channels.
         spread: Standard deviation (C_k,) of the kept bands, after decibels; None in preparations
             that were stored without it.
+        labels: What tells its bands apart, names or wavelengths; empty where nothing does.
     """
 
     name: str
@@ -62,6 +64,7 @@ class FittedModality:
     matrix: NDArray[np.float32]
     deviation: NDArray[np.float32]
     spread: NDArray[np.float32] | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -177,7 +180,7 @@ class Preparation:
         """Check that a scene has the modalities that this was fitted on.
 
         Raises:
-            RunFolderError: Modalities or bands differ.
+            RunFolderError: Modalities or bands differ, or the same bands have another order.
         """
         ours = [(one.name, one.role, one.bands) for one in self.fitted]
         theirs = [
@@ -189,6 +192,13 @@ class Preparation:
                 f"the run was made for {_listed(ours)}, and {scene.name} has {_listed(theirs)}. A"
                 " run fits scenes with the same modalities and bands: name another run folder."
             )
+        for one, source in zip(self.fitted, scene.tiles[0].sources, strict=True):
+            order = other_order(one.labels, band_labels(source))
+            if order is not None:
+                raise RunFolderError(
+                    f"{scene.name} has the bands of modality {one.name} in the order {order}, as"
+                    " the run has them: put them in that order, by 'bands' in the scene file."
+                )
 
     def to_tensors(self) -> dict[str, NDArray[Any]]:
         """Return all arrays by name; `from_parts` rebuilds the preparation."""
@@ -203,7 +213,13 @@ class Preparation:
         return {
             "clip": self.clip,
             "modalities": [
-                {"name": one.name, "role": one.role, "bands": one.bands} for one in self.fitted
+                {
+                    "name": one.name,
+                    "role": one.role,
+                    "bands": one.bands,
+                    "labels": list(one.labels),
+                }
+                for one in self.fitted
             ],
         }
 
@@ -227,6 +243,7 @@ class Preparation:
                     role=entry["role"],
                     bands=int(entry["bands"]),
                     spread=tensors.get(f"preparation.{index}.spread"),
+                    labels=tuple(map(str, entry.get("labels", ()))),
                     **arrays,
                 )
                 _check_shapes(one)
@@ -375,6 +392,7 @@ def _fit_modality(
         matrix=matrix.astype(np.float32),
         deviation=deviation.astype(np.float32),
         spread=np.sqrt(np.diagonal(covariance)).astype(np.float32),
+        labels=band_labels(source),
     )
 
 

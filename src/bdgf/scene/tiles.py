@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.alignment import ApartError, agree, align, finest
+from bdgf.scene.bands import band_labels, other_order
 from bdgf.scene.description import TILE, ModalitySpec, SceneSpec
 from bdgf.scene.formats.arrays import ArraySource
 from bdgf.scene.formats.base import RasterSource
@@ -214,10 +215,10 @@ class TileOpener:
 
 
 def check_bands(spec: SceneSpec, tiles: tuple[Tile, ...]) -> None:
-    """Check that all tiles have the same bands.
+    """Check that all tiles have the same bands, in the same order where they have names.
 
     Raises:
-        SceneError: One has others.
+        SceneError: One has others, or the same ones in another order.
     """
     for index, modality in enumerate(spec.modalities):
         first = tiles[0].sources[index]
@@ -228,4 +229,11 @@ def check_bands(spec: SceneSpec, tiles: tuple[Tile, ...]) -> None:
                     f"{spec.display(source.path)} has {source.bands} bands,"
                     f" {spec.display(first.path)} has {first.bands}. All tiles of modality"
                     f" {modality.name} share their bands: correct the file, or leave the tile out."
+                )
+            order = other_order(band_labels(first), band_labels(source))
+            if order is not None:
+                raise SceneError(
+                    f"{spec.display(source.path)} has its bands in the order {order}, as"
+                    f" {spec.display(first.path)} has them. All tiles of modality {modality.name}"
+                    " share their order: write the file again in that order, or leave the tile out."
                 )
