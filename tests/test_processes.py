@@ -48,6 +48,7 @@ def test_two_processes_have_the_losses_of_one(
     changes = {
         "diffusion.batch": 5, "diffusion.steps": 30, "training.batch": 17, "training.steps": 12,
         "mutual.unlabelled": True, "diffusion.masking.ramp": "adaptive",
+        "network.patch_norm": "batch",
     }  # fmt: skip
     settings = config.replace(config.Settings(), {**tiny_values, **changes})
     monkeypatch.setattr("bdgf.optimisation.LOG_EVERY", 1)

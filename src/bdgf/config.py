@@ -152,6 +152,9 @@ class NetworkSettings:
         pixel_path: Add a head that sees only the pixel itself.
         patch_path: Add a head that sees the patch as a whole: two convolutions, a maximum between
             them, the mean over what they leave.
+        patch_norm: What the heads that see the patch as a whole normalise after their convolutions:
+            the channels of a pixel, or every channel over the batch, which leaves how strong a
+            pixel is; with some five labels per class that is much better.
         feature_path: Add heads that see the diffusion features themselves: one of the pixel and its
             features, and with the patch path one of the patch and its features.
     """
@@ -170,6 +173,7 @@ class NetworkSettings:
     pooling: int = 1
     pixel_path: bool = True
     patch_path: bool = True
+    patch_norm: Literal["pixel", "batch"] = "pixel"
     feature_path: bool = True
 
 

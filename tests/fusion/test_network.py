@@ -30,6 +30,7 @@ VARIANTS = [
     {"cross_query": "diffusion"},
     {"pooling": 1},
     {"patch_path": False},
+    {"patch_norm": "batch"},
 ]
 """Ways in which the branches are guided, and their features pooled."""
 MODALITIES = [(3,), (4, 2, 1), (200,)]
@@ -122,7 +123,7 @@ def test_settings_at_their_limits(layout_of, images, kind, changes):
 )
 def test_an_image_gives_what_its_patches_give(layout_of, images, patches_of, kind, shape, changes):
     layout = layout_of(4, 1)
-    network = build_network(settings_of(kind, **changes), layout, (4, 5, 6), 3, seed=0)
+    network = build_network(settings_of(kind, **changes), layout, (4, 5, 6), 3, seed=0).eval()
     inputs = images(layout, shape)
     with torch.no_grad():
         image = network(*inputs)

@@ -128,10 +128,14 @@ class GuidedNetwork(FusionNetwork):
         self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
         self.patches = nn.ModuleDict()
         if settings.patch_path:
-            self.patches["patch"] = PatchEmbedding(inputs, width, settings.window)
+            self.patches["patch"] = PatchEmbedding(
+                inputs, width, settings.window, settings.patch_norm
+            )
         if settings.patch_path and by_features:
             seen = inputs + sum(guidance_channels)
-            self.patches["guided patch"] = PatchEmbedding(seen, width, settings.window)
+            self.patches["guided patch"] = PatchEmbedding(
+                seen, width, settings.window, settings.patch_norm
+            )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {

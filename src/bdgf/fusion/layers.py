@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bdgf.fusion.normalisation import BatchNorm
 from bdgf.fusion.shifts import exporting
 
 _POINTS = 1024
@@ -142,17 +143,22 @@ class PatchEmbedding(nn.Module):
         channels: C + M, channels and missing indicators.
         width: D.
         window: P, odd.
+        norm: What is normalised: the channels of a "pixel", or every channel over the "batch".
     """
 
-    def __init__(self, channels: int, width: int, window: int) -> None:
+    def __init__(
+        self, channels: int, width: int, window: int, norm: Literal["pixel", "batch"] = "pixel"
+    ) -> None:
         super().__init__()
+        kind = BatchNorm if norm == "batch" else nn.LayerNorm
+        bias = norm != "batch"  # which would take it away again
         self.pooled = window >= 9
         left = window - 2
         second, dilation = min(3, left), 2 if self.pooled else 1
-        self.first = ChannelConv(channels, width, 3)
-        self.first_norm = nn.LayerNorm(width)
-        self.second = ChannelConv(width, 2 * width, second, dilation=dilation)
-        self.second_norm = nn.LayerNorm(2 * width)
+        self.first = ChannelConv(channels, width, 3, bias=bias)
+        self.first_norm = kind(width)
+        self.second = ChannelConv(width, 2 * width, second, dilation=dilation, bias=bias)
+        self.second_norm = kind(2 * width)
         self.left = left - int(self.pooled) - dilation * (second - 1)
 
     def forward(self, x: Tensor) -> Tensor:
