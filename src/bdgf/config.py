@@ -154,7 +154,8 @@ class NetworkSettings:
             them, the mean over what they leave.
         patch_norm: What the heads that see the patch as a whole normalise after their convolutions:
             the channels of a pixel, or every channel over the batch, which leaves how strong a
-            pixel is; with some five labels per class that is much better.
+            pixel is and is much better with few labels. auto takes the batch below 30 labelled
+            pixels per class in the mean.
         feature_path: Add heads that see the diffusion features themselves: one of the pixel and its
             features, and with the patch path one of the patch and its features.
     """
@@ -173,7 +174,7 @@ class NetworkSettings:
     pooling: int = 1
     pixel_path: bool = True
     patch_path: bool = True
-    patch_norm: Literal["pixel", "batch"] = "pixel"
+    patch_norm: Literal["auto", "pixel", "batch"] = "auto"
     feature_path: bool = True
 
 

@@ -238,7 +238,7 @@ class Pipeline(Run):
         fitted = fitting.fit()
         recorded = {
             **origin,
-            "settings": plain(self.settings),
+            "settings": plain(fitting.settings),
             "classes": {
                 "codes": list(self.scene.class_codes),
                 "names": list(self.scene.class_names),

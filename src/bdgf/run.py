@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf import checkpoint, processes
+from bdgf import checkpoint, config, processes
 from bdgf.compute import check_device, device_of, join_processes
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
@@ -170,7 +170,9 @@ class Run:
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
         """Return the trained network and the weights of its heads, over the temperature."""
         tensors, origin = checkpoint.load_tensors(self.folder.network)
-        network = new_network(self.settings, self.prepared, store, self.settings.seed)
+        norm = origin["settings"]["network"].get("patch_norm", "pixel")  # it depends on the labels
+        settings = config.replace(self.settings, {"network.patch_norm": norm})
+        network = new_network(settings, self.prepared, store, settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)
         temperature = float(origin["temperature"])
         return network.eval(), [float(w) / temperature for w in origin["fusion_weights"]]

@@ -21,6 +21,7 @@ from bdgf.fusion.training import (
     class_balance,
     head_log_probabilities,
     steps_for,
+    with_patch_norm,
 )
 from bdgf.history import History
 from bdgf.optimisation import optimise
@@ -443,3 +444,20 @@ def test_the_network_ends_with_its_averaged_weights(
     optimise(work, fabric, path, {}, History(None), Silent())
     for expected, found in zip(seen, work.model.parameters(), strict=True):
         assert torch.allclose(expected, found, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels", "found"),
+    [
+        ("auto", 29, "batch"),
+        ("auto", 30, "pixel"),
+        ("pixel", 5, "pixel"),
+        ("batch", 500, "batch"),
+    ],
+)
+def test_few_labels_per_class_are_normalised_over_the_batch(
+    asked: str, labels: int, found: str
+) -> None:
+    settings = config.replace(config.Settings(), {"network.patch_norm": asked})
+    classes = np.repeat([0, 3], labels)  # classes without a label do not count
+    assert with_patch_norm(settings, classes).network.patch_norm == found

@@ -29,6 +29,7 @@ from bdgf.fusion.training import (
     consistency_weight,
     head_log_probabilities,
     steps_for,
+    with_patch_norm,
 )
 from bdgf.history import History
 from bdgf.optimisation import optimise
@@ -99,7 +100,7 @@ class Fitting:
     Args:
         prepared: The scene, with labels.
         store: Its guidance features.
-        settings: All settings.
+        settings: All settings; those in use, ``settings`` of this, say how the patch is normalised.
         folder: Where resumable checkpoints are kept while it runs.
         origin: Inputs and settings that the checkpoints belong to.
         history: Receives the losses.
@@ -116,7 +117,7 @@ class Fitting:
         history: History,
         progress: Progress,
     ) -> None:
-        self.prepared, self.store, self.settings = prepared, store, settings
+        self.prepared, self.store = prepared, store
         self.folder, self.origin, self.history, self.progress = folder, origin, history, progress
         scene = prepared.scene
         found = Labelled(scene.positions("train"), scene.labels_at("train"))
@@ -124,6 +125,7 @@ class Fitting:
         present = prepared.valid_at(found.positions)
         self.labelled = found.select(present)
         self.ground = scene.ground_positions("train")[present]
+        self.settings = with_patch_norm(settings, self.labelled.classes)
         if not present.all():
             progress.say(f"training: {(~present).sum()} labelled pixels have no data, left out")
         if not present.any():

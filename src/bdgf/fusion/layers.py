@@ -143,11 +143,12 @@ class PatchEmbedding(nn.Module):
         channels: C + M, channels and missing indicators.
         width: D.
         window: P, odd.
-        norm: What is normalised: the channels of a "pixel", or every channel over the "batch".
+        norm: What is normalised: the channels of a "pixel", also where it is "auto" still, or every
+            channel over the "batch".
     """
 
     def __init__(
-        self, channels: int, width: int, window: int, norm: Literal["pixel", "batch"] = "pixel"
+        self, channels: int, width: int, window: int, norm: Literal["auto", "pixel", "batch"]
     ) -> None:
         super().__init__()
         kind = BatchNorm if norm == "batch" else nn.LayerNorm

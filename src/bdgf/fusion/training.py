@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bdgf import processes
 from bdgf.compute import to_device
-from bdgf.config import Settings
+from bdgf.config import Settings, replace
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
@@ -31,6 +31,10 @@ LABELS_OF_STEPS = 1000
 MOST_STEPS = 8.0
 FEW_LABELS, ENOUGH_LABELS = 1000, 4000
 """Labelled pixels between which what is for few labels falls to nothing."""
+
+
+FEW_PER_CLASS = 30
+"""Labelled pixels per class below which heads of the patch are normalised over the batch."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,19 @@ def consistency_weight(settings: Settings, labels: int) -> float:
     It falls to nothing where labels are enough to learn from them alone.
     """
     return settings.training.consistency * scarcity(labels)
+
+
+def with_patch_norm(settings: Settings, classes: NDArray[np.int64]) -> Settings:
+    """Return the settings with the normalisation of the patch that the labels ask for.
+
+    Args:
+        settings: All settings; those that say which stay as they are.
+        classes: Class of every labelled pixel (n,).
+    """
+    if settings.network.patch_norm != "auto":
+        return settings
+    few = len(classes) < FEW_PER_CLASS * len(np.unique(classes))
+    return replace(settings, {"network.patch_norm": "batch" if few else "pixel"})
 
 
 def class_balance(
