@@ -110,9 +110,11 @@ def test_a_float64_network_agrees(layout_of, images):
     assert (single - double).abs().max() < 1e-5
 
 
-def test_bfloat16_autocast_trains(layout_of, images):
+@pytest.mark.parametrize("norm", ["pixel", "batch"])
+def test_bfloat16_autocast_trains(layout_of, images, norm):
     layout = layout_of(4, 2)
-    network = build_network(NetworkSettings(width=16, groups=4), layout, (4, 5, 6), 3, seed=0)
+    settings = NetworkSettings(width=16, groups=4, patch_norm=norm)
+    network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     inputs = images(layout, (4, 11, 11))
     exact = network(*inputs).logits.detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):

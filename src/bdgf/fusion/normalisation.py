@@ -45,8 +45,8 @@ class BatchNorm(nn.Module):
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance over the batch of all processes, and move the averages."""
-        flat = x.flatten(0, 2)
-        count = processes.total(flat.new_tensor(len(flat)))
+        flat = x.flatten(0, 2).to(self.mean)  # sums of many pixels in full precision
+        count = processes.total(flat.new_full((), len(flat)))
         mean = _summed(flat.sum(0)) / count
         variance = _summed((flat - mean).square().sum(0)) / count
         with torch.no_grad():
