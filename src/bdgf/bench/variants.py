@@ -61,6 +61,8 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no feature path": {"network.feature_path": False},
     "patch path": {"network.patch_path": True},
     "no patch path": {"network.patch_path": False},
+    "patch normalised by pixel": {"network.patch_norm": "pixel"},
+    "patch normalised by batch": {"network.patch_norm": "batch"},
     "no pooling": {"network.pooling": 0},
     "no feature fusion": {"network.guided": ("mamba", "transformer")},
     "no group channel attention": {"network.guided": ("cnn", "transformer")},
