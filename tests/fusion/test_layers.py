@@ -61,7 +61,7 @@ def test_stem_sees_that_a_modality_is_missing():
 
 @pytest.mark.parametrize("window", [3, 5, 7, 9, 11, 15])
 def test_a_patch_as_a_whole_in_an_image_is_what_it_is_by_itself(window):
-    embed = PatchEmbedding(5, 6, window, "pixel")
+    embed = PatchEmbedding(5, 6, window)
     image = draw(2, window + 3, window + 4, 5).requires_grad_()
     found = embed(image)
     assert found.shape == (2, 4, 5, 12)
@@ -75,7 +75,7 @@ def test_a_patch_as_a_whole_in_an_image_is_what_it_is_by_itself(window):
 
 
 def test_dilation_stands_for_pooling_by_strides():
-    embed = PatchEmbedding(3, 4, 11, "pixel")
+    embed = PatchEmbedding(3, 4, 11)
     patch = draw(1, 11, 11, 3)
     first = F.gelu(embed.first_norm(embed.first(patch))).permute(0, 3, 1, 2)  # (1, D, 9, 9)
     expected = []

@@ -127,15 +127,12 @@ class GuidedNetwork(FusionNetwork):
         self.pixel = PixelEmbedding(inputs, width)
         self.features = FeatureEmbedding(sum(guidance_channels), width) if by_features else None
         self.patches = nn.ModuleDict()
+        over_batch = settings.patch_norm == "batch"
         if settings.patch_path:
-            self.patches["patch"] = PatchEmbedding(
-                inputs, width, settings.window, settings.patch_norm
-            )
+            self.patches["patch"] = PatchEmbedding(inputs, width, settings.window, over_batch)
         if settings.patch_path and by_features:
             seen = inputs + sum(guidance_channels)
-            self.patches["guided patch"] = PatchEmbedding(
-                seen, width, settings.window, settings.patch_norm
-            )
+            self.patches["guided patch"] = PatchEmbedding(seen, width, settings.window, over_batch)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
         self.classifiers = nn.ModuleDict(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -143,16 +143,13 @@ class PatchEmbedding(nn.Module):
         channels: C + M, channels and missing indicators.
         width: D.
         window: P, odd.
-        norm: What is normalised: the channels of a "pixel", also where it is "auto" still, or every
-            channel over the "batch".
+        over_batch: Normalise every channel over the batch, in place of the channels of a pixel.
     """
 
-    def __init__(
-        self, channels: int, width: int, window: int, norm: Literal["auto", "pixel", "batch"]
-    ) -> None:
+    def __init__(self, channels: int, width: int, window: int, over_batch: bool = False) -> None:
         super().__init__()
-        kind = BatchNorm if norm == "batch" else nn.LayerNorm
-        bias = norm != "batch"  # which would take it away again
+        kind = BatchNorm if over_batch else nn.LayerNorm
+        bias = not over_batch  # which would take it away again
         self.pooled = window >= 9
         left = window - 2
         second, dilation = min(3, left), 2 if self.pooled else 1
