@@ -14,6 +14,7 @@ from bdgf.files import (
     atomic_path,
     atomic_write_bytes,
     atomic_write_text,
+    file_name,
     is_temporary,
     remove_leftovers,
     reserve,
@@ -142,3 +143,12 @@ def test_a_disk_that_fills_while_a_raster_is_written_is_one_sentence(tmp_path, f
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_all_scripts_have_files_of_their_own(tmp_path):
+    names = ["武汉", "上海", "Zürich", "Z rich", "西" * 200, "西" * 199, "a" * 300, "..", "a b"]
+    folders = {file_name(name) for name in names}
+    assert len(folders) == len(names)
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    assert file_name("augsburg_like") == "augsburg_like"

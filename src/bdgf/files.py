@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -32,6 +33,9 @@ _FOLDER_FAULTS = (
 
 NPY_ERRORS = (OSError, ValueError, SyntaxError, EOFError, tokenize.TokenError)
 """What NumPy raises on a damaged ``.npy`` file, whose header it reads as a Python literal."""
+
+_LONGEST = 100
+"""Bytes of a name; of longer ones the beginning is kept."""
 
 _TEMPORARY = re.compile(r"\..*\.bdgf-[0-9a-f]{8}(\..*)?")
 """Names that ``atomic_path`` gives to files that are being written."""
@@ -119,6 +123,17 @@ def writable(path: Path) -> Iterator[None]:
         if error.errno in _FOLDER_FAULTS or error.errno == errno.ENOENT:
             raise _unwritable(path, error) from error
         raise
+
+
+def file_name(name: str) -> str:
+    """Return a name as a file or folder can have it; letters of all scripts stay.
+
+    Of a long one the beginning is kept, and a digest tells it from others.
+    """
+    found = re.sub(r"[^\w.-]+", "_", name)
+    if len(found.encode()) > _LONGEST:
+        found = f"{found[: _LONGEST // 8]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return found if found.strip(".") else f"_{found}"
 
 
 def absolute(path: Path) -> Path:

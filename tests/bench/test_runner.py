@@ -19,7 +19,7 @@ import pytest
 
 from bdgf import config
 from bdgf.bench import cells, runner
-from bdgf.bench.cells import Cell, fingerprint, plain_name, read_result, write_result
+from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
 from bdgf.bench.methods import GROUPS, expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
@@ -337,15 +337,6 @@ def test_without_methods_nothing_is_written(plan, tmp_path):
     with pytest.raises(SettingsError, match="nothing to compare"):
         Bench(Plan(plan.scenes, (), (0,), (None,), plan.settings), tmp_path / "new", Silent())
     assert not (tmp_path / "new").exists()
-
-
-def test_scenes_of_all_scripts_have_folders_of_their_own(tmp_path):
-    names = ["武汉", "上海", "Zürich", "Z rich", "西" * 200, "西" * 199, "a" * 300, "..", "a b"]
-    folders = {plain_name(name) for name in names}
-    assert len(folders) == len(names)
-    for folder in folders:
-        (tmp_path / folder).mkdir()
-    assert plain_name("augsburg_like") == "augsburg_like"
 
 
 def test_what_is_relative_to_a_scene_file_is_beside_it_as_it_is_named(plan, tiny_scene, tmp_path):

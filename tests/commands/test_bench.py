@@ -61,6 +61,24 @@ def test_tables_and_figures_are_written(made_up_cells, tiny_scene, tmp_path, cap
     assert "synthetic.labels.png" in printed
 
 
+def test_seeds_start_with_that_of_the_settings(made_up_cells, tiny_scene, tmp_path):
+    words = ["bench", str(tiny_scene), "--out", str(tmp_path / "bench"), "--methods", "RF raw"]
+    assert main([*words, "--seeds", "2", "--seed", "7"]) == 0
+    assert made_up_cells[0].seeds == (7, 8)
+
+
+def test_tables_of_others_are_left_alone(made_up_cells, tiny_scene, tmp_path, capsys):
+    own = tmp_path / "table.csv"
+    own.write_text("a,b\n")
+    words = ["bench", str(tiny_scene), "--out", str(tmp_path), "--methods", "RF raw"]
+    assert main(words) == 2
+    assert "table.csv of no comparison" in " ".join(capsys.readouterr().err.split())
+    assert not made_up_cells
+    assert own.read_text() == "a,b\n"
+    (tmp_path / "cells").mkdir()  # as a comparison leaves it
+    assert main(words) == 0
+
+
 def test_the_embedding_is_drawn_when_it_is_asked_for(
     made_up_cells, tiny_scene, tmp_path, capsys, monkeypatch
 ):

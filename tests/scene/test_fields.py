@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bdgf.errors import SceneError
-from bdgf.scene.fields import Fields, load_yaml
+from bdgf.scene.fields import Fields, WrittenInt, load_yaml
 
 
 @pytest.fixture
@@ -21,6 +21,17 @@ def load(tmp_path):
 def test_yaml_is_read_with_merge_keys(load):
     text = "base: &b {x: 1, y: 2}\nmore: {<<: *b, y: 3}\n"
     assert load(text) == {"base": {"x": 1, "y": 2}, "more": {"x": 1, "y": 3}}
+
+
+def test_what_looks_like_a_date_and_is_none_is_a_text(load):
+    assert load("a: 2021-13-01\nb: 0412-15-33\n") == {"a": "2021-13-01", "b": "0412-15-33"}
+
+
+def test_numbers_remember_how_they_are_written(load):
+    plain, octal, long = load("[12, 010, 1_020]")
+    assert (plain, octal, long) == (12, 8, 1020)
+    assert not isinstance(plain, WrittenInt)
+    assert (octal.text, long.text) == ("010", "1_020")
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,10 @@ def test_the_signature_follows_values_and_descriptions():
         ({"hsi": HSI}, {"nodata": {"hsi": "none"}}, "nodata of hsi is 'none'"),
         ({"hsi": HSI}, {"transform": (1, 0, 0)}, "six numbers"),
         ({"hsi": HSI}, {"labels": TRAIN, "classes": ["a", "b"]}, "classes is"),
+        ([HSI, HSI], {"labels": TRAIN}, "hold ndarray where names and arrays belong"),
+        (HSI, {"labels": TRAIN}, "hold ndarray where names and arrays belong"),
+        ({"hsi": HSI}, {"labels": TRAIN, "classes": {"Forest": 1}}, "give the codes first"),
+        ({"hsi": HSI}, {"labels": TRAIN, "colors": {1.5: "#ffffff"}}, "colors has an entry"),
         ({"hsi": HSI}, {"labels": TRAIN, "split": {"random": 5}}, "split is"),
     ],
 )

@@ -72,6 +72,15 @@ def test_blocks_split(load):
     assert (split.kind, split.size, split.guard, split.train_share) == ("blocks", 16, 4, 0.3)
 
 
+def test_tiles_of_digits_are_named_as_they_are_written(tmp_path):
+    path = tmp_path / "scene.yaml"
+    for name in ("001", "10_20", "7", "0412-15"):
+        (tmp_path / f"{name}.tif").touch()
+    tiled = MINIMAL.replace("hsi.tif", "'{tile}.tif'")
+    path.write_text(f"{tiled}tiles: [001, 10_20, 7, 0412-15]\n")
+    assert load_scene_file(path).tiles == ("001", "10_20", "7", "0412-15")
+
+
 def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
     for name in ("plot_2", "plot_1", "other"):
         (tmp_path / name).mkdir()

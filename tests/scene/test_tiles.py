@@ -97,6 +97,35 @@ def test_a_shifted_modality_is_resampled_and_said(write_scene, write_tif):
     np.testing.assert_allclose(values[:, :, 1:], between, atol=1e-5)
 
 
+@pytest.mark.parametrize("first", ["sar", "dsm"])
+def test_a_placed_raster_places_the_tile_of_a_reference_without_coordinates(
+    write_scene, write_tif, first
+):
+    rows, cols = SAR.shape[1:]
+    rasters = {"hsi": CUBE, "sar": SAR, "dsm": SAR} if first == "sar" else None
+    path = write_scene(rasters or {"hsi": CUBE, "dsm": SAR, "sar": SAR}, *some_labels())
+    place = Affine(10, 0, 5e5, 0, -10, 5e6)
+    write_tif("sar.tif", SAR, crs="EPSG:32632", transform=place)
+    # another extent: it can only be laid where the radar lies
+    wider = np.pad(SAR, ((0, 0), (0, 0), (2, 2)), constant_values=7.0)
+    shifted = place @ Affine.translation(-2, 0)
+    write_tif("dsm.tif", wider, crs="EPSG:32632", transform=shifted)
+    tile = Scene.open(path).tiles[0]
+    assert (tile.transform, tile.crs.to_epsg()) == (place, 32632)
+    values, valid = tile.read(2 if first == "sar" else 1, Window(0, 0, rows, cols))
+    assert valid.all()
+    np.testing.assert_allclose(values, SAR, atol=1e-5)
+
+
+def test_a_system_without_coordinates_is_no_place(write_scene, write_tif):
+    path = write_scene({"hsi": CUBE, "sar": SAR}, *some_labels())
+    write_tif("hsi.tif", CUBE, crs="EPSG:4326")
+    place = Affine(10, 0, 5e5, 0, -10, 5e6)
+    write_tif("sar.tif", SAR, crs="EPSG:32632", transform=place)
+    tile = Scene.open(path).tiles[0]
+    assert (tile.transform, tile.crs.to_epsg()) == (place, 32632)
+
+
 def test_bands_of_several_files_are_brought_to_the_finest(write_scene, write_tif):
     path = write_scene({"msi": CUBE}, *some_labels(), georeferenced=PLACE)
     coarse = RNG.normal(size=(1, 6, 9)).astype(np.float32)

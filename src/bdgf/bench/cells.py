@@ -18,14 +18,11 @@ from bdgf import __version__, config
 from bdgf.bench.variants import OURS, changes_of
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import NPY_ERRORS, atomic_path, atomic_write_text
+from bdgf.files import NPY_ERRORS, atomic_path, atomic_write_text, file_name
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
 
 ALL_LABELS = "all"
-
-_LONGEST = 100
-"""Bytes of a folder's name; of longer ones the beginning is kept, and a digest tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Cell:
             # names from outside may differ in nothing but signs that no file may have
             method = f"{method}-{hashlib.sha256(self.method.encode()).hexdigest()[:8]}"
         labels = "all" if self.budget is None else str(self.budget)
-        return folder / "cells" / plain_name(self.name) / f"{method}.{labels}.{self.seed}.json"
+        return folder / "cells" / file_name(self.name) / f"{method}.{labels}.{self.seed}.json"
 
 
 @dataclass(frozen=True)
@@ -167,11 +164,3 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
         raise RunFolderError(
             f"{path} cannot be read ({error}); remove it, and 'bdgf bench' makes it again."
         ) from None
-
-
-def plain_name(name: str) -> str:
-    """Return a scene's name as a folder; letters of all scripts stay."""
-    found = re.sub(r"[^\w.-]+", "_", name)
-    if len(found.encode()) > _LONGEST:
-        found = f"{found[: _LONGEST // 8]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return found if found.strip(".") else f"_{found}"

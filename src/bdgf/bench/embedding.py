@@ -13,7 +13,6 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from bdgf import config
-from bdgf.bench.cells import plain_name
 from bdgf.bench.methods import shared_folder
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.config import Settings
@@ -27,6 +26,7 @@ from bdgf.evaluation.pixels import (
     means,
     stored_features,
 )
+from bdgf.files import file_name
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.randomness import numpy_generator
@@ -205,7 +205,7 @@ def draw_embeddings(scenes: list[Scene], folder: Path, settings: Settings, say: 
     """
     written = []
     for scene in scenes:
-        work = folder / "work" / plain_name(scene.name) / str(settings.seed)
+        work = folder / "work" / file_name(scene.name) / str(settings.seed)
         found, missing = panels(scene, work, settings)
         for panel in found:
             say(f"{scene.name}, {panel.title}: {panel.describe()}")
@@ -214,7 +214,7 @@ def draw_embeddings(scenes: list[Scene], folder: Path, settings: Settings, say: 
                 f"{scene.name}: no features of {'; '.join(missing)} with these settings and seed"
                 f" {settings.seed} in {work}; run them by --methods to see them."
             )
-        written.append(folder / "figures" / f"{plain_name(scene.name)}.tsne.png")
+        written.append(folder / "figures" / f"{file_name(scene.name)}.tsne.png")
         with plain_text(say):
             embedding_figure(scene, found, written[-1])
     return written

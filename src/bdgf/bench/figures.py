@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from bdgf.bench.cells import plain_name
 from bdgf.bench.tables import Block, Row
 from bdgf.bench.variants import CONTROLS, OURS, changes_of, variant
 from bdgf.drawing import SCREEN, Say, logger, new_figure, plain_text, save
+from bdgf.files import file_name
 from bdgf.report.figures.pixels import (
     OTHER_COLOR,
     RIGHT_COLOR,
@@ -80,10 +80,10 @@ def write_figures(found: Sequence[Block], folder: Path, say: Say = logger.warnin
     with plain_text(say):
         for name, own in by_scene.items():
             if len(own) > 1:
-                written.append(folder / f"{plain_name(name)}.labels.png")
+                written.append(folder / f"{file_name(name)}.labels.png")
                 labels_figure(own, written[-1])
             for block in own:
-                start = f"{plain_name(name)}.{block.labels.split()[0]}"
+                start = f"{file_name(name)}.{block.labels.split()[0]}"
                 written.append(folder / f"{start}.recall.png")
                 recall_figure(block, written[-1])
                 written.append(folder / f"{start}.maps.png")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bdgf import config
-from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result
+from bdgf.bench.cells import Cell, Result, fingerprint, read_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find, outside_signature
 from bdgf.bench.variants import changes_of
@@ -24,7 +24,7 @@ from bdgf.config import Settings
 from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
-from bdgf.files import absolute, atomic_write_text
+from bdgf.files import absolute, atomic_write_text, file_name
 from bdgf.progress import Progress
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
@@ -112,7 +112,7 @@ class Bench:
                 raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
         names = [scene.name for scene in self.scenes.values()]
-        if len({plain_name(name) for name in names}) < len(names):
+        if len({file_name(name) for name in names}) < len(names):
             raise SceneError(
                 "two of the scenes have the same name, or the same but for signs that no file may"
                 f" have ({', '.join(sorted(names))}); tables tell scenes by their names: rename one"
@@ -238,7 +238,7 @@ class Bench:
         return failed
 
     def _do(self, cell: Cell) -> str | None:
-        name = f"{cell.file(self.folder).stem}.{plain_name(cell.name)}.json"
+        name = f"{cell.file(self.folder).stem}.{file_name(cell.name)}.json"
         task = self.folder / "tasks" / name
         task.parent.mkdir(exist_ok=True)
         values = {

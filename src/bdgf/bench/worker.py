@@ -17,12 +17,13 @@ from pathlib import Path
 
 from bdgf import config
 from bdgf.bench.case import Case
-from bdgf.bench.cells import Cell, Result, fingerprint, plain_name, read_result, write_result
+from bdgf.bench.cells import Cell, Result, fingerprint, read_result, write_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
 from bdgf.evaluation.accuracy import compare
+from bdgf.files import file_name
 from bdgf.progress import Silent
 from bdgf.scene.leak import leakage
 
@@ -42,7 +43,7 @@ def work(task: Path) -> None:
     set_threads(settings.compute)
     keep_freed_memory()
     scene = cell.open()
-    own = folder / "work" / plain_name(cell.name) / str(cell.seed)
+    own = folder / "work" / file_name(cell.name) / str(cell.seed)
     own.mkdir(parents=True, exist_ok=True)
     signatures = scene.signature("images"), scene.signature("labels")
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bdgf.commands.options import add_settings, as_settings, make_parser, parse, say
 from bdgf.console import ConsoleProgress
-from bdgf.errors import SettingsError
+from bdgf.errors import RunFolderError, SettingsError
 
 SUMMARY = "Compare methods on the same pixels over seeds and numbers of labels"
 
@@ -30,7 +30,7 @@ def command(words: list[str], console: Console) -> None:
     )  # fmt: skip
     parser.add_argument("scenes", nargs="+", help="Scene files or their folders")
     parser.add_argument("--out", default="bench", help="Folder for results, what is there is kept")
-    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds, from 0 on")
+    parser.add_argument("--seeds", type=int, default=3, help="How many seeds, from --seed on")
     parser.add_argument(
         "--methods",
         default="core",
@@ -95,13 +95,14 @@ def command(words: list[str], console: Console) -> None:
     plan = Plan(
         scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
         methods=expand(names, elsewhere),
-        seeds=tuple(range(values.seeds)),
+        seeds=tuple(range(settings.seed, settings.seed + values.seeds)),
         budgets=tuple(_budget(text.strip()) for text in values.labels.split(",")),
         settings=settings,
         jobs=values.jobs or jobs_for(len(values.scenes) * values.seeds, on_cuda),
         elsewhere=elsewhere,
     )
     out = Path(values.out)
+    _check_folder(out)
     with ConsoleProgress(console) as progress:
         bench = Bench(plan, out, progress)
         results = bench.run()
@@ -117,6 +118,16 @@ def command(words: list[str], console: Console) -> None:
             list(bench.scenes.values()), out, settings, lambda text: say(console, text)
         )
     say(console, f"figures: {', '.join(map(str, figures))}")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder with tables that no comparison has written."""
+    foreign = [name for name in TABLES if (out / name).exists()]
+    if foreign and not (out / "cells").is_dir():
+        raise RunFolderError(
+            f"{out} holds {', '.join(foreign)} of no comparison, which would be replaced; give a"
+            " new folder with --out."
+        )
 
 
 def _scene_file(path: Path) -> Path:

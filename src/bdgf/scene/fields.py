@@ -16,8 +16,33 @@ _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the directi
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+class WrittenInt(int):
+    """A whole number that is written otherwise than Python writes it, such as ``007``.
+
+    Attributes:
+        text: As it is written: where a name stands, it is the name.
+    """
+
+    text: str
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Safe loader that refuses a key given twice, which YAML loaders silently let win."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value: int = super().construct_yaml_int(node)
+        text = str(node.value)
+        if str(value) == text:
+            return value
+        written = WrittenInt(value)
+        written.text = text
+        return written
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError:  # it looks like a date, and there is no such day
+            return str(node.value)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: list[Any] = []
@@ -32,6 +57,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             keys.append(key)
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _UniqueKeyLoader.construct_yaml_int)
+_UniqueKeyLoader.add_constructor(
+    "tag:yaml.org,2002:timestamp", _UniqueKeyLoader.construct_yaml_timestamp
+)
 
 
 def load_yaml(path: Path) -> Any:  # noqa: ANN401
@@ -49,7 +80,7 @@ def load_yaml(path: Path) -> Any:  # noqa: ANN401
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(f"{path} cannot be read as a text file ({error}).") from error
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SceneError(f"{path.name} is not valid YAML: {reason}.") from error
     return content

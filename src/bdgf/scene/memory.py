@@ -109,7 +109,7 @@ def describe(
 ) -> tuple[SceneSpec, InMemory]:
     """Return the description of a scene of arrays, and the arrays; see `Scene.from_arrays`."""
     single = isinstance(images, Mapping)
-    given = [images] if isinstance(images, Mapping) else list(images)
+    given = [images] if isinstance(images, Mapping) else _tiles(images)
     # in a Dataset the CRS may be a variable of its own, without axes
     parted = [_without_crs(tile) for tile in given]
     tiles = [arrays for arrays, _ in parted]
@@ -149,6 +149,18 @@ def describe(
         align=align_to,
     )
     return spec, InMemory(tuple(opened), coded)
+
+
+def _tiles(images: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
+    """Return the mappings of several tiles."""
+    given = list(images) if isinstance(images, Sequence) else [images]
+    for tile in given:
+        if not isinstance(tile, Mapping):
+            raise SceneError(
+                f"the images hold {type(tile).__name__} where names and arrays belong; a scene is"
+                " {'hsi': array, 'sar': array}, and a list of such mappings has several tiles."
+            )
+    return given
 
 
 def _without_crs(tile: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -306,7 +318,7 @@ def _label_spec(
                 f"{what} is {given!r}; of arrays they go by codes, such as {{1: 'water'}}."
             )
     by_code = {
-        key: {int(code): str(text) for code, text in given.items()}
+        key: {_code(code, key): str(text) for code, text in given.items()}
         for key, given in (("classes", classes), ("colors", colors or {}))
     }
     names, shades = named_classes(Fields(by_code, "the label arrays"), "the label arrays")
@@ -315,3 +327,18 @@ def _label_spec(
         for which in ("train", "test", "all")
     )
     return LabelSpec(train=train, test=test, all=every, classes=names, colors=shades)
+
+
+def _code(code: Any, what: str) -> int:  # noqa: ANN401
+    """Return the code that an entry of the classes or colours is of."""
+    try:
+        found = int(code)
+        whole = not isinstance(code, bool) and (isinstance(code, str) or found == code)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise SceneError(
+            f"{what} has an entry for {code!r}; it goes by codes, such as {{1: 'water'}}: give the"
+            " codes first."
+        )
+    return found

@@ -20,7 +20,7 @@ from bdgf.scene.description import (
     SceneSpec,
     SplitSpec,
 )
-from bdgf.scene.fields import Fields, check_visible, load_yaml, shown
+from bdgf.scene.fields import Fields, WrittenInt, check_visible, load_yaml, shown
 from bdgf.scene.formats.arrays import MOST_BANDS
 from bdgf.scene.formats.location import is_remote
 
@@ -300,7 +300,7 @@ def _tiles(raw: Fields, path: Path, template: str, name: str) -> tuple[str, ...]
     for tile in value:
         if isinstance(tile, bool) or not isinstance(tile, str | int):
             raise SceneError(f"tiles of {path.name} holds {shown(tile)}: put names in quotes.")
-    names = [str(tile) for tile in value]
+    names = [tile.text if isinstance(tile, WrittenInt) else str(tile) for tile in value]
     for tile in names:
         if tile in ("", ".", "..") or set(tile) & set("/\\"):
             raise SceneError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +53,8 @@ class Tile:
         self.height = sources[0].height
         self.width = sources[0].width
         self.transform: Affine | None = placed[0].transform if placed else None
-        self.crs: Any | None = next((s.crs for s in sources if s.crs is not None), None)
+        # a system without coordinates, as some files have, is no say against one with them
+        self.crs: Any | None = next((s.crs for s in [*placed, *sources] if s.crs is not None), None)
         self._labels = labels
 
     @property
@@ -120,20 +121,17 @@ class TileOpener:
         if isinstance(reference, ArraySource) and not chosen.axes:
             shapes = [(s.height, s.width) for s in opened if s is not reference]
             reference = agree(reference, [*shapes, *self._label_shapes(name)])
-        grid = Grid.of(reference)
+        placing = _placing(reference, opened)
         sources: list[RasterSource] = []
         for index, (modality, source) in enumerate(zip(self.spec.modalities, opened, strict=True)):
             sentence = None
             if index == self.spec.reference:
                 source = reference
             else:
-                source, sentence = self._on_grid(source, modality, reference, name)
+                source, sentence = self._on_grid(source, modality, placing, name)
             if modality.bands is not None and isinstance(opened[index], ArraySource):
                 # after its axes are known to be right
                 source = BandSelection(source, modality.bands)
-            if not grid.placed and Grid.of(source).placed:
-                # of the same size: what has coordinates places all others of the tile
-                grid = Grid.of(source)
             for place, note in enumerate(dict.fromkeys([sentence, *source.notes])):
                 self._notes.say(f"{modality.name} {place}", note)
             sources.append(source)
@@ -142,7 +140,7 @@ class TileOpener:
     def _on_grid(
         self, source: RasterSource, modality: ModalitySpec, reference: RasterSource, tile: str
     ) -> tuple[RasterSource, str | None]:
-        """Bring a modality to the grid of a tile's reference.
+        """Bring a modality to the grid of the raster that places the tile.
 
         A raster that all tiles share may miss this one; a tile's own file lies where the tile is.
         """
@@ -212,6 +210,14 @@ class TileOpener:
         files = [file for _, file in labels.files()] + ([labels.map] if labels.map else [])
         shapes = [self._reader.shape(file, tile) for file in files]
         return [shape for shape in shapes if shape is not None]
+
+
+def _placing(reference: RasterSource, opened: Sequence[RasterSource]) -> RasterSource:
+    """Return what says where a tile lies: its reference, or the first of the same size that can."""
+    if Grid.of(reference).placed:
+        return reference
+    size = (reference.height, reference.width)
+    return next((s for s in opened if Grid.of(s).placed and (s.height, s.width) == size), reference)
 
 
 def check_bands(spec: SceneSpec, tiles: tuple[Tile, ...]) -> None:

@@ -87,7 +87,11 @@ def test_nodata_of_the_file_is_not_valid_and_zero(write_tif, dtype, nodata):
 
 def test_nodata_of_the_scene_file_replaces_the_files_own(write_tif):
     path = write_tif("a.tif", np.array([[1, 2, 3]], dtype=np.int16), nodata=1)
-    assert whole(open_source(path, nodata=3))[1].ravel().tolist() == [True, True, False]
+    source = open_source(path, nodata=3)
+    assert whole(source)[1].ravel().tolist() == [True, True, False]
+    (note,) = source.notes
+    assert "declares 1 as no data" in note
+    assert not open_source(path, nodata=1).notes
 
 
 def test_nodata_that_the_type_cannot_hold_matches_nothing(tmp_path):

@@ -8,7 +8,12 @@ import pytest
 import rasterio
 import shapely
 
-from bdgf.scene.inspection.legends import class_columns, raster_legend, vector_classes
+from bdgf.scene.inspection.legends import (
+    VectorClasses,
+    class_columns,
+    raster_legend,
+    vector_classes,
+)
 from bdgf.scene.labels.vector_files import describe_vector
 
 AUX = "<PAMDataset><PAMRasterBand band='1'>{}</PAMRasterBand></PAMDataset>"
@@ -106,22 +111,31 @@ def test_the_columns_of_classes(layer, columns, chosen):
 
 def test_codes_that_no_map_holds_are_no_classes(layer):
     path, info = layer(parcel=[276_000_000_001, 276_000_000_002, 276_000_000_001])
-    assert vector_classes(path, info, "parcel") == ({}, ({}, {}))
+    assert vector_classes(path, info, "parcel") == VectorClasses({}, {})
 
 
 def test_classes_of_a_layer(layer):
     path, info = layer(code=[3, 1, 3, 0], crop=["maize", "wheat", "maize", "none"])
-    counts, (names, _) = vector_classes(path, info, "code")
-    assert counts == {1: 1, 3: 2}
-    assert names == {1: "wheat", 3: "maize"}
-    counts, (names, _) = vector_classes(path, info, "crop")
-    assert names == {1: "maize", 2: "none", 3: "wheat"}
-    assert counts == {1: 2, 2: 1, 3: 1}
+    assert vector_classes(path, info, "code") == VectorClasses(
+        {1: 1, 3: 2}, {1: "wheat", 3: "maize"}
+    )
+    assert vector_classes(path, info, "crop") == VectorClasses(
+        {1: 2, 2: 1, 3: 1}, {1: "maize", 2: "none", 3: "wheat"}, by_name=True
+    )
+
+
+def test_numbers_that_are_stored_as_texts_are_codes(layer):
+    path, info = layer(lc=["10", "2", "10", "-1"], crop=["maize", "wheat", "maize", "?"])
+    assert vector_classes(path, info, "lc") == VectorClasses(
+        {-1: 1, 2: 1, 10: 2}, {-1: "?", 2: "wheat", 10: "maize"}
+    )
+    path, info = layer(lc=["10", "2", "10", "two"])
+    assert vector_classes(path, info, "lc").names == {1: "10", 2: "2", 3: "two"}
 
 
 def test_texts_that_do_not_go_with_the_codes_are_no_names(layer):
     path, info = layer(code=[1, 1, 2], owner=["A", "B", "C"])
-    assert vector_classes(path, info, "code") == ({1: 2, 2: 1}, ({}, {}))
+    assert vector_classes(path, info, "code") == VectorClasses({1: 2, 2: 1}, {})
 
 
 def test_a_file_of_several_rasters_has_no_colour_table(tmp_path):

@@ -62,6 +62,15 @@ def test_scene_file(write_scene, land, tmp_path):
     assert (0x56, 0xB4, 0xE9) in colors(written[0])
 
 
+def test_names_of_scenes_stay_in_the_folder(write_scene, land, tmp_path):
+    train, test = (np.where(codes == 3, 2, codes) for codes in (land.train, land.test))
+    changes = {"name": "../Berlin / 2020"}
+    path = write_scene({"hsi": land.hsi, "dsm": land.dsm}, train, test, changes)
+    written = quicklooks(gather([path]), tmp_path / "looks")
+    assert [p.parent for p in written] == [tmp_path / "looks"] * 2
+    assert all(p.is_file() for p in written)
+
+
 def test_bands_in_files_of_their_own(write_tif, land, place, tmp_path):
     for number, name in enumerate(("B02", "B03", "B04", "B08")):
         write_tif(f"T32_{name}.tif", land.hsi[number], **place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyogrio
@@ -233,6 +234,29 @@ def test_polygons_with_codes(write_tif, land, tmp_path, opened, place):
     assert len(scene.positions("test"))
 
 
+def test_polygons_whose_codes_are_stored_as_texts(write_tif, land, tmp_path, opened, place):
+    write_tif("hsi.tif", land.hsi, **place)
+    boxes(land, tmp_path / "fields.gpkg", names={1: "10", 2: "2", 3: "1"})
+    text, scene = opened()
+    assert list(yaml.safe_load(text)["labels"]["classes"]) == [1, 2, 10]
+    at = scene.positions("train")
+    found = np.array(scene.class_codes)[scene.labels_at("train")]
+    truth = {1: 10, 2: 2, 3: 1}
+    assert found.tolist() == [
+        truth[int(land.classes[r // 5 * 5 + 2, c // 5 * 5 + 2])] for _, r, c in at
+    ]
+
+
+def test_polygons_without_a_class_are_ignored(write_tif, land, tmp_path, opened, place):
+    write_tif("hsi.tif", land.hsi, **place)
+    codes = land.classes.astype(np.int64)
+    codes[:, :20] = -1
+    boxes(SimpleNamespace(classes=codes), tmp_path / "fields.gpkg")
+    text, scene = opened()
+    assert yaml.safe_load(text)["labels"]["ignore"] == [-1]
+    assert scene.class_codes == (1, 2, 3)
+
+
 def test_polygons_with_names_number_their_classes_together(
     write_tif, land, tmp_path, opened, place
 ):
@@ -330,6 +354,15 @@ def test_undeclared_nodata_is_written(write_tif, land, opened):
     text, scene = opened()
     assert "nodata: -9999" in text
     assert scene.tiles[0].sources[0].nodata == -9999
+
+
+def test_a_declared_value_stays_the_one_that_means_no_data(write_tif, land, opened):
+    land.hsi[:, :5] = -9999
+    land.hsi[:, 5:8] = -32768
+    write_tif("hsi.tif", land.hsi, nodata=-32768)
+    text, scene = opened()
+    assert "nodata" not in text
+    assert scene.tiles[0].sources[0].nodata == -32768
 
 
 def test_names_and_colours_of_a_classified_raster(write_tif, land, tmp_path, opened):

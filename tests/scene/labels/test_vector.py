@@ -355,6 +355,33 @@ def test_what_has_no_class_or_no_geometry_is_left_out_and_counted(tmp_path):
     assert [note.split()[1] for note in labels.notes] == ["1", "1"]
 
 
+@pytest.mark.parametrize("transform", [NORTH_UP, Affine(0.67, 0.6, 1, 0.44, -0.92, 5)])
+def test_polygons_between_the_middles_of_pixels_are_counted(tmp_path, transform):
+    def on_pixels(left, top, right, bottom):
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return shapely.Polygon([transform @ corner for corner in corners])
+
+    shapes = [
+        on_pixels(2.6, 2.6, 3.4, 3.4),  # between four middles
+        on_pixels(4.2, 1.6, 6.8, 2.4),  # wide, between two rows
+        on_pixels(5.4, 5.4, 5.6, 5.6),  # round the middle of one
+        on_pixels(0.2, 6.2, 6.8, 9.8),
+    ]
+    path = write(tmp_path / "a.gpkg", shapes, {"c": [1, 1, 2, 2]})
+    grid = grid_of(transform=transform)
+    labels = opened(path)
+    drawn = labels.codes(grid)
+    assert set(np.unique(drawn)) == {0, 2}
+    assert labels.notes == (
+        "a.gpkg: 2 features cover no pixel's middle and label nothing; points, or polygons widened"
+        " by a buffer, would.",
+    )
+    by_strips = opened(path)
+    for row in range(grid.height):
+        by_strips.codes(grid.rows(row, 1))
+    assert by_strips.notes[0] == labels.notes[0]
+
+
 def geojson(features, crs="urn:ogc:def:crs:EPSG::32617", **more):
     """Text of polygons (coordinates, class)."""
     content = {

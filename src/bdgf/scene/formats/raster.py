@@ -217,6 +217,13 @@ class GdalSource:
         own = self._of_bands(dataset.nodatavals)
         self._nodata: tuple[float | None, ...] = own if nodata is None else (nodata,) * self.bands
         self.nodata = self._nodata[0]
+        lost = sorted({v for v in own if v is not None and not np.isnan(v) and v != nodata})
+        if nodata is not None and lost:
+            said = ", ".join(f"{value:g}" for value in lost)
+            self.notes += (
+                f"{named(self.path)} declares {said} as no data; the scene file says"
+                f" {nodata:g} in its place, so that {said} counts as data",
+            )
         self._more_nodata = _missing_values(dataset) if nodata is None else ()
         self._range = _valid_range(dataset)
         flags = [set(flag) for flag in self._of_bands(dataset.mask_flag_enums)]

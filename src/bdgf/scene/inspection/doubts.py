@@ -77,6 +77,15 @@ def undeclared_nodata(raster: Raster) -> float | None:
     return 0.0 if share > 0.002 and apart else None
 
 
+def declared_nodata(raster: Raster) -> float | None:
+    """Return the value that a raster declares for "no data"; a scene file gives one where none is.
+
+    NaN never is data, so that a file that declares it declares nothing.
+    """
+    declared = raster.source.nodata
+    return None if declared is None or np.isnan(declared) else declared
+
+
 def _nodata(raster: Raster) -> list[str]:
     value = undeclared_nodata(raster)
     if value is None:
@@ -85,6 +94,14 @@ def _nodata(raster: Raster) -> list[str]:
     share = float((sample == np.float32(value)).all(axis=1).mean()) if len(sample) else 0.0
     where = words.percent(share) if share else "some"
     shown = words.number(value)
+    declared = declared_nodata(raster)
+    if declared is not None:
+        own = words.number(declared)
+        return [
+            f"{raster.name} has the value {shown} on {where} of its pixels and declares {own}; if"
+            f" both mean \"no data\", set those pixels to {own} in the file: 'nodata' of the"
+            " modality is one value and would take the place of the declared one."
+        ]
     return [
         f"{raster.name} has the value {shown} on {where} of its pixels and does not declare it;"
         f" if it means \"no data\", add 'nodata: {shown}' to the modality."
@@ -159,10 +176,12 @@ def _saturated(raster: Raster) -> list[str]:
         return []
     band = int(np.argmax(np.where(full, share, 0)))
     value = words.number(float(high[band]))
+    known = declared_nodata(raster) is not None
+    advice = "then set them to its nodata value" if known else f"'nodata: {value}'"
     return [
         f"{raster.name} has its largest value, {value}, on {words.percent(float(share[band]))} of"
         f' the pixels of {_bands(full)}: it is saturated or cut off there, or {value} means "no'
-        f" data\" ('nodata: {value}')."
+        f' data" ({advice}).'
     ]
 
 

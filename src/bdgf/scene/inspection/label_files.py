@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,13 @@ from bdgf.scene.description import LARGEST_CODE
 from bdgf.scene.formats.location import Location
 from bdgf.scene.inspection import roles
 from bdgf.scene.inspection.findings import Found, Raster
-from bdgf.scene.inspection.legends import class_columns, raster_legend, vector_classes
+from bdgf.scene.inspection.legends import (
+    class_columns,
+    codes_of_names,
+    raster_legend,
+    vector_classes,
+)
+from bdgf.scene.labels.roi import Roi
 
 _NO_LABEL = (255, 254, 65535, 32767, -9999, -32768)
 
@@ -100,41 +107,51 @@ def label_sources(found: Found) -> list[LabelSource]:
     for vector in found.vectors:
         for layer in vector.layers:
             for column in class_columns(layer) if layer.geometry.lower() != "none" else ():
-                counts, (names, colors) = vector_classes(vector.path, layer, column)
+                held = vector_classes(vector.path, layer, column)
+                left_out = () if held.by_name else tuple(ignored(held.counts))
+                counts = {c: n for c, n in held.counts.items() if c not in left_out}
                 if counts:
                     break
             else:
                 continue
-            kind = next(c.kind for c in layer.columns if c.name == column)
             several = len(vector.layers) > 1
             fields = {"column": column} | ({"layer": layer.name} if several else {})
             texts: tuple[str, ...] = (layer.name, vector.path.stem)
             name = f"{layer.name} of {vector.path.name}" if several else vector.path.name
             sources.append(
                 LabelSource(
-                    name, texts, "vector", vector.path, counts=counts, names=names, colors=colors,
-                    fields=fields, by_name=kind == "text",
+                    name, texts, "vector", vector.path, counts=counts, names=held.names,
+                    fields=fields, ignore=left_out, by_name=held.by_name,
                 )
             )  # fmt: skip
     for path, regions in found.rois:
-        names = {code: region.name for code, region in enumerate(regions, 1)}
-        colors = {
-            code: "#{:02x}{:02x}{:02x}".format(*region.color)
-            for code, region in enumerate(regions, 1)
-            if region.color is not None
-        }
-        counts = {code: len(region.rows) for code, region in enumerate(regions, 1)}
-        sources.append(
-            LabelSource(
-                path.name, (path.stem,), "roi", path, counts=counts, names=names, colors=colors,
-                by_name=True,
-            )
-        )  # fmt: skip
+        sources.append(_of_regions(path, regions))
     for listed in found.lists:
         fields = {"key": listed.key} if listed.key else {}
         texts = tuple(text for text in (listed.key, listed.path.stem) if text)
         sources.append(LabelSource(listed.name, texts, "list", listed.path, fields=fields))
     return sources
+
+
+def _of_regions(path: Path, regions: Sequence[Roi]) -> LabelSource:
+    """Regions of interest, by their names; where all of these are numbers, they are the codes."""
+    written = codes_of_names([region.name for region in regions])
+    by_name = written is None or min(written) < 1 or max(written) > LARGEST_CODE
+    codes = list(range(1, len(regions) + 1)) if by_name or written is None else written
+    pairs = list(zip(codes, regions, strict=True))
+    colors = {
+        code: "#{:02x}{:02x}{:02x}".format(*region.color)
+        for code, region in pairs
+        if region.color is not None
+    }
+    counts: Counter[int] = Counter()
+    for code, region in pairs:
+        counts[code] += len(region.rows)
+    names = {code: region.name for code, region in pairs} if by_name else {}
+    return LabelSource(
+        path.name, (path.stem,), "roi", path, counts=dict(counts), names=names, colors=colors,
+        by_name=by_name,
+    )  # fmt: skip
 
 
 def choose(sources: Sequence[LabelSource]) -> Choice:

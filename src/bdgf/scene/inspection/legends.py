@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bdgf.scene.description import LARGEST_CODE
 from bdgf.scene.formats.location import Location
+from bdgf.scene.labels.roi import written_code
 from bdgf.scene.labels.vector_files import ColumnInfo, LayerInfo, load_layer
 
 _LARGEST_SIDECAR = 5_000_000
@@ -126,8 +129,25 @@ def _possible(column: ColumnInfo, features: int) -> bool:
     return known and several and not numbered and not _NO_CLASS.search(column.name)
 
 
-def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int, int], Legend]:
+@dataclass(frozen=True)
+class VectorClasses:
+    """The classes of a layer.
+
+    Args:
+        counts: Features by code, but 0; negative codes and the like are among them.
+        names: Names by code, where the file has them.
+        by_name: Whether they are texts that are numbered from 1 on, in alphabetical order.
+    """
+
+    counts: dict[int, int]
+    names: dict[int, str]
+    by_name: bool = False
+
+
+def vector_classes(path: Path, layer: LayerInfo, column: str) -> VectorClasses:
     """Count the features of every class of a layer, and find the names of the classes.
+
+    Texts that are all whole numbers are codes: numbered by the alphabet, 10 would become 2.
 
     Args:
         path: The vector file.
@@ -135,35 +155,45 @@ def vector_classes(path: Path, layer: LayerInfo, column: str) -> tuple[dict[int,
         column: Its column of codes or names.
 
     Returns:
-        Features by code, and names by code; texts are numbered from 1 on in alphabetical order.
-        No features where a code is larger than a map can hold.
+        The classes; none where a code is larger than a map can hold.
 
     Raises:
         SceneError: The file cannot be read.
     """
     fields = load_layer(path, layer.name, None).fields
-    values = fields[column]
+    values = fields[column].tolist()
     if next(c.kind for c in layer.columns if c.name == column) == "text":
-        texts = np.array([str(value).strip() if value is not None else "" for value in values])
-        found, counts = np.unique(texts[texts != ""], return_counts=True)
-        names = {code: str(text) for code, text in enumerate(found.tolist(), 1)}
-        return dict(enumerate(counts.tolist(), 1)), (names, {})
-    numbers = np.array([-1 if v is None or v != v else int(v) for v in values.tolist()])
-    codes, counts = np.unique(numbers[numbers > 0], return_counts=True)
-    if codes.size and codes[-1] > LARGEST_CODE:
-        return {}, ({}, {})
-    names = _names_beside(numbers, fields, [c for c in layer.columns if c.kind == "text"])
-    counted = dict(zip(map(int, codes), counts.tolist(), strict=True))
-    return counted, ({code: name for code, name in names.items() if code in counted}, {})
+        texts = [str(value).strip() if value is not None else "" for value in values]
+        written = codes_of_names(texts)
+        if written is None:
+            counted = Counter(text for text in texts if text)
+            numbered = dict(enumerate(sorted(counted), 1))
+            return VectorClasses({c: counted[t] for c, t in numbered.items()}, numbered, True)
+        codes = written
+    else:
+        codes = [0 if v is None or v != v else int(v) for v in values]
+    counts = dict(sorted(Counter(code for code in codes if code).items()))
+    if counts and max(counts) > LARGEST_CODE:
+        return VectorClasses({}, {})
+    beside = [c for c in layer.columns if c.kind == "text" and c.name != column]
+    names = _names_beside(codes, fields, beside)
+    return VectorClasses(counts, {code: name for code, name in names.items() if code in counts})
+
+
+def codes_of_names(texts: Sequence[str]) -> list[int] | None:
+    """Return the codes that texts write in digits, 0 of empty ones; None where one is a name."""
+    codes = [written_code(text) if text else 0 for text in texts]
+    known = [code for code in codes if code is not None]
+    return known if len(known) == len(codes) and any(known) else None
 
 
 def _names_beside(
-    codes: NDArray[np.int64], fields: dict[str, NDArray[np.object_]], columns: list[ColumnInfo]
+    codes: Sequence[int], fields: dict[str, NDArray[np.object_]], columns: list[ColumnInfo]
 ) -> dict[int, str]:
     """Names from a column of texts in which every code has one text and every text one code."""
     for column in sorted(columns, key=lambda column: not _CLASS.search(column.name)):
         names: dict[int, set[str]] = {}
-        for code, text in zip(codes.tolist(), fields[column.name].tolist(), strict=True):
+        for code, text in zip(codes, fields[column.name].tolist(), strict=True):
             names.setdefault(code, set()).add(str(text).strip() if text is not None else "")
         texts = [next(iter(text)) for text in names.values()]
         single = all(len(text) == 1 for text in names.values())

@@ -14,6 +14,7 @@ from scipy.ndimage import grey_dilation
 
 from bdgf.drawing import Say, logger, new_figure, plain_text, save
 from bdgf.errors import SceneError
+from bdgf.files import file_name
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.preview import preview
 from bdgf.scene.inspection.findings import Found, Group, each_tile
@@ -86,10 +87,14 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
     for path in found.scenes:
         sheets += _of_scene(Scene.open(path))
     sheets += [_of_group(group, choice) for group in found.images]
-    written = []
+    written: list[Path] = []
     with plain_text(say):
         for sheet in sheets:
-            target = folder / f"{sheet.name}.png"
+            target = folder / f"{file_name(sheet.name)}.png"
+            number = 2
+            while target in written:  # names that differ in signs that no file has
+                target = folder / f"{file_name(sheet.name)}_{number}.png"
+                number += 1
             _draw(sheet, target)
             written.append(target)
     return written

@@ -17,7 +17,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.description import TILE, SplitSpec
 from bdgf.scene.formats.location import Location, RemotePath
 from bdgf.scene.inspection import words
-from bdgf.scene.inspection.doubts import undeclared_nodata
+from bdgf.scene.inspection.doubts import declared_nodata, undeclared_nodata
 from bdgf.scene.inspection.findings import Found, Group, Raster, each_tile
 from bdgf.scene.inspection.label_files import Choice, LabelSource, choose, classes, label_sources
 from bdgf.scene.inspection.lineup import Relation, other_bands, relation
@@ -98,7 +98,7 @@ def _modality(group: Group, is_reference: bool, how: Relation, folder: Path) -> 
         fields["axes"] = first.axes
     spectral = group.kind == "spectral" or (is_reference and group.kind in ("colour", "image"))
     fields["role"] = "spectral" if spectral else "auxiliary"
-    nodata = undeclared_nodata(first)
+    nodata = undeclared_nodata(first) if declared_nodata(first) is None else None
     if nodata is not None and nodata != 0:
         fields["nodata"] = int(nodata) if float(nodata).is_integer() else nodata
         remarks.append("nodata: the file does not declare it")

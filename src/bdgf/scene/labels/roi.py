@@ -49,9 +49,9 @@ class ClassNames:
         text = text.strip()
         if text in self._exact:
             return self._exact[text]
-        number = _WHOLE.fullmatch(text)
-        if number:
-            return self.known(int(number.group(1)))
+        number = written_code(text)
+        if number is not None:
+            return self.known(number)
         return self._folded.get(_fold(text))
 
     def known(self, code: int) -> int | None:
@@ -61,6 +61,12 @@ class ClassNames:
     def listed(self) -> str:
         """Write all classes as messages show them."""
         return listed(f"{code} {name}" for code, name in sorted(self._classes.items()))
+
+
+def written_code(text: str) -> int | None:
+    """Return the code that a text writes in digits, None of a text that is none."""
+    number = _WHOLE.fullmatch(text.strip())
+    return int(number.group(1)) if number else None
 
 
 @dataclass(frozen=True, eq=False)

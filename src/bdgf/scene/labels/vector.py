@@ -36,6 +36,8 @@ from bdgf.scene.labels.vector_files import (
 __all__ = ["VECTOR_SUFFIXES", "ColumnInfo", "LayerInfo", "VectorLabels", "describe_vector"]
 
 _POINT, _POLYGON, _FIRST_MULTI = 0, 3, 4
+_SMALL = 3
+"""Pixels; of polygons with a larger box it is not asked whether they hold the middle of one."""
 
 
 class VectorLabels:
@@ -77,6 +79,7 @@ class VectorLabels:
         self.column, self._codes = _choose_column(path, self._layer, column, names)
         placed = ~np.isnan(self._layer.bounds[:, 0])
         self._reached = np.zeros(len(placed), dtype=np.bool_)
+        self._covering = self._reached.copy()
         self._repaired, self._unreadable = self._reached.copy(), self._reached.copy()
         self._overlaps = 0
         self._unplaced: str | None = None
@@ -99,6 +102,11 @@ class VectorLabels:
             (self._empty, "features have no geometry and were left out"),
             (unread, "features have a damaged geometry and were left out"),
             (repaired, "invalid polygons were repaired"),
+            (
+                int(np.count_nonzero((self._codes != 0) & self._reached & ~self._covering)),
+                "features cover no pixel's middle and label nothing; points, or polygons widened by"
+                " a buffer, would",
+            ),
             (self._overlaps, "pixels lie in features of different classes; the smallest decided"),
         )
         notes = [f"{self.path.name}: {count:,} {words}." for count, words in found if count]
@@ -160,6 +168,7 @@ class VectorLabels:
             raise SceneError(
                 f"{name} has a geometry that cannot be used ({reason(error)}): repair it in a GIS."
             ) from error
+        self._covering[owners[_covers(parts, grid, transform)]] = True
         drawn, overlaps = _draw(parts[order], self._codes[owners[order]], grid, transform)
         self._overlaps += overlaps
         return drawn
@@ -361,6 +370,41 @@ def _apply(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     t = transform
     return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+
+
+def _covers(parts: NDArray[np.object_], grid: Grid, transform: Affine) -> NDArray[np.bool_]:
+    """Tell which parts (n,) hold the middle of a pixel of a grid; large ones are taken to do so."""
+    found = np.zeros(len(parts), dtype=np.bool_)
+    if not len(parts):
+        return found
+    left, bottom, right, top = shapely.bounds(parts).T
+    at = [_apply(~transform, x, y) for x in (left, right) for y in (bottom, top)]
+    cols, rows = np.array([c for c, _ in at]), np.array([r for _, r in at])  # (4, n)
+    # first and number of the columns and rows whose middle its box holds
+    (left_col, wide), (top_row, high) = (
+        _middles(places, size) for places, size in ((cols, grid.width), (rows, grid.height))
+    )
+    some = (wide > 0) & (high > 0)
+    found |= shapely.get_type_id(parts) == _POINT
+    found |= some & ((wide > _SMALL) | (high > _SMALL))
+    small = np.flatnonzero(some & ~found)
+    for step_col in range(_SMALL):
+        for step_row in range(_SMALL):
+            here = small[(wide[small] > step_col) & (high[small] > step_row)]
+            x, y = _apply(
+                transform, left_col[here] + step_col + 0.5, top_row[here] + step_row + 0.5
+            )
+            found[here] |= shapely.intersects_xy(parts[here], x, y)
+    return found
+
+
+def _middles(
+    places: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First of the pixels of a line whose middles lie between places (4, n), and their number."""
+    first = np.clip(np.ceil(places.min(0) - 0.5), 0, size)
+    last = np.clip(np.floor(places.max(0) - 0.5), -1, size - 1)
+    return first, last - first + 1
 
 
 def _draw(
