@@ -8,7 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bdgf import compute
+from bdgf import compute, config
 from bdgf.config import ComputeSettings
 from bdgf.errors import SettingsError
 
@@ -47,6 +47,28 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     compute.check_device(ComputeSettings())
     with pytest.raises(SettingsError, match="finds no CUDA device; use auto or cpu"):
         compute.check_device(ComputeSettings(accelerator="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "changes", "message"),
+    [
+        ({"WORLD_SIZE": "3"}, {"training.unlabelled_pixels": 2}, "training.unlabelled_pixels is 2"),
+        ({"WORLD_SIZE": "40"}, {}, "diffusion.batch is 16 and there are 40 processes"),
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, {}, "2 processes and 1 GPUs"),
+    ],
+)
+def test_processes_that_would_have_nothing_to_work_with_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    changes: dict[str, int],
+    message: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", **environment}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=message):
+        compute.join_processes(config.replace(config.Settings(), dict(changes)))
 
 
 def test_the_number_of_threads_is_that_of_all_libraries() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,16 @@ def test_a_loss_that_explodes_stops_with_the_step_and_keeps_the_checkpoint(tmp_p
     # it goes on from there, and remembers how small the loss was
     with pytest.raises(TrainingError, match="at step 30"):
         carry_through(tmp_path, Exploding())
+
+
+class Large(Line):
+    """Its loss is large from the first step on, as where the values are, and falls."""
+
+    def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = super().loss(model, step)
+        return loss * 1e-3 + 1e6, parts
+
+
+def test_a_loss_that_begins_large_has_not_grown(tmp_path: Path) -> None:
+    _, history = carry_through(tmp_path, Large())
+    assert min(json.loads(line)["loss"] for line in history.splitlines()) > 1e5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -69,6 +70,38 @@ def test_where_features_are_kept_can_be_changed_afterwards(
         assert found == there, wanted
         kept = [line for line in lines if "nothing changed; kept" in line]
         assert len(kept) == len(STAGES) - (wanted != "auto"), "what follows stays as it is"
+
+
+def test_features_that_cannot_be_put_elsewhere_stay_where_they_are(
+    whole: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    carry_out(tiny_scene, out, tiny_settings, features__stored="never")
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bdgf.diffusion.store.reserve", full)
+        with pytest.raises(RunFolderError, match="No space left"):
+            carry_out(tiny_scene, out, tiny_settings, features__stored="always")
+    _, lines = carry_out(tiny_scene, out, tiny_settings, features__stored="auto")
+    assert len([line for line in lines if "nothing changed; kept" in line]) == len(STAGES)
+
+
+def test_features_that_count_no_more_leave_the_disk(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    other = config.replace(tiny_settings, {"features.timesteps": (20,)})
+    (old,) = (out / "features").glob("*.npy")
+    (out / "features" / "gone.npy").write_bytes(old.read_bytes())  # of a tile renamed since
+    Pipeline(tiny_scene, out, other, Silent()).run(("features",))
+    assert [path.name for path in (out / "features").glob("*.npy")] == [old.name]
 
 
 def test_a_run_leaves_what_it_promises(

@@ -128,7 +128,8 @@ def join_processes(settings: Settings) -> None:
     """Meet the other processes of the job, where there are any.
 
     Raises:
-        SettingsError: A batch has fewer samples than there are processes.
+        SettingsError: A batch has fewer samples than there are processes, or the machine fewer
+            GPUs.
     """
     number = processes.count()
     if number == 1:
@@ -137,12 +138,21 @@ def join_processes(settings: Settings) -> None:
         "diffusion.batch": settings.diffusion.batch,
         "training.batch": settings.training.batch,
     }
+    if settings.training.consistency or settings.mutual.unlabelled:
+        batches["training.unlabelled_pixels"] = settings.training.unlabelled_pixels
     for name, size in batches.items():
         if size < number:
             raise SettingsError(
                 f"{name} is {size} and there are {number} processes; each takes its share of the"
                 f" batch, so it must be at least {number}: start fewer processes, or raise it."
             )
+    local = processes.local_count()
+    if device_of(settings.compute).type == "cuda" and local > torch.cuda.device_count():
+        raise SettingsError(
+            f"there are {local} processes and {torch.cuda.device_count()} GPUs on this machine;"
+            " every process has a GPU of its own: start fewer processes, or use"
+            " compute.accelerator cpu."
+        )
     make_fabric(settings.compute, "32-true")
 
 

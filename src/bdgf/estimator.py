@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from bdgf import config
+from bdgf import config, processes
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
 from bdgf.mapping.folder import map_folder
@@ -325,6 +325,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         if self.folder is not None:
             yield Path(self.folder)
             return
+        if processes.count() > 1:
+            raise SettingsError(
+                f"there are {processes.count()} processes and no folder; what one of them learns"
+                " the others read: give BDGFClassifier a folder that all see."
+            )
         with tempfile.TemporaryDirectory(prefix="bdgf-", ignore_cleanup_errors=True) as temporary:
             yield Path(temporary)
 

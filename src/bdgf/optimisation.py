@@ -123,12 +123,15 @@ def optimise(
     )
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)
-    begun = min((float(r["loss"]) for r in history.rows if r["stage"] == course.name), default=1.0)
+    losses = [float(r["loss"]) for r in history.rows if r["stage"] == course.name]
+    begun = min(losses, default=math.inf)
+    start: Tensor | None = None
     model, stepper = fabric.setup(work.model, optimizer)
     for step in range(first, course.steps):
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step)
         loss, parts = work.loss(model, step)
+        start = loss.detach() if start is None else start
         # gradients are averaged over the processes, and the shares add up to the whole
         fabric.backward(loss if processes.count() == 1 else loss * processes.count())
         norm = fabric.clip_gradients(
@@ -143,11 +146,13 @@ def optimise(
         if saves or done % LOG_EVERY == 0 or done == course.steps:
             found = {
                 "loss": loss.detach(),
+                "start": start,
                 **parts,
                 "norm": torch.zeros(()) if norm is None else norm,
             }
             named = _read(found)
             value, size = named.pop("loss"), named.pop("norm")
+            begun = min(begun, named.pop("start"))
             if not (math.isfinite(value) and math.isfinite(size)):
                 raise TrainingError(
                     f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"

@@ -18,11 +18,11 @@ from bdgf.diffusion.cluster import check_source, cluster_blocks
 from bdgf.diffusion.external import adopt
 from bdgf.diffusion.features import Blocks, extract
 from bdgf.diffusion.stage import pretrain
-from bdgf.diffusion.store import are_stored
+from bdgf.diffusion.store import INDEX, are_stored, clear
 from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.stage import evaluate
-from bdgf.files import remove_leftovers
+from bdgf.files import remove, remove_leftovers
 from bdgf.fusion.fitting import Fitting
 from bdgf.history import History
 from bdgf.lock import locked
@@ -138,6 +138,7 @@ class Pipeline(Run):
                 self.tracker.close(success=False)
                 raise
             self.folder.finish(stage, self.fingerprints[stage], time.perf_counter() - start)
+        processes.wait()  # what is finished is on the disk for all
         self.tracker.close(success=True)
 
     def _check_scene(self) -> None:
@@ -192,8 +193,10 @@ class Pipeline(Run):
         if s.features.source == "none":
             self.progress.say("features: none, the branches are not guided")
             return
-        index = self.folder.features / "features.json"
         if self.guided:
+            if not self.finished("features"):
+                clear(self.folder.features)
+            # else the same ones are put elsewhere, and stay till then
             origin = {"source": "diffusion", **self.origin("features")}
             extractor = self.extractor(self.prepared)
             with contextlib.ExitStack() as cluster:
@@ -201,10 +204,9 @@ class Pipeline(Run):
                 if self.scheduler is not None:
                     client = cluster.enter_context(connected(self.scheduler))
                     blocks = cluster_blocks(client, extractor, s)
-                index.unlink(missing_ok=True)
                 extract(extractor, self.folder.features, origin, self.progress, blocks)
         else:
-            index.unlink(missing_ok=True)
+            remove(self.folder.features / INDEX)
             adopt(
                 self.prepared,
                 s.features.source,

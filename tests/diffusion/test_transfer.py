@@ -101,6 +101,9 @@ def test_what_cannot_be_taken_over_is_refused_at_once(stored, tiny_settings):
         return start_signature(config.replace(tiny_settings, values))
 
     assert len(signature(folder)) == 64
+    own = config.replace(tiny_settings, {"diffusion.from_run": str(folder)})
+    with pytest.raises(SettingsError, match="give the run another folder"):
+        start_signature(own, folder / "diffusion.safetensors")
     assert start_signature(tiny_settings) == ""
     with pytest.raises(
         SettingsError, match=r"width 8, this run's has 12.*set diffusion.width to 8"

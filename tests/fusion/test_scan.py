@@ -106,6 +106,19 @@ def test_no_own_kernels_without_triton_or_where_it_fails(monkeypatch, fresh_choi
     assert "no C compiler" in caplog.text
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_own_kernels_are_tried_with_gradients_wherever_the_first_scan_is(
+    monkeypatch, fresh_choice, mode
+):
+    module = types.ModuleType("bdgf.fusion.scan_triton")
+    module.triton_scan = selective_scan_reference
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    ones = torch.ones
+    monkeypatch.setattr(scan.torch, "ones", lambda *size, device, **more: ones(*size, **more))
+    with mode():
+        assert scan._triton_scan() is selective_scan_reference
+
+
 def test_reference_of_one_state_is_the_known_sum():
     x = torch.tensor([[[1.0], [2.0], [3.0]]], dtype=torch.float64)
     one = torch.ones_like(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace, strip_meta
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from bdgf import config
@@ -73,7 +73,7 @@ def as_settings(values: Namespace) -> config.Settings:
     """Return the settings among parsed options."""
     names = config.Settings.__dataclass_fields__
     # without the paths of files that groups of settings were read from
-    plain = strip_meta(values).as_dict()
+    plain = values.clone(with_meta=False).as_dict()
     return config.from_values({k: v for k, v in plain.items() if k in names})
 
 

@@ -71,6 +71,8 @@ def _benchmark(
     name: str, root: Path, out: Path, settings: config.Settings, console: Console
 ) -> Path:
     """Check a benchmark's files and write their scene file into the run folder."""
+    from bdgf import processes
+    from bdgf.compute import join_processes
     from bdgf.files import atomic_write_text
     from bdgf.runfolder import RunFolder
     from bdgf.scene.benchmarks.catalogue import find
@@ -80,15 +82,17 @@ def _benchmark(
     from bdgf.scene.scene import Scene
 
     validate(settings)
+    join_processes(settings)
     found = check_files(locate(find(name), root))
-    target = RunFolder(out).path / "scene.yaml"
-    text = scene_file(found, target)
-    if target.is_file() and target.read_text(encoding="utf-8") != text:
-        raise RunFolderError(
-            f"{target} describes other files than those of {name} in {root}; nothing was"
-            " overwritten: give another folder with --out."
-        )
-    atomic_write_text(target, text)
+    with processes.in_turn():  # the others open what the first one writes
+        target = RunFolder(out).path / "scene.yaml"
+        text = scene_file(found, target)
+        if target.is_file() and target.read_text(encoding="utf-8") != text:
+            raise RunFolderError(
+                f"{target} describes other files than those of {name} in {root}; nothing was"
+                " overwritten: give another folder with --out."
+            )
+        atomic_write_text(target, text)
     for note in found.notes:
         say(console, f"{found.benchmark.title}: {note}")
     check_counts(found, Scene.open(target))

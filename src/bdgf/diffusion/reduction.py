@@ -20,8 +20,8 @@ REDUCTION = "reduction.safetensors"
 DECODER_LEVELS = ("coarse", "middle", "fine")
 """Names of the denoiser's levels, at strides 4, 2 and 1; "none" stands for no level."""
 
-
-_LARGEST_HALF = float(np.finfo(np.float16).max)
+LARGEST_HALF = float(np.finfo(np.float16).max)
+"""Largest number that the features, stored in half precision, can have."""
 
 
 class Projection:
@@ -60,10 +60,10 @@ class Projection:
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Project features, (g, h, w) -> (k, h, w), no larger than a half-precision number."""
         # by the threads of the denoiser: those of NumPy's library would wait beside them, spinning
-        flat = torch.from_numpy(features).flatten(1).double()
+        flat = torch.from_numpy(features.reshape(len(features), -1).astype(np.float64))
         across, mean = torch.from_numpy(self.matrix).T, torch.from_numpy(self.mean)
         projected = torch.addmm(-(across @ mean)[:, None], across, flat)
-        projected = projected.clamp_(-_LARGEST_HALF, _LARGEST_HALF).float()
+        projected = projected.clamp_(-LARGEST_HALF, LARGEST_HALF).float()
         found: NDArray[np.float32] = projected.view(-1, *features.shape[1:]).numpy()
         return found
 

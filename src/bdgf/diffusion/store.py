@@ -22,7 +22,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
-from bdgf.files import NPY_ERRORS, atomic_path, reserve
+from bdgf.files import NPY_ERRORS, atomic_path, remove, reserve
 from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
@@ -45,7 +45,7 @@ class Room:
 
     Args:
         needed: Bytes of their arrays.
-        free: Bytes that the disk has, without what arrays of this scene already take.
+        free: Bytes that the disk has.
     """
 
     needed: int
@@ -72,8 +72,17 @@ def room_for(folder: Path, shapes: Sequence[tuple[int, int]], channels: int) -> 
     there = folder
     while not there.is_dir():
         there = there.parent
-    old = sum(path.stat().st_size for path in folder.glob("*.npy")) if folder.is_dir() else 0
-    return Room(sum(h * w for h, w in shapes) * channels * 2, shutil.disk_usage(there).free + old)
+    return Room(sum(h * w for h, w in shapes) * channels * 2, shutil.disk_usage(there).free)
+
+
+def clear(folder: Path) -> None:
+    """Remove the features that a folder holds: the index first, without which they count for none.
+
+    They would take the disk's room from those that follow them.
+    """
+    remove(folder / INDEX)
+    for path in folder.glob("*.npy"):
+        remove(path)
 
 
 def are_stored(folder: Path) -> bool:

@@ -111,12 +111,17 @@ def start_signature(settings: Settings, finished: Path | None = None) -> str:
         A digest of the file; an empty text where no denoiser is named or none of ours is used.
 
     Raises:
-        SettingsError: It is missing, or its width is another one.
+        SettingsError: It is missing, of another width, or what this pre-training writes.
         RunFolderError: It cannot be read.
     """
     start = settings.diffusion.from_run
     if not start or settings.features.source != "diffusion":
         return ""
+    if finished is not None and _named(start).resolve() == finished.resolve():
+        raise SettingsError(
+            f"diffusion.from_run names {finished}, which the pre-training of this run replaces;"
+            " give the run another folder, or a copy of these weights."
+        )
     if finished is not None and finished.is_file() and not _named(start).is_file():
         _, origin = checkpoint.load_tensors(finished)
         taken = origin.get("from_run", {})

@@ -128,9 +128,11 @@ def _triton_scan() -> Scan | None:
     except ImportError:
         return None
     scan = cast(Scan, module.triton_scan)
-    one = torch.ones(1, 1, 1, device="cuda", requires_grad=True)
     try:
-        scan(one, one, -one[0], one, one, one[0, 0]).sum().backward()  # type: ignore[no-untyped-call]
+        # also where the first scan is that of a map, which asks for no gradients
+        with torch.inference_mode(False), torch.enable_grad():
+            one = torch.ones(1, 1, 1, device="cuda", requires_grad=True)
+            scan(one, one, -one[0], one, one, one[0, 0]).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever its compiler, driver or linker fails with
         logger.warning("the scan runs in plain PyTorch, Triton does not work here: %s", error)
         return None

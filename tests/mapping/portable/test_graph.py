@@ -14,12 +14,12 @@ from torch import Tensor
 from bdgf import config
 from bdgf.diffusion.computed import ComputedFeatures
 from bdgf.diffusion.features import FeatureExtractor
-from bdgf.diffusion.reduction import Reduction
+from bdgf.diffusion.reduction import Projection, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import Ensemble, build_network
 from bdgf.mapping.inference import window_log_probabilities
 from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
-from bdgf.mapping.portable.graph import Mapper, PreparedModality, build_mapper
+from bdgf.mapping.portable.graph import Mapper, PreparedModality, _Projected, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
@@ -99,6 +99,15 @@ def test_a_piece_with_its_halo_is_mapped_as_the_whole(
 def _larger(image: Tensor) -> Tensor:
     wide = torch.cat([image, image.flip(2), image], 2)
     return torch.cat([wide, wide.flip(1), wide], 1)[:, :132, :130].contiguous()
+
+
+def test_features_too_large_for_their_file_are_as_large_as_it_holds() -> None:
+    projection = Projection(np.zeros(1), np.array([[1e6]]), 1.0)
+    features = np.ones((1, 1, 1), dtype=np.float32)
+    stored = projection.apply(features).astype(np.float16)
+    drawn = _Projected(projection)(torch.from_numpy(features)[None])
+    np.testing.assert_array_equal(drawn[0].numpy(), stored)
+    assert np.isfinite(stored).all()
 
 
 def test_without_guidance(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
-from bdgf.diffusion.reduction import Projection, Reduction, levels_in_use
+from bdgf.diffusion.reduction import LARGEST_HALF, Projection, Reduction, levels_in_use
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.scene.preparation import FittedModality, Preparation
 
@@ -144,6 +144,7 @@ class _Projected(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(1, g, H, W) to (1, k, H, W)."""
         exact = torch.matmul(self.matrix, features.flatten(2).double() - self.mean)  # (1, k, H·W)
+        exact = exact.clamp(-LARGEST_HALF, LARGEST_HALF)
         return exact.float().half().view(1, -1, features.shape[2], features.shape[3])
 
 
