@@ -105,6 +105,36 @@ def test_windows_that_see_only_a_part_of_a_large_scene_agree_with_the_whole(
             assert (part - expected).abs().max() <= 1e-6 * expected.abs().max()
 
 
+def test_blocks_that_are_kept_change_nothing(
+    tmp_path: Path,
+    tiny_settings: config.Settings,
+    prepare: Callable[[Path], PreparedScene],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = SyntheticSpec(height=290, width=270, bands=5, classes=3, nodata_share=0.05)
+    prepared = prepare(make_scene(tmp_path / "scene", spec))
+    reader = extractor(prepared, tiny_settings)
+    read: list[Window] = []
+    levels = reader.levels
+
+    def counted(tile: int, window: Window) -> list[torch.Tensor]:
+        read.append(window)
+        return levels(tile, window)
+
+    monkeypatch.setattr(reader, "levels", counted)
+    extract(reader, tmp_path / "kept", {}, Silent())
+    assert len(read) == len(set(read)) == 4, "every block is computed once"
+    monkeypatch.setattr("bdgf.diffusion.features.KEPT_BYTES", 0)
+    extract(reader, tmp_path / "anew", {}, Silent())
+    assert len(read) > 8
+    names, shape = [prepared.scene.tiles[0].name], prepared.shape(0)
+    kept, anew = (
+        FeatureStore(tmp_path / folder, names, [shape]).window(0, Window(0, 0, *shape))
+        for folder in ("kept", "anew")
+    )
+    np.testing.assert_allclose(kept, anew, atol=2e-3, rtol=2**-9)  # a step of half precision
+
+
 def test_features_that_do_not_fit_are_computed_where_they_are_read(
     prepared: PreparedScene,
     tiny_settings: config.Settings,

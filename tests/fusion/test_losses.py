@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
+from bdgf.fusion.normalisation import BatchNorm
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
@@ -69,6 +70,20 @@ def test_an_average_that_goes_on_is_the_one_that_was_not_stopped():
             resumed = WeightAverage(networks[1], 0.9)
             resumed.restore(kept)
     assert all(torch.equal(through.tensors[n], resumed.tensors[n]) for n in through.tensors)
+
+
+def test_what_a_layer_keeps_of_its_batches_is_averaged_with_its_weights():
+    network = BatchNorm(2)
+    average = WeightAverage(network, 0.5)
+    assert set(average.tensors) == {"weight", "bias", "mean", "variance"}
+    expected = torch.zeros(2)
+    for step in range(8):
+        network(torch.randn(4, 3, 3, 2, generator=torch.Generator().manual_seed(step)) + 5.0)
+        average.update(step)
+        expected = expected.lerp(network.mean, 1 - min(0.5, (1 + step) / (10 + step)))
+    assert not torch.equal(expected, network.mean)
+    average.adopt()
+    torch.testing.assert_close(network.mean, expected)
 
 
 def test_without_decay_nothing_is_kept():

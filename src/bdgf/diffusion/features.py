@@ -30,6 +30,8 @@ WINDOW = 256
 1.6 times as much a pixel."""
 SAMPLE_WINDOW = 64
 """Side of the windows that components are fitted on: small, to see many places."""
+KEPT_BYTES = 1 << 28
+"""Most bytes of levels that are kept between fitting the components and writing the features."""
 PCA_PIXELS, LEAST_VALID = 40_000, 1_000
 NOISE_BLOCK = 64
 
@@ -110,7 +112,7 @@ class FeatureExtractor:
 
     def block(self, reduction: Reduction, tile: int, window: Window) -> NDArray[np.float16]:
         """Return the features (g, h, w) of a window of the grid of blocks, as they are stored."""
-        return reduction.apply(self.levels(tile, window)).astype(np.float16)
+        return stored_form(reduction, self.levels(tile, window))
 
     def _noise(self, tile: int, window: Window, timestep: int) -> NDArray[np.float32]:
         """The noise field: a function of seed, timestep and absolute position, never of tiling."""
@@ -137,6 +139,45 @@ class FeatureExtractor:
         )
         row, col = window.row - first_row * side, window.col - first_col * side
         return np.ascontiguousarray(field[:, row : row + window.height, col : col + window.width])
+
+
+def stored_form(reduction: Reduction, levels: Sequence[Tensor]) -> NDArray[np.float16]:
+    """Return the features (g, h, w) of levels of the decoder, as they are stored."""
+    return reduction.apply(levels).astype(np.float16)
+
+
+class LevelBlocks:
+    """The decoder's levels in parts of the blocks of a scene.
+
+    Of a small scene every block is computed once, for the components and for the features; of a
+    large one what is asked for is computed, and nothing is kept.
+
+    Args:
+        extractor: Reads the denoiser.
+    """
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        self.extractor, self.prepared = extractor, extractor.prepared
+        shapes = [self.prepared.shape(tile) for tile in range(self.prepared.tiles)]
+        channels = sum(extractor.denoiser.level_channels) * len(extractor.settings.timesteps)
+        self._small = 4 * channels * sum(h * w for h, w in shapes) <= KEPT_BYTES
+        self._kept: dict[tuple[int, Window], list[Tensor]] = {}
+
+    def levels(self, tile: int, window: Window) -> list[Tensor]:
+        """Return the levels of a window, as the extractor gives them."""
+        row, col = window.row // WINDOW * WINDOW, window.col // WINDOW * WINDOW
+        height, width = self.prepared.shape(tile)
+        block = Window(row, col, min(WINDOW, height - row), min(WINDOW, width - col))
+        within = window.row + window.height <= row + block.height
+        within &= window.col + window.width <= col + block.width
+        if not (self._small and within):
+            return self.extractor.levels(tile, window)
+        found = self._kept.get((tile, block))
+        if found is None:
+            found = self._kept[tile, block] = self.extractor.levels(tile, block)
+        rows = slice(window.row - row, window.row - row + window.height)
+        cols = slice(window.col - col, window.col - col + window.width)
+        return [level[:, rows, cols] for level in found]
 
 
 def sample_windows(
@@ -205,7 +246,8 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    reduction = fit_reduction(extractor)
+    blocks_of = LevelBlocks(extractor)
+    reduction = fit_reduction(extractor, blocks_of.levels)
     levels, channels = reduction.levels, reduction.channels
     explained = [round(projection.explained, 4) for projection in reduction.projections]
     origin = {**origin, "explained_variance": explained}
@@ -223,15 +265,15 @@ def extract(
         return
     if prepared.scene.large:
         progress.say(f"features: stored{reason}; {room.describe()}")
-    blocks = _blocks(extractor, reduction) if cluster is None else cluster(reduction)
+    blocks = _blocks(blocks_of, reduction) if cluster is None else cluster(reduction)
     _write(prepared, folder, channels, blocks, progress)
     reduction.save(folder / REDUCTION)
     write_index(folder, levels, origin)
 
 
-def _blocks(extractor: FeatureExtractor, reduction: Reduction) -> Iterator[Block]:
-    for tile, window in in_order(grids_of(extractor.prepared)):
-        yield tile, window, extractor.block(reduction, tile, window)
+def _blocks(blocks: LevelBlocks, reduction: Reduction) -> Iterator[Block]:
+    for tile, window in in_order(grids_of(blocks.prepared)):
+        yield tile, window, stored_form(reduction, blocks.levels(tile, window))
 
 
 def _write(
@@ -266,13 +308,21 @@ def grids_of(prepared: PreparedScene) -> list[WindowGrid]:
     return [WindowGrid(*shape, WINDOW, WINDOW) for shape in shapes]
 
 
-def fit_reduction(extractor: FeatureExtractor) -> Reduction:
-    """Fit the components of the levels in use on windows from all over the scene."""
+def fit_reduction(
+    extractor: FeatureExtractor, levels: Callable[[int, Window], list[Tensor]] | None = None
+) -> Reduction:
+    """Fit the components of the levels in use on windows from all over the scene.
+
+    Args:
+        extractor: Reads the denoiser.
+        levels: Gives the levels of a window; the extractor itself does where it is None.
+    """
+    levels = levels or extractor.levels
     guides = extractor.settings.levels
     samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
     draws = numpy_generator(extractor.seed, "feature components")
     for tile, window, valid in sample_valid(extractor.prepared, draws):
-        found_levels = extractor.levels(tile, window)
+        found_levels = levels(tile, window)
         for index, sample in samples.items():
             sample.append(found_levels[index].cpu().numpy()[:, valid].T)
     components = extractor.settings.components

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +33,9 @@ def smoothed_nll(
 class WeightAverage:
     """Moving average of a network's weights, whose decay rises to its final value with the steps.
 
+    What layers keep of the batches that they have seen, to normalise by, is averaged alike: it
+    belongs to the weights.
+
     Args:
         network: With its initial weights, from which the average starts.
         decay: Final decay, 0 for no average: nothing is kept then.
@@ -40,22 +45,30 @@ class WeightAverage:
         self.network, self.decay = network, decay
         self.tensors: dict[str, Tensor] = {}
         if decay:
-            self.tensors = {n: p.detach().clone() for n, p in network.named_parameters()}
+            self.tensors = {n: value.detach().clone() for n, value in self._learned()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after a step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self.network.named_parameters():
+        for name, value in self._learned():
             if name in self.tensors:
                 self.tensors[name].lerp_(value.detach(), 1.0 - decay)
 
     @torch.no_grad()
     def adopt(self) -> None:
         """Give the network the averaged weights."""
-        for name, value in self.network.named_parameters():
+        for name, value in self._learned():
             if name in self.tensors:
                 value.copy_(self.tensors[name])
+
+    def _learned(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights, and the buffers that are stored with them, by their names."""
+        yield from self.network.named_parameters()
+        stored = self.network.state_dict(keep_vars=True)
+        for name, value in self.network.named_buffers():
+            if name in stored and value.is_floating_point():
+                yield name, value
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back the average of a training that goes on."""
