@@ -67,7 +67,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     Attributes:
         classes_: (K,) class codes, sorted, as in the labels.
         class_names_: Name of every class.
-        fusion_weights_: Weight of every branch by its name.
+        fusion_weights_: Weight of every head by its name.
         history_: Rows of the curves of pre-training and training, as in ``history.jsonl``.
         mapper_: The trained networks, `bdgf.mapping.pretrained.PretrainedMapper`.
 
