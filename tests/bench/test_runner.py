@@ -194,6 +194,20 @@ def test_a_file_that_the_settings_name_belongs_to_the_result(plan, tmp_path):
     assert len(marks) == 2
 
 
+@pytest.mark.parametrize("method", ["RF raw", "BDGF"])
+def test_results_are_found_again_where_the_settings_name_a_file(plan, tmp_path, method):
+    scene = Scene.open(plan.scenes[0])
+    rng = np.random.default_rng(0)
+    shape = (3, scene.tiles[0].height, scene.tiles[0].width)
+    np.save(tmp_path / "other.npy", rng.normal(size=shape).astype(np.float32))
+    named = config.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
+    changed = Plan(plan.scenes, (method,), (0,), (None,), named)
+    (result,) = Bench(changed, tmp_path / "bench", Silent()).run()
+    assert result.accuracy["all"]["oa"] > 0
+    (mark,) = Bench(changed, tmp_path / "bench", Silent())._marks().values()
+    assert read_result(tmp_path / "bench", result.cell, mark) is not None
+
+
 def is_still(path):
     seen = path.read_text()
     time.sleep(1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pyogrio.raw
@@ -27,6 +29,18 @@ def test_polygons_of_a_run(
     assert main(command) == 2
     assert "not overwritten" in capsys.readouterr().err
     assert target.read_bytes() == before
+
+
+def test_a_map_that_is_not_finished_gives_no_polygons(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    stages = json.loads((run / "stages.json").read_text())
+    del stages["map"]  # as a training anew leaves it
+    (run / "stages.json").write_text(json.dumps(stages))
+    assert main(["polygons", str(run), "--to", str(tmp_path / "map.gpkg")]) == 2
+    assert "the map is not finished" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "map.gpkg").exists()
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,17 @@ def test_tiles_share_a_layer_where_their_system_is_one(tmp_path):
     assert columns["class"].tolist() == ["Wäter"]
 
 
+@pytest.mark.parametrize("crs", [None, "EPSG:32632"])
 @pytest.mark.parametrize("transform", [None, Affine.identity()])
-def test_without_coordinates_areas_are_pixels(tmp_path, transform):
+def test_without_coordinates_areas_are_pixels(tmp_path, transform, crs):
     classes = np.zeros((6, 7), int)
     classes[2, 3] = 1
-    _write(tmp_path, classes, np.full((6, 7), 0.5), crs=None, transform=transform)
+    _write(tmp_path, classes, np.full((6, 7), 0.5), crs=crs, transform=transform)
     summary = write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
     assert (summary.unit, summary.after) == ("pixels", 2)
     _, polygons, columns = _read(tmp_path / "map.gpkg")
     assert sorted(columns["area_px"]) == [1.0, 41.0]
+    assert pyogrio.read_info(tmp_path / "map.gpkg")["crs"] in (None, "Undefined Cartesian SRS")
     small = polygons[np.argmin(columns["area_px"])]
     assert small.bounds == (3.0, -3.0, 4.0, -2.0), "rows count downwards, as viewers show them"
 

@@ -33,6 +33,8 @@ from bdgf.bench.variants import (
 )
 from bdgf.compute import peak_memory
 from bdgf.config import Settings
+from bdgf.diffusion.external import external_signature
+from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import SettingsError
 from bdgf.evaluation.baselines import predict
 from bdgf.evaluation.classifiers import Fit, fit_boosting, fit_forest, fit_probe, fit_svm
@@ -45,6 +47,7 @@ from bdgf.evaluation.pixels import (
     means,
     stored_features,
 )
+from bdgf.files import absolute
 from bdgf.history import History
 from bdgf.pipeline import Pipeline
 from bdgf.runfolder import RunFolder, is_run_folder
@@ -156,14 +159,39 @@ def _own(name: str) -> Method:
     return found
 
 
-def outside_signature(name: str, elsewhere: Elsewhere, scene: Scene, seed: int) -> str:
-    """Return a hash of what a method takes from outside: files, or the user's own code.
+def named_files(name: str, settings: Settings, scene: Scene) -> str:
+    """Return the signatures of the files that a method's settings name, an empty text for none.
+
+    Raises:
+        BdgfError: One is missing or cannot be used.
+    """
+    own = config.replace(settings, dict(changes_of(name) or {}))
+    folder = absolute(scene.spec.path).parent
+    found = start_signature(own), external_signature(own.features.source, folder, scene)
+    return "\n".join(filter(None, found))
+
+
+def outside_signature(
+    name: str, elsewhere: Elsewhere, scene: Scene, seed: int, named: str = ""
+) -> str:
+    """Return what changes with what a method takes from outside: files, or the user's own code.
 
     Of own code it is the file with the function; what that imports is not looked at.
+
+    Args:
+        name: Of the method.
+        elsewhere: Denoisers and features of other models.
+        scene: The scene.
+        seed: Of the cell.
+        named: What `named_files` gives.
 
     Raises:
         BdgfError: It is missing or cannot be used on the scene.
     """
+    return "\n".join(filter(None, (_taken(name, elsewhere, scene, seed), named)))
+
+
+def _taken(name: str, elsewhere: Elsewhere, scene: Scene, seed: int) -> str:
     if ":" not in name or is_elsewhere(name):
         return elsewhere.signature(name, scene, seed)
     try:

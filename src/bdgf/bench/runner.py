@@ -17,12 +17,10 @@ from pathlib import Path
 from bdgf import config
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
 from bdgf.bench.elsewhere import Elsewhere
-from bdgf.bench.methods import find, outside_signature
+from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work
 from bdgf.config import Settings
-from bdgf.diffusion.external import external_signature
-from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError, TrainingError
 from bdgf.files import absolute, atomic_write_text, file_name
 from bdgf.progress import Progress
@@ -169,8 +167,16 @@ class Bench:
                 f"{len(failed)} of {len(self.cells)} cells failed, the first with: {failed[0]} The"
                 " others are finished; the same command tries these again."
             )
-        found = [read_result(self.folder, cell, marks[cell]) for cell in self.cells]
-        return [result for result in found if result is not None]
+        results = []
+        for cell in self.cells:
+            result = read_result(self.folder, cell, marks[cell])
+            if result is None:
+                raise RunFolderError(
+                    f"{cell.file(self.folder)} is gone or no longer that of this comparison: a"
+                    " file that it depends on was changed meanwhile; the same command goes on."
+                )
+            results.append(result)
+        return results
 
     def _at_a_time(self, groups: Sequence[Sequence[Cell]]) -> list[str]:
         """Do groups of cells beside each other; end them all where this is interrupted."""
@@ -192,7 +198,7 @@ class Bench:
     def _marks(self) -> dict[Cell, str]:
         """Fingerprint of every cell; the thinned labels enter by the scene's signature."""
         marks: dict[Cell, str] = {}
-        named: dict[tuple[str, str], tuple[str, str]] = {}
+        named: dict[tuple[str, str], str] = {}
         for cell in self.cells:
             scene = self.scenes[Path(cell.scene)]
             spec = dataclasses.replace(
@@ -201,21 +207,14 @@ class Bench:
                 budget_seed=cell.seed if cell.budget is not None else 0,
             )
             images, labels = spec.signature("images"), spec.signature("labels")
-            of_cell = outside_signature(cell.method, self.plan.elsewhere, scene, cell.seed)
             key = cell.scene, cell.method
             if key not in named:
-                named[key] = self._named_files(scene, cell.method)
-            outside = (of_cell, *named[key])
-            marks[cell] = fingerprint(
-                cell, self.plan.settings, images, labels, "\n".join(filter(None, outside))
+                named[key] = named_files(cell.method, self.plan.settings, scene)
+            outside = outside_signature(
+                cell.method, self.plan.elsewhere, scene, cell.seed, named[key]
             )
+            marks[cell] = fingerprint(cell, self.plan.settings, images, labels, outside)
         return marks
-
-    def _named_files(self, scene: Scene, method: str) -> tuple[str, str]:
-        """Return the signatures of the files that a method's settings name."""
-        own = config.replace(self.plan.settings, dict(changes_of(method) or {}))
-        folder = absolute(scene.spec.path).parent
-        return start_signature(own), external_signature(own.features.source, folder, scene)
 
     def _settings(self) -> Settings:
         """Return the settings of a cell: cells at a time share the cores unless told otherwise."""

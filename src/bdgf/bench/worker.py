@@ -19,7 +19,7 @@ from bdgf import config
 from bdgf.bench.case import Case
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result, write_result
 from bdgf.bench.elsewhere import Elsewhere
-from bdgf.bench.methods import find, outside_signature
+from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
 from bdgf.evaluation.accuracy import compare
@@ -50,7 +50,8 @@ def work(task: Path) -> None:
     elsewhere = Elsewhere(**values.get("elsewhere", {}))
 
     def mark(one: Cell) -> str:
-        outside = outside_signature(one.method, elsewhere, scene, one.seed)
+        named = named_files(one.method, settings, scene)
+        outside = outside_signature(one.method, elsewhere, scene, one.seed, named)
         return fingerprint(one, settings, *signatures, outside)
 
     def costs(method: str) -> Mapping[str, float] | None:

@@ -34,13 +34,16 @@ MOST, RAREST = 5.0, 1e-4
 class Teacher:
     """The moving average of a network's weights, as a network of its own.
 
+    Where it normalises over the batch it does so by the batches that the network sees now, not by
+    an average over as many steps as that of the weights [M].
+
     Args:
         network: With its initial weights.
         decay: Final decay of the average.
     """
 
     def __init__(self, network: FusionNetwork, decay: float) -> None:
-        self.network, self.average = network, WeightAverage(network, decay)
+        self.network, self.average = network, WeightAverage(network, decay, batches=False)
 
     @torch.no_grad()
     def probabilities(self, patches: Patches) -> Tensor:

@@ -33,16 +33,15 @@ def smoothed_nll(
 class WeightAverage:
     """Moving average of a network's weights, whose decay rises to its final value with the steps.
 
-    What layers keep of the batches that they have seen, to normalise by, is averaged alike: it
-    belongs to the weights.
-
     Args:
         network: With its initial weights, from which the average starts.
         decay: Final decay, 0 for no average: nothing is kept then.
+        batches: Average what layers keep of the batches that they have seen, to normalise by, as
+            the weights.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network, self.decay = network, decay
+    def __init__(self, network: nn.Module, decay: float, batches: bool = True) -> None:
+        self.network, self.decay, self.batches = network, decay, batches
         self.tensors: dict[str, Tensor] = {}
         if decay:
             self.tensors = {n: value.detach().clone() for n, value in self._learned()}
@@ -65,6 +64,8 @@ class WeightAverage:
     def _learned(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights, and the buffers that are stored with them, by their names."""
         yield from self.network.named_parameters()
+        if not self.batches:
+            return
         stored = self.network.state_dict(keep_vars=True)
         for name, value in self.network.named_buffers():
             if name in stored and value.is_floating_point():

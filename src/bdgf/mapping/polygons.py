@@ -26,6 +26,7 @@ from bdgf.mapping.folder import check_finished
 from bdgf.mapping.regions import ReadRows, Regions, find_regions, strips
 from bdgf.mapping.writing import BLOCK
 from bdgf.progress import Progress
+from bdgf.runfolder import RunFolder, is_run_folder
 from bdgf.scene.grid import Grid, apply
 
 _BATCH = 20_000
@@ -71,6 +72,11 @@ def find_maps(folder: Path) -> list[TileMap]:
         RunFolderError: There is none, or they are not finished.
     """
     check_finished(folder)
+    if is_run_folder(folder) and not RunFolder(folder, read=True).was_finished("map"):
+        raise RunFolderError(
+            f"{folder}: the map is not finished, or older than what was trained since; run 'bdgf"
+            f" map {folder}' first."
+        )
     single = folder / "map.tif"
     if single.is_file():
         return [TileMap("map", single, folder / "confidence.tif")]
@@ -140,7 +146,9 @@ class _Opened:
 
     @property
     def system(self) -> str | None:
-        return None if self.grid.crs is None else str(self.grid.crs.to_wkt())
+        # a system without coordinates would give numbers of pixels a place on Earth
+        known = self.grid.crs is not None and self.grid.placed
+        return str(self.grid.crs.to_wkt()) if known and self.grid.crs is not None else None
 
     @property
     def on_ground(self) -> bool:

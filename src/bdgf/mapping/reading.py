@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import rasterio
@@ -48,18 +49,26 @@ def class_indices(
     index_of = np.full(np.iinfo(np.uint16).max + 1, -2, dtype=np.int64)
     index_of[0] = -1
     index_of[list(class_codes)] = np.arange(len(class_codes))
+    if codes.dtype in (np.uint8, np.uint16):  # as they are written, without copies of a large map
+        indices: NDArray[np.int64] = index_of[codes]
+        if (indices == -2).any():
+            _refuse_code(codes, indices, path)
+        return indices
     # a damaged file may be of another type, whose values no table has room for
     with np.errstate(invalid="ignore"):
         values = codes.astype(np.int64)
     known = (values >= 0) & (values < len(index_of)) & (values == codes)
     found = np.where(known, index_of[np.where(known, values, 0)], -2)
     if (found == -2).any():
-        strange = codes[found == -2].flat[0]
-        raise RunFolderError(
-            f"{path} holds the code {strange}, which is no class of the"
-            " scene; run 'bdgf map' again."
-        )
+        _refuse_code(codes, found, path)
     return found
+
+
+def _refuse_code(codes: NDArray[np.generic], found: NDArray[np.int64], path: Path) -> NoReturn:
+    strange = codes[found == -2].flat[0]
+    raise RunFolderError(
+        f"{path} holds the code {strange}, which is no class of the scene; run 'bdgf map' again."
+    )
 
 
 def classes_at(

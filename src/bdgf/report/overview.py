@@ -22,7 +22,8 @@ MOST_CELLS = 3_000_000
 NONE, RIGHT, WRONG = 0, 1, 2
 """Verdicts on a cell: no test pixel, mostly right, at least half of them wrong."""
 
-_STRIP = 512
+_STRIP, _STRIP_PIXELS = 512, 1 << 24
+"""Most rows of a strip, unless one row of cells has more, and about as many pixels."""
 
 Indices = NDArray[np.int32]
 
@@ -99,7 +100,7 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
     size = (-(-place.height // step), -(-place.width // step))
     map_path, confidence_path = results.map_paths(tile)
     votes_path = results.votes_path(tile)
-    strip = step * max(1, _STRIP // step)
+    strip = step * max(1, min(_STRIP, _STRIP_PIXELS // place.width) // step)
     labels = {"train": place.labels("train"), "test": place.labels("test")}
     marks = {name: np.full(size, -1, dtype=np.int32) for name in labels}
     outcomes = np.zeros((2, *size), dtype=np.int64)

@@ -139,7 +139,7 @@ class Grid:
             raise ValueError("positions of a grid without a transform lie nowhere")
         crs = self.crs if other.crs is None else other.crs
         wrapped = crs is not None and bool(crs.is_geographic)
-        same = _same_crs(self.crs, other.crs)
+        same = same_crs(self.crs, other.crs)
         if same and not wrapped:
             return apply(_after(~other.transform, self.transform), cols, rows)
         x, y = apply(self.transform, cols, rows)
@@ -175,7 +175,7 @@ class Grid:
         """
         # Cell by cell, so that a part that cannot be converted costs only itself; straight lines
         # stay straight within one CRS, and one cell is exact.
-        number = 1 if _same_crs(self.crs, other.crs) else _CELLS
+        number = 1 if same_crs(self.crs, other.crs) else _CELLS
         corners = np.stack(self.positions_on(other, *self.lattice(number)), axis=-1)
         total = 0.0
         for row in range(number):
@@ -240,7 +240,8 @@ def _after(outer: Affine, inner: Affine) -> Affine:
     )
 
 
-def _same_crs(first: Any | None, other: Any | None) -> bool:  # noqa: ANN401
+def same_crs(first: Any | None, other: Any | None) -> bool:  # noqa: ANN401
+    """Tell whether two systems are the same; one that is not known counts as the other."""
     return first is None or other is None or bool(first == other)
 
 

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from bdgf.scene.grid import apply
+from bdgf.scene.grid import apply, same_crs
 from bdgf.scene.tiles import Tile
 
 
 def share_ground(tiles: Sequence[Tile]) -> bool:
     """Tell whether there are several tiles, all with coordinates in one system."""
-    systems = {tile.crs for tile in tiles}
-    return len(tiles) > 1 and len(systems) == 1 and all(tile.transform for tile in tiles)
+    if len(tiles) < 2 or not all(tile.transform for tile in tiles):
+        return False
+    # compared, not by their text: one system is spelled in many ways
+    first = next((tile.crs for tile in tiles if tile.crs is not None), None)
+    return all(tile.crs is first or same_crs(tile.crs, first) for tile in tiles)
 
 
 def on_ground(tiles: Sequence[Tile], positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ def test_confusion_is_shaded_by_the_share_of_the_row(classes: int) -> None:
     confusion[1] = 0
     names = [f"class {i}" for i in range(classes)]
     with styled():
-        figure = confusion_figure(confusion, names)
+        figure = confusion_figure(confusion, names, confusion.sum(1))
         figure.draw_without_rendering()
     axes = figure.axes[0]
     shown = axes.images[0].get_array()
@@ -43,6 +43,16 @@ def test_confusion_is_shaded_by_the_share_of_the_row(classes: int) -> None:
     box = axes.get_tightbbox()
     assert box.x0 >= -1, "names are not cut off"
     assert box.y0 >= -1
+
+
+def test_test_pixels_without_a_class_are_in_the_confusion_matrix() -> None:
+    confusion = np.array([[50, 0], [0, 0]])
+    with styled():
+        figure = confusion_figure(confusion, ["a", "b"], np.array([100, 7]))
+        figure.draw_without_rendering()
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[50, 0, 50], [0, 0, 100]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "none"]
 
 
 def test_every_class_has_a_mark_and_its_points() -> None:

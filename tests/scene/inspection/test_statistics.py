@@ -88,6 +88,19 @@ def test_parts_together_equal_the_whole(write_tif):
     assert found.percentiles(1) == pytest.approx(whole.percentiles(1))
 
 
+def test_parts_of_which_shares_differ_count_by_their_size(write_tif):
+    small, large = np.zeros((100, 100), np.uint8), np.zeros((600, 500), np.uint8)
+    small[:, :50], large[:, :125] = 3, 3
+    parts = [
+        measure(open_source(write_tif(f"{i}.tif", codes)), most=20_000)
+        for i, codes in enumerate((small, large))
+    ]
+    assert [part.exact for part in parts] == [True, False]
+    found = merge(parts)
+    assert not found.exact
+    assert found.labels[3] == pytest.approx(parts[0].labels[3] + parts[1].labels[3], rel=0.01)
+
+
 SPARSE = """
 import sys, time
 from pathlib import Path

@@ -42,23 +42,31 @@ def chart_figure(charts: Sequence[Chart]) -> Figure:
     return figure
 
 
-def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str]) -> Figure:
+def confusion_figure(
+    confusion: NDArray[np.int64], names: Sequence[str], totals: NDArray[np.int64]
+) -> Figure:
     """Draw a confusion matrix: shades by share of the row, counts while there is room.
 
     Args:
         confusion: (K, K) counts, rows are the test labels.
         names: (K,) names of the classes.
+        totals: (K,) test pixels of every class, those without a class in the map among them: they
+            have a column of their own where there are any.
     """
+    without = totals - confusion.sum(axis=1)
+    columns = list(names)
+    if without.any():
+        confusion, columns = np.column_stack([confusion, without]), [*names, "none"]
     classes = len(names)
     longest = 0.055 * max(len(name) for name in names)
     side = min(6.0, max(1.8, 0.36 * classes))
     figure = new_figure(side + longest + 0.9, side + longest + 0.5)
     figure.set_layout_engine("constrained")
     axes: Any = figure.add_subplot(1, 1, 1)
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    share = confusion / np.maximum(totals[:, None], 1)
     picture = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
     size = 7.5 if classes <= _MOST_NUMBERS else max(3.5, 120 / classes)
-    axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names, fontsize=size)
     axes.set_xlabel("map")
     axes.set_ylabel("test label")

@@ -140,7 +140,8 @@ def _plots(results: Results, classes: Classes) -> dict[str, Figure]:
             found[name] = chart_figure(drawn)
     if "BDGF" in results.metrics["methods"]:
         confusion = np.array(results.metrics["methods"]["BDGF"]["confusion"], dtype=np.int64)
-        found["confusion"] = confusion_figure(confusion, [name for name, _ in classes])
+        totals = np.bincount(results.scene.labels_at("test"), minlength=len(classes))
+        found["confusion"] = confusion_figure(confusion, [name for name, _ in classes], totals)
     projection = project(results)
     if projection is not None:
         title = "t-SNE of the diffusion features"

@@ -113,11 +113,15 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     """Return the statistics of several rasters with the same bands, such as tiles, together."""
     if len(parts) == 1:
         return parts[0]
-    weights = np.array([part.pixels for part in parts], dtype=np.float64)
-    weights /= weights.sum()
+    # each counts by its size, however much of it was read
+    sizes = np.array([part.pixels / part.share for part in parts])
+    weights = sizes / sizes.sum()
+    pixels = sum(part.pixels for part in parts)
+    share = 1.0 if all(part.exact for part in parts) else pixels / float(sizes.sum())
     codes: dict[int, int] | None = {}
     for part in parts:
-        codes = None if codes is None or part.codes is None else _added(codes, part.codes)
+        known = None if part.codes is None else _scaled(part.codes, share / part.share)
+        codes = None if codes is None or known is None else _added(codes, known)
     with warnings.catch_warnings():
         # A band that has no value in any of the rasters stays NaN.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -126,8 +130,8 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     sample = np.concatenate([part.sample for part in parts])
     step = max(1, sample.size // _KEPT)
     return Statistics(
-        pixels=sum(part.pixels for part in parts),
-        share=min(part.share for part in parts),
+        pixels=pixels,
+        share=share,
         low=low,
         high=high,
         valid=np.asarray(weights @ np.array([part.valid for part in parts])),
@@ -135,6 +139,13 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         codes=codes,
         sample=sample[::step],
     )
+
+
+def _scaled(codes: dict[int, int], factor: float) -> dict[int, int]:
+    """Return counts for another share of a raster; what was seen at all stays."""
+    if factor == 1.0:
+        return codes
+    return {code: max(1, round(count * factor)) for code, count in codes.items()}
 
 
 def _strips(source: RasterSource) -> list[Window]:
