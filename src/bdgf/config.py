@@ -239,9 +239,9 @@ class TrainingSettings:
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it. Without a spectral
             modality none is hidden.
-        fusion: Fusion of the heads: mean of log-probabilities, or cv (weights from spatially
-            grouped cross-validation on the training pixels, and from how far the heads agree on
-            the scene's pixels).
+        fusion: Fusion of the heads: mean of log-probabilities (but for patch_lead), or cv (weights
+            from spatially grouped cross-validation on the training pixels, and from how far the
+            heads agree on the scene's pixels).
         folds: Folds of the cross-validation.
         fold_pixels: Folds are trained, one after the other, until so many labelled pixels have been
             held out, also where they weigh no heads: their predictions scale the confidence. 0
@@ -249,6 +249,9 @@ class TrainingSettings:
         fold_steps: Share of the steps that each fold trains for.
         fusion_temperature: Points of a head's worth, its held-out mean of OA and AA moved by how
             far the scene is from the held-out pixels, that multiply its weight by e.
+        patch_lead: Points by which the heads that see the patch as a whole are taken to be better
+            than the others where there are fewer than 30 labelled pixels per class in the mean; it
+            counts as much as 100 held-out pixels. 0 for none.
         checkpoint_every: Steps between two resumable checkpoints.
     """
 
@@ -276,6 +279,7 @@ class TrainingSettings:
     fold_pixels: int = 2000
     fold_steps: float = 0.5
     fusion_temperature: float = 16.0
+    patch_lead: float = 18.0
     checkpoint_every: int = 200
 
 

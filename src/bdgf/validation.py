@@ -172,6 +172,7 @@ def _least(s: Settings) -> list[tuple[str, float, float]]:
         ("training.fold_pixels", s.training.fold_pixels, 0),
         ("training.weight_decay", s.training.weight_decay, 0),
         ("training.noise", s.training.noise, 0),
+        ("training.patch_lead", s.training.patch_lead, 0),
         ("training.consistency", s.training.consistency, 0),
         ("training.unlabelled_pixels", s.training.unlabelled_pixels, 2),
         ("mutual.entropy_weight", s.mutual.entropy_weight, 0),

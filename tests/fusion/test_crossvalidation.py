@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from bdgf.fusion.crossvalidation import agreement, spatial_folds, trust_from
+from bdgf.fusion.crossvalidation import (
+    agreement,
+    patch_leads,
+    spatial_folds,
+    trust_before,
+    trust_from,
+)
 from bdgf.fusion.training import Labelled
 
 
@@ -79,6 +87,25 @@ def test_a_head_that_leaves_the_others_on_the_scene_is_trusted_less() -> None:
     assert trust.weights[2] < trust.weights[0]
     ratio = np.exp((trust.shifts[2] - trust.shifts[0]) / 5.0)
     assert trust.weights[2] / trust.weights[0] == pytest.approx(ratio)
+
+
+def test_with_few_labels_what_is_known_before_counts_beside_the_held_out_pixels() -> None:
+    classes = np.arange(25) % 4
+    right = (torch.eye(4)[torch.tensor(classes)] + 0.01).log()
+    held_out = torch.stack([right, right.roll(1, dims=-1)], 1)  # marks of 100 and 0
+    leads = patch_leads(("cnn", "guided patch"), 30.0)
+    assert leads == [0.0, 30.0]
+    before = trust_before(leads, 16.0)
+    assert before.weights[1] / before.weights[0] == pytest.approx(np.exp(30 / 16))
+
+    def gap(**changes: Any) -> float:
+        first, second = trust_from(held_out, classes, held_out, 16.0, **changes).weights
+        return 16.0 * float(np.log(first / second))
+
+    assert gap() == pytest.approx(100.0)
+    assert gap(leads=leads) == pytest.approx((25 * 100.0 - 100 * 30.0) / 125)
+    assert gap(leads=leads, weighed=False) == pytest.approx(-30.0)
+    assert gap(weighed=False) == pytest.approx(0.0)
 
 
 def test_agreement_is_with_the_mean_of_the_others() -> None:

@@ -78,6 +78,7 @@ def test_folds_go_on_until_enough_pixels_were_held_out(
     folds: int,
 ) -> None:
     changes = {"training.fusion": fusion, "training.fold_pixels": pixels_held_out}
+    changes["training.patch_lead"] = 0.0
     fitting = fitting_of(prepared, config.replace(tiny_settings, changes), tmp_path)
     fitted: Fitted = fitting.fit()
     assert len(list(tmp_path.glob("fold*.safetensors"))) == folds
@@ -135,7 +136,7 @@ def test_classes_that_a_fold_has_not_learned_say_nothing(
     monkeypatch.setattr(fitting_module, "spatial_folds", lambda *_: alone)
     seen = []
 
-    def trust_from(held_out, classes, scene, temperature):
+    def trust_from(held_out, classes, scene, temperature, leads, weighed):
         seen.append(classes)
         return trust(held_out, classes, scene, temperature)
 
@@ -155,8 +156,10 @@ def test_one_label_per_class_weighs_no_head(fitting: Fitting, listener: Any) -> 
     assert fitting._cross_validate() is None
     fitting.progress = listener
     found = fitting.fit()
-    heads = len(found.network.heads)
-    assert found.fusion_weights == [1 / heads] * heads
+    of_patch = np.array(["patch" in name for name in found.network.heads])
+    assert 0 < of_patch.sum() < len(of_patch)
+    expected = np.where(of_patch, np.exp(fitting.settings.training.patch_lead / 16), 1.0)
+    np.testing.assert_allclose(found.fusion_weights, expected / expected.sum())
     assert found.temperature == 1.0
     assert found.held_out == found.shifts == []
     assert "nan" not in " ".join(listener.lines)

@@ -82,6 +82,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no mutual learning on unlabelled": {"mutual.unlabelled": False},
     # training
     "mean fusion": {"training.fusion": "mean"},
+    "no lead of the patch": {"training.patch_lead": 0.0},
     "no class balancing": {"training.class_sampling": 0.0, "training.class_weights": "none"},
     "sqrt weights": {"training.class_sampling": 0.0, "training.class_weights": "sqrt"},
     "balanced weights": {"training.class_sampling": 0.0, "training.class_weights": "balanced"},

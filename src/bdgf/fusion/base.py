@@ -18,6 +18,10 @@ LEVELS = 3
 """Levels of guidance, coarse to fine."""
 
 
+PATCH_HEADS = ("patch", "guided patch")
+"""Heads that see the patch as a whole."""
+
+
 class NetworkOutput(NamedTuple):
     """What a network says of every pixel.
 

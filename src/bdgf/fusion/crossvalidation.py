@@ -5,12 +5,14 @@ together; a branch whose large window helps only by overlap gains nothing from i
 pixels of a scene are not a sample of it, though: they lie inside of fields, in a few places. What a
 head loses beyond them shows, without any label, in how much less it agrees with the other heads
 there (agreement on the line: Baek et al., 2022). The weight of a head is exp(worth / temperature),
-normalised, where the worth is the held-out mean of OA and AA moved by that difference [C].
+normalised, where the worth is the held-out mean of OA and AA moved by that difference [C]. With few
+labels the folds say little, and what is known of the heads beforehand counts beside them [M].
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
+from bdgf.fusion.base import PATCH_HEADS
 from bdgf.fusion.temperature import fit_temperature
 
 BLOCKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -78,6 +81,10 @@ def spatial_folds(
     return fold
 
 
+LEAD_PIXELS = 100.0
+"""Held-out pixels that say as much as what is known of the heads beforehand."""
+
+
 @dataclass(frozen=True)
 class Trust:
     """What cross-validation says of the heads.
@@ -96,8 +103,36 @@ class Trust:
     temperature: float
 
 
+def patch_leads(heads: Sequence[str], points: float) -> list[float]:
+    """Return by how many points each head is taken to be better before any is measured.
+
+    With few labels per class the heads that see the patch as a whole are.
+
+    Args:
+        heads: Names of the heads.
+        points: Lead of those heads.
+    """
+    return [points if name in PATCH_HEADS else 0.0 for name in heads]
+
+
+def trust_before(leads: Sequence[float], temperature: float) -> Trust:
+    """Return how far the heads are trusted where nothing was held out.
+
+    Args:
+        leads: Points by which each head is taken to be better.
+        temperature: As in `trust_from`.
+    """
+    weights = torch.softmax(torch.tensor(leads, dtype=torch.float64) / temperature, 0)
+    return Trust(weights.tolist(), [], [], 1.0)
+
+
 def trust_from(
-    held_out: Tensor, classes: NDArray[np.int64], scene: Tensor, temperature: float
+    held_out: Tensor,
+    classes: NDArray[np.int64],
+    scene: Tensor,
+    temperature: float,
+    leads: Sequence[float] | None = None,
+    weighed: bool = True,
 ) -> Trust:
     """Return the fusion weights, what they come from, and the fusion's temperature.
 
@@ -113,7 +148,10 @@ def trust_from(
         classes: Their class indices, (n,).
         scene: Log-probabilities of pixels from all over the scene by the same networks,
             (m, heads, K).
-        temperature: Percentage points that multiply a weight by e; infinity for equal weights.
+        temperature: Percentage points that multiply a weight by e.
+        leads: Points by which each head is taken to be better before, where labels are few: as
+            much as ``LEAD_PIXELS`` held-out pixels say. None where they are not.
+        weighed: Whether the held-out pixels weigh the heads; else only the leads do.
     """
     predicted = held_out.argmax(-1).numpy()  # (n, heads)
     marks = []
@@ -122,7 +160,11 @@ def trust_from(
         recalls = [right[classes == k].mean() for k in np.unique(classes)]
         marks.append(50.0 * (float(right.mean()) + float(np.mean(recalls))))
     shifts = agreement(scene) - agreement(held_out)
-    worth = torch.tensor(marks, dtype=torch.float64) + shifts
+    worth = (torch.tensor(marks, dtype=torch.float64) + shifts) * float(weighed)
+    if leads is not None:
+        before = torch.tensor(leads, dtype=torch.float64)
+        told = len(classes) / (len(classes) + LEAD_PIXELS) if weighed else 0.0
+        worth = torch.lerp(before, worth, told)
     weights = torch.softmax(worth / temperature, 0)
     fused = (held_out.double() * weights[:, None]).sum(1)  # (n, K)
     softened = max(1.0, fit_temperature(fused, classes, DOUBTS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,13 @@ from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
 from bdgf.files import remove
-from bdgf.fusion.crossvalidation import Trust, spatial_folds, trust_from
+from bdgf.fusion.crossvalidation import (
+    Trust,
+    patch_leads,
+    spatial_folds,
+    trust_before,
+    trust_from,
+)
 from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import (
@@ -27,6 +32,7 @@ from bdgf.fusion.training import (
     Labelled,
     UnlabelledPixels,
     consistency_weight,
+    few_per_class,
     head_log_probabilities,
     steps_for,
     with_patch_norm,
@@ -149,7 +155,9 @@ class Fitting:
         s = self.settings
         network = new_network(s, self.prepared, self.store, s.seed)
         heads = len(network.heads)
-        alike = Trust([1.0 / heads] * heads, [], [], 1.0)
+        few = few_per_class(self.labelled.classes)
+        leads = patch_leads(network.heads, s.training.patch_lead) if few else None
+        before = trust_before(leads or [0.0] * heads, s.training.fusion_temperature)
         counts = np.bincount(self.labelled.classes, minlength=len(self.prepared.scene.class_codes))
         self.progress.say(
             f"training: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters,"
@@ -157,14 +165,14 @@ class Fitting:
             f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
         self.history.keep("train member", map(_member_stage, range(2, s.network.members + 1)))
-        found = self._cross_validate() if s.training.fold_pixels else None
-        trust = found or alike
+        found = self._cross_validate(leads) if s.training.fold_pixels else None
+        trust = found or before
         if not s.training.fold_pixels:
             self.history.keep("train fold", ())
         elif found is None:
             self.progress.say(
                 "cross-validation: nothing can be held out, as no class has labels in two folds;"
-                " the heads weigh alike and the confidence is not scaled"
+                " it weighs no heads and the confidence is not scaled"
             )
         else:
             parts = zip(network.heads, trust.weights, trust.marks, trust.shifts, strict=True)
@@ -239,8 +247,10 @@ class Fitting:
     def _fold_path(self, fold: int) -> Path:
         return self.folder / f"fold{fold + 1}.safetensors"
 
-    def _cross_validate(self) -> Trust | None:
+    def _cross_validate(self, leads: Sequence[float] | None = None) -> Trust | None:
         """Train on all folds but one, predict that one, and weigh the heads by the outcome.
+
+        ``leads`` are the points by which heads are taken to be better before, None for none.
 
         With many labels the first folds hold out enough of them. Where no class has a label beside
         those of its fold nothing can be held out, and nothing is returned.
@@ -285,7 +295,9 @@ class Fitting:
             torch.cat(held_out),
             np.concatenate(classes),
             torch.cat(scene),
-            s.training.fusion_temperature if s.training.fusion == "cv" else math.inf,
+            s.training.fusion_temperature,
+            leads,
+            s.training.fusion == "cv",
         )
 
     def _scene_pixels(self) -> NDArray[np.int64]:

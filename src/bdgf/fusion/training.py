@@ -34,7 +34,8 @@ FEW_LABELS, ENOUGH_LABELS = 1000, 4000
 
 
 FEW_PER_CLASS = 30
-"""Labelled pixels per class below which heads of the patch are normalised over the batch."""
+"""Labelled pixels per class below which heads of the patch are normalised over the batch, and lead
+the others."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,13 @@ def with_patch_norm(settings: Settings, classes: NDArray[np.int64]) -> Settings:
     """
     if settings.network.patch_norm != "auto":
         return settings
-    few = len(classes) < FEW_PER_CLASS * len(np.unique(classes))
-    return replace(settings, {"network.patch_norm": "batch" if few else "pixel"})
+    norm = "batch" if few_per_class(classes) else "pixel"
+    return replace(settings, {"network.patch_norm": norm})
+
+
+def few_per_class(classes: NDArray[np.int64]) -> bool:
+    """Tell whether labelled pixels (n,) are few for the classes that they are of, in the mean."""
+    return len(classes) < FEW_PER_CLASS * len(np.unique(classes))
 
 
 def class_balance(
