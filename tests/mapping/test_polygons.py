@@ -125,7 +125,8 @@ def test_without_coordinates_areas_are_pixels(tmp_path, transform, crs):
     assert (summary.unit, summary.after) == ("pixels", 2)
     _, polygons, columns = _read(tmp_path / "map.gpkg")
     assert sorted(columns["area_px"]) == [1.0, 41.0]
-    assert pyogrio.read_info(tmp_path / "map.gpkg")["crs"] in (None, "Undefined Cartesian SRS")
+    system = str(pyogrio.read_info(tmp_path / "map.gpkg")["crs"])
+    assert system == "None" or "Undefined" in system  # what GDAL makes of none
     small = polygons[np.argmin(columns["area_px"])]
     assert small.bounds == (3.0, -3.0, 4.0, -2.0), "rows count downwards, as viewers show them"
 
