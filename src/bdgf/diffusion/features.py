@@ -246,8 +246,8 @@ def extract(
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-    blocks_of = LevelBlocks(extractor)
-    reduction = fit_reduction(extractor, blocks_of.levels)
+    read = LevelBlocks(extractor)
+    reduction = fit_reduction(read)
     levels, channels = reduction.levels, reduction.channels
     explained = [round(projection.explained, 4) for projection in reduction.projections]
     origin = {**origin, "explained_variance": explained}
@@ -265,15 +265,15 @@ def extract(
         return
     if prepared.scene.large:
         progress.say(f"features: stored{reason}; {room.describe()}")
-    blocks = _blocks(blocks_of, reduction) if cluster is None else cluster(reduction)
+    blocks = _blocks(read, reduction) if cluster is None else cluster(reduction)
     _write(prepared, folder, channels, blocks, progress)
     reduction.save(folder / REDUCTION)
     write_index(folder, levels, origin)
 
 
-def _blocks(blocks: LevelBlocks, reduction: Reduction) -> Iterator[Block]:
-    for tile, window in in_order(grids_of(blocks.prepared)):
-        yield tile, window, stored_form(reduction, blocks.levels(tile, window))
+def _blocks(read: LevelBlocks, reduction: Reduction) -> Iterator[Block]:
+    for tile, window in in_order(grids_of(read.prepared)):
+        yield tile, window, stored_form(reduction, read.levels(tile, window))
 
 
 def _write(
@@ -308,21 +308,14 @@ def grids_of(prepared: PreparedScene) -> list[WindowGrid]:
     return [WindowGrid(*shape, WINDOW, WINDOW) for shape in shapes]
 
 
-def fit_reduction(
-    extractor: FeatureExtractor, levels: Callable[[int, Window], list[Tensor]] | None = None
-) -> Reduction:
-    """Fit the components of the levels in use on windows from all over the scene.
-
-    Args:
-        extractor: Reads the denoiser.
-        levels: Gives the levels of a window; the extractor itself does where it is None.
-    """
-    levels = levels or extractor.levels
+def fit_reduction(read: LevelBlocks) -> Reduction:
+    """Fit the components of the levels in use on windows from all over the scene."""
+    extractor = read.extractor
     guides = extractor.settings.levels
     samples: dict[int, list[NDArray[np.float32]]] = {index: [] for index in levels_in_use(guides)}
     draws = numpy_generator(extractor.seed, "feature components")
     for tile, window, valid in sample_valid(extractor.prepared, draws):
-        found_levels = levels(tile, window)
+        found_levels = read.levels(tile, window)
         for index, sample in samples.items():
             sample.append(found_levels[index].cpu().numpy()[:, valid].T)
     components = extractor.settings.components

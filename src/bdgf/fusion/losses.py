@@ -41,7 +41,9 @@ class WeightAverage:
     """
 
     def __init__(self, network: nn.Module, decay: float, batches: bool = True) -> None:
-        self.network, self.decay, self.batches = network, decay, batches
+        self.network, self.decay = network, decay
+        stored = network.state_dict() if batches else {}
+        self.kept = [n for n, b in network.named_buffers() if n in stored and b.is_floating_point()]
         self.tensors: dict[str, Tensor] = {}
         if decay:
             self.tensors = {n: value.detach().clone() for n, value in self._learned()}
@@ -62,14 +64,10 @@ class WeightAverage:
                 value.copy_(self.tensors[name])
 
     def _learned(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weights, and the buffers that are stored with them, by their names."""
+        """Yield the weights, and what is kept of the batches, by their names."""
         yield from self.network.named_parameters()
-        if not self.batches:
-            return
-        stored = self.network.state_dict(keep_vars=True)
-        for name, value in self.network.named_buffers():
-            if name in stored and value.is_floating_point():
-                yield name, value
+        for name in self.kept:
+            yield name, self.network.get_buffer(name)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back the average of a training that goes on."""

@@ -147,8 +147,8 @@ class _Opened:
     @property
     def system(self) -> str | None:
         # a system without coordinates would give numbers of pixels a place on Earth
-        known = self.grid.crs is not None and self.grid.placed
-        return str(self.grid.crs.to_wkt()) if known and self.grid.crs is not None else None
+        crs = self.grid.crs if self.grid.placed else None
+        return None if crs is None else str(crs.to_wkt())
 
     @property
     def on_ground(self) -> bool:

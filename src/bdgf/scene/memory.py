@@ -109,7 +109,7 @@ def describe(
 ) -> tuple[SceneSpec, InMemory]:
     """Return the description of a scene of arrays, and the arrays; see `Scene.from_arrays`."""
     single = isinstance(images, Mapping)
-    given = [images] if isinstance(images, Mapping) else _tiles(images)
+    given = _tiles(images)
     # in a Dataset the CRS may be a variable of its own, without axes
     parted = [_without_crs(tile) for tile in given]
     tiles = [arrays for arrays, _ in parted]
@@ -152,7 +152,7 @@ def describe(
 
 
 def _tiles(images: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
-    """Return the mappings of several tiles."""
+    """Return the mapping of every tile."""
     given = list(images) if isinstance(images, Sequence) else [images]
     for tile in given:
         if not isinstance(tile, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.files import file_name
 from bdgf.report.figures.ground import Ground
 from bdgf.report.figures.pixels import OTHER_COLOR, RIGHT_COLOR, WHITE, WRONG_COLOR, rgb
 from bdgf.report.overview import TileOverview
@@ -66,7 +66,7 @@ def panels_of(results: Results, overview: TileOverview, colors: Sequence[str]) -
     found: list[Panel] = []
     for index in range(len(results.scene.modalities)):
         drawn = modality_picture(results, overview.tile, index)
-        name = f"modality_{_plain(drawn.name)}"
+        name = f"modality_{file_name(drawn.name)}"
         if name in {other.name for other in found}:  # alike but for signs that no file may have
             name = f"{name}_{index + 1}"
         found.append(panel(name, drawn.name, drawn.image, "none"))
@@ -92,8 +92,3 @@ def _error_title(overview: TileOverview) -> str:
         return "No test pixels"
     wrong = 100 * float((~overview.test_right).mean())
     return f"Errors, {wrong:.1f} % of {count:,} test pixels"
-
-
-def _plain(name: str) -> str:
-    """Return a name that a file can have."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
