@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,3 +236,34 @@ class ReadBack(TorchDispatchMode):
 def read_back() -> ReadBack:
     """Context in which the operations are collected that read values back from a device."""
     return ReadBack()
+
+
+@pytest.fixture
+def no_cpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A device that is not the CPU and holds no values: operations that mix the two fail.
+
+    Values that are read back from it are zeros. It stands for CUDA where there is none.
+    """
+    device = torch.device("meta")
+
+    def drawn(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        # it has no generators
+        return lambda *args, generator=None, **rest: function(*args, **rest)
+
+    for name in ("rand", "randn", "randint"):
+        monkeypatch.setattr(torch, name, drawn(getattr(torch, name)))
+    generator = SimpleNamespace(device=device)
+    for module in ("bdgf.diffusion.pretraining", "bdgf.fusion.training"):
+        monkeypatch.setattr(f"{module}.torch_generator", lambda *_, device=None: generator)
+    usual = torch.autocast
+    monkeypatch.setattr(
+        torch,
+        "autocast",
+        lambda kind, *args, **rest: nullcontext() if kind == "meta" else usual(kind, *args, **rest),
+    )
+
+    def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", to_cpu)
+    return device

@@ -26,11 +26,14 @@ from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 
 def extractor(
-    prepared: PreparedScene, settings: config.Settings, **features: object
+    prepared: PreparedScene,
+    settings: config.Settings,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+    **features: object,
 ) -> FeatureExtractor:
     denoiser = build_denoiser(settings.diffusion, prepared.layout, 0)
     reading = config.FeatureSettings(**features)  # type: ignore[arg-type]
-    return FeatureExtractor(denoiser, prepared, reading, settings.diffusion, 0, torch.device("cpu"))
+    return FeatureExtractor(denoiser, prepared, reading, settings.diffusion, 0, device)
 
 
 @pytest.mark.parametrize("noised", [False, True])
@@ -45,6 +48,22 @@ def test_any_tiling_gives_the_features_of_the_whole_scene(
         for part, level in zip(reader.levels(0, window), whole, strict=True):
             expected = level[(slice(None), *window.slices)]
             assert (part - expected).norm() <= 1e-6 * expected.norm()
+
+
+@pytest.mark.parametrize("noised", [False, True])
+def test_features_are_read_on_the_device_and_stored_from_it(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    no_cpu: torch.device,
+    noised: bool,
+) -> None:
+    reader = extractor(prepared, tiny_settings, no_cpu, noised=noised, timesteps=(10, 200))
+    levels = reader.levels(0, Window(3, 5, 20, 17))
+    assert {level.device for level in levels} == {no_cpu}
+    extract(reader, tmp_path, {"seed": 0}, Silent())
+    store = FeatureStore(tmp_path, [prepared.scene.tiles[0].name], [prepared.shape(0)])
+    assert not store.arrays[0].any()  # what the device that holds no values gives back
 
 
 def test_container_holds_unwhitened_components(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,29 @@ def test_a_step_waits_for_no_device(
         loss.backward()
         work.after_step(3, parts)
     assert read_back.found == []
+
+
+@pytest.mark.parametrize("ramp", ["fixed", "adaptive"])
+def test_a_step_stays_on_its_device(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    no_cpu: torch.device,
+    monkeypatch: pytest.MonkeyPatch,
+    ramp: str,
+) -> None:
+    monkeypatch.setattr("bdgf.diffusion.pretraining.device_of", lambda _: no_cpu)
+    settings = config.replace(tiny_settings, {"diffusion.masking.ramp": ramp})
+    work = Pretraining(prepared, settings.diffusion, settings.compute, settings.seed)
+    loss, parts = work.loss(work.model, 3)
+    loss.backward()
+    with pytest.MonkeyPatch.context() as patch:
+        if ramp == "adaptive":  # reads its losses, as its setting says
+            patch.setattr(torch.Tensor, "tolist", lambda tensor: [1.0] * len(tensor))
+        work.after_step(3, parts)
+    levels = work.clean_features(10)(*work.crops.draw(4, np.random.default_rng(0)))
+    assert loss.device == no_cpu
+    assert {p.grad.device for p in work.model.parameters() if p.grad is not None} == {no_cpu}
+    assert {level.device for level in levels} == {no_cpu}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def training(
     left_out: int = 0,
     trust: tuple[float, ...] | None = (0.2,) * 5,
     without: int = -1,
+    device: torch.device | None = None,
 ) -> FusionTraining:
     tiles = range(prepared.tiles)
     names, shapes = [t.name for t in prepared.scene.tiles], [prepared.shape(t) for t in tiles]
@@ -49,7 +50,7 @@ def training(
     )
     source = PatchSource(prepared, store, settings.network.window)
     return FusionTraining(
-        network,
+        network.to(device),
         source,
         labels,
         UnlabelledPixels(prepared),
@@ -64,6 +65,20 @@ def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
     settings = config.replace(tiny_settings, {"training.steps": 100})
     steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
     assert steps == [100, 100, 400, 800, 800]
+
+
+@pytest.mark.parametrize("kind", ["dense", "patch"])
+def test_a_step_stays_on_its_device(
+    prepared: PreparedScene, tiny_settings: config.Settings, no_cpu: torch.device, kind: str
+) -> None:
+    changes = {"mutual.unlabelled": True, "network.kind": kind, "training.ema": 0.9}
+    work = training(prepared, config.replace(tiny_settings, changes), device=no_cpu)
+    loss, parts = work.loss(work.model, 3)
+    loss.backward()
+    work.after_step(3, parts)
+    assert loss.device == no_cpu
+    assert {p.grad.device for p in work.model.parameters() if p.grad is not None} == {no_cpu}
+    assert work.taught.weights().device == no_cpu
 
 
 def test_the_loss_of_a_step_depends_on_the_step_alone(

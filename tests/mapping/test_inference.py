@@ -119,3 +119,18 @@ def test_votes_are_what_each_head_says(
         alone = [float(head == other) for other in range(len(network.heads))]
         (part,) = map_windows(network, alone, prepared, store, 0, [whole])
         np.testing.assert_array_equal(part.classes, part.votes[head])
+
+
+@pytest.mark.parametrize("kind", ["dense", "patch"])
+def test_a_map_stays_on_the_networks_device(
+    prepared: PreparedScene,
+    store: FeatureStore,
+    tiny_settings: config.Settings,
+    no_cpu: torch.device,
+    kind: str,
+) -> None:
+    settings = config.replace(tiny_settings, {"network.kind": kind}).network
+    network = build_network(settings, prepared.layout, store.level_channels, 4, 0).eval()
+    logits = window_logits(network.to(no_cpu), prepared, store, 0, Window(2, 1, 29, 14))
+    assert logits.device == no_cpu
+    assert logits.shape == (len(network.heads), 4, 29, 14)
