@@ -81,6 +81,8 @@ class DiffusionSettings:
         loss_weights: plain (mean over all channels), modality (each modality counts the same), or
             controlled (weights and strength of the masks follow the measured reliance, so that no
             modality dominates the features).
+        balance_from: Share of the steps after which controlled steers. The spectral image is
+            learned last: what is steered before changes by itself.
         checkpoint_every: Steps between two resumable checkpoints.
         masking: Adaptive modality masking.
     """
@@ -99,6 +101,7 @@ class DiffusionSettings:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     loss_weights: Literal["plain", "modality", "controlled"] = "controlled"
+    balance_from: float = 0.5
     checkpoint_every: int = 250
     masking: MaskingSettings = field(default_factory=MaskingSettings)
 

@@ -207,6 +207,7 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("diffusion.masking.sample_ratio", s.diffusion.masking.sample_ratio),
         ("diffusion.warmup", s.diffusion.warmup),
         ("diffusion.ema_decay", s.diffusion.ema_decay),
+        ("diffusion.balance_from", s.diffusion.balance_from),
         ("diffusion.beta_start", s.diffusion.beta_start),
         ("diffusion.beta_end", s.diffusion.beta_end),
         ("mutual.ramp", s.mutual.ramp),

@@ -25,10 +25,13 @@ def work() -> SimpleNamespace:
     return SimpleNamespace(seed=0, crops=crops, probe_timestep=50, clean_features=lambda t: None)
 
 
-def steered(reliance: tuple[float, float, float], steps: int, monkeypatch) -> BalanceController:
+def steered(
+    reliance: tuple[float, float, float], steps: int, monkeypatch, start: float = 0.0
+) -> BalanceController:
     measured = SimpleNamespace(reliance=reliance)
     monkeypatch.setattr(balance, "measure_reliance", lambda *args: measured)
-    controller = BalanceController(DiffusionSettings(loss_weights="controlled"), LAYOUT)
+    settings = DiffusionSettings(loss_weights="controlled", steps=1000, balance_from=start)
+    controller = BalanceController(settings, LAYOUT)
     for step in range(steps):
         controller.observe(step, torch.ones(3), work())
     return controller
@@ -49,6 +52,16 @@ def test_the_side_that_dominates_loses_weight(reliance, rises, monkeypatch) -> N
     assert (many[0] > few[0]) == rises
     assert many[1] == pytest.approx(float(many[2]))
     assert float(many.sum()) == pytest.approx(1.0)
+
+
+def test_what_is_not_yet_learned_is_measured_and_not_steered(monkeypatch) -> None:
+    early = steered((0.2, 1.0, 1.0), 500, monkeypatch, start=0.5)
+    assert early.values()["reliance_hsi"] == 0.2
+    assert early.weights.tolist() == pytest.approx([1 / 3] * 3)
+    assert early.gain == 1.0
+    late = steered((0.2, 1.0, 1.0), 500 + balance.MEASURE_EVERY, monkeypatch, start=0.5)
+    assert late.weights[0] > 1 / 3
+    assert late.gain < 1.0
 
 
 def test_masks_follow_the_side_that_dominates(monkeypatch) -> None:

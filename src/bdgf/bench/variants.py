@@ -41,6 +41,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "plain loss": {"diffusion.loss_weights": "plain"},
     "loss per modality": {"diffusion.loss_weights": "modality"},
     "controlled loss": {"diffusion.loss_weights": "controlled"},
+    "controlled from the start": {"diffusion.balance_from": 0.0},
     # how the denoiser is read
     "t = 10": {"features.timesteps": (10,)},
     "t = 50": {"features.timesteps": (50,)},
