@@ -66,6 +66,28 @@ def test_a_file_that_promises_more_than_it_holds_is_not_read(tmp_path: Path) -> 
         checkpoint.load_tensors(path)
 
 
+def test_a_disk_that_counts_blocks_later_is_asked_for_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.safetensors"
+    checkpoint.save_tensors(path, {"a": torch.ones(1 << 19)}, {})
+    usual = os.stat
+
+    class Late:
+        """As ZFS counts a file that has just been written."""
+
+        st_blocks = 1
+
+        def __init__(self, about: os.stat_result) -> None:
+            self.about = about
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.about, name)
+
+    monkeypatch.setattr(Path, "stat", lambda self, **rest: Late(usual(self, **rest)))
+    assert checkpoint.load_tensors(path)[0]["a"].sum() == 1 << 19
+
+
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is missing"):
         checkpoint.load_tensors(tmp_path / "absent.safetensors")

@@ -399,6 +399,12 @@ def test_a_lost_output_is_made_again(
         (tmp_path / "run" / name).unlink()
         Pipeline(tiny_scene, tmp_path / "run", settings, Silent()).run(("map",))
         assert (tmp_path / "run" / name).is_file(), name
+    # the preparation is a function of what has not changed: it asks for nothing else anew
+    (tmp_path / "run" / "preparation.safetensors").unlink()
+    _, lines = carry_out(tiny_scene, tmp_path / "run", settings)
+    assert (tmp_path / "run" / "preparation.safetensors").is_file()
+    assert "pretrain: finished before, nothing changed; kept" in lines
+    assert "train: finished before, nothing changed; kept" in lines
 
 
 def test_guidance_switched_off_and_on_again(

@@ -290,7 +290,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             SettingsError: A setting that cannot work.
         """
         mapper = PretrainedMapper.load(Path(folder), settings)
-        found = cls(settings=mapper.settings, random_state=mapper.settings.seed)
+        asked = config.replace(mapper.settings, mapper.asked)
+        found = cls(settings=asked, random_state=asked.seed)
         found.mapper_ = mapper
         found.history_ = []
         found._adopt()

@@ -126,7 +126,9 @@ class Pipeline(Run):
             else:
                 if self.folder.was_finished(stage):
                     self.progress.say(f"{stage}: inputs, settings or files changed; done again")
-                self.folder.reopen(stage)
+                # a preparation whose file alone is gone will be the same: what follows stays
+                if stage != "prepare" or not self.folder.finished(stage, self.fingerprints[stage]):
+                    self.folder.reopen(stage)
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
             try:
@@ -241,6 +243,8 @@ class Pipeline(Run):
         recorded = {
             **origin,
             "settings": plain(fitting.settings),
+            # what the labels decided in their place; a training on others decides anew
+            "asked": {"network.patch_norm": self.settings.network.patch_norm},
             "classes": {
                 "codes": list(self.scene.class_codes),
                 "names": list(self.scene.class_names),

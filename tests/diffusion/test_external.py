@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import yaml
 from affine import Affine
 from rasterio.crs import CRS
@@ -270,6 +271,24 @@ def test_a_changed_file_changes_the_signature(tmp_path, prepare):
     before = external_signature("e.npy", tmp_path, scene)
     np.save(tmp_path / "e.npy", np.zeros((3, *SIDES), np.float32))
     assert external_signature("e.npy", tmp_path, scene) != before
+
+
+def test_a_changed_source_of_a_mosaic_changes_the_signature(tmp_path, prepare):
+    scene: Scene = prepare(make_scene(tmp_path)).scene
+    image = tmp_path / "behind.tif"
+    place = Affine(PIXEL, 0, CORNER[0], 0, -PIXEL, CORNER[1])
+    shape = {"height": SIDES[0], "width": SIDES[1], "count": 1, "dtype": "float32"}
+
+    def write(value: float) -> None:
+        with rasterio.open(image, "w", driver="GTiff", crs=UTM, transform=place, **shape) as file:
+            file.write(np.full((1, *SIDES), value, np.float32))
+
+    write(1.0)
+    with rasterio.open(image) as file:
+        rasterio.shutil.copy(file, tmp_path / "e.vrt", driver="VRT")
+    before = external_signature("e.vrt", tmp_path, scene)
+    write(2.5)
+    assert external_signature("e.vrt", tmp_path, scene) != before
 
 
 def test_a_raster_of_the_real_scene_comes_back_where_it_was(shared_data: Path, tmp_path: Path):

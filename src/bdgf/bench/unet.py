@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
+from bdgf import __version__
 from bdgf.compute import device_of
 from bdgf.config import DiffusionSettings, Settings
 from bdgf.diffusion.crops import CropSampler
@@ -87,6 +88,7 @@ def unet_features(prepared: PreparedScene, settings: Settings, within: Path) -> 
         )
     timestep = settings.features.timesteps[0]
     depends = {
+        "bdgf": __version__,
         "images": prepared.scene.signature("images"),
         "seed": settings.seed,
         "preparation": dataclasses.asdict(settings.preparation),

@@ -20,6 +20,7 @@ from bdgf.randomness import numpy_generator
 from bdgf.scene.alignment import ApartError, align
 from bdgf.scene.description import TILE
 from bdgf.scene.formats.arrays import NUMERIC
+from bdgf.scene.formats.companions import companions
 from bdgf.scene.formats.location import Location, fingerprint, locate, named, without_secrets
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid
@@ -287,4 +288,5 @@ def external_signature(source: str, folder: Path, scene: Scene) -> str:
         return ""
     files = [file for level in _open_all(scene, source, folder) for file in level]
     paths = dict.fromkeys(file.path for file in files)
-    return "\n".join(f"{named(path)} {fingerprint(path)}" for path in paths)
+    own = dict.fromkeys(one for path in paths for one in companions(path))
+    return "\n".join(f"{named(path)} {fingerprint(path)}" for path in own)

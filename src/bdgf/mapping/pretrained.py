@@ -251,6 +251,11 @@ class PretrainedMapper:
         return network.to(device_of(s.compute)).eval()
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for where ``settings`` have what the labels decided, by dotted names."""
+        return dict(self.parts["network"][1].get("asked", {}))
+
+    @property
     def weights(self) -> list[float]:
         """Weight of every head in the fusion, over the temperature."""
         _, origin = self.parts["network"]
