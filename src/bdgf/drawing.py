@@ -46,8 +46,11 @@ _MISSING = r"Glyph (\d+) \(.*\) missing from"
 
 # What a file would otherwise say of when and by which version it was written; without it the same
 # figure gives the same bytes.
+SOFTWARE = "bdgf"
+"""By which a picture of ours is known."""
+
 _METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
+    "png": {"Software": SOFTWARE},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 FORMATS = tuple(_METADATA)

@@ -57,3 +57,11 @@ def test_bad_input_gets_one_sentence(
     assert main(["polygons", str(tmp_path), *words]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sign_that_the_writer_takes_for_its_own_is_refused(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["polygons", str(trained_run), "--to", str(tmp_path / "a!b" / "map.gpkg")]) == 2
+    assert "has the sign ! in its path" in capsys.readouterr().err
+    assert not (tmp_path / "a!b").exists()

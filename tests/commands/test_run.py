@@ -120,3 +120,13 @@ def test_a_scene_with_other_bands_is_refused(
     assert main(words) == 2
     assert "the run was made for hsi (spectral, 8 bands)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_of_no_run_leaves_nothing(
+    other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", str(tmp_path / "none"), "--scene", str(other)]) == 2
+    assert "holds no run yet, and 'bdgf map' needs the stages before it" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "none").exists()

@@ -54,6 +54,15 @@ def test_every_field_arrives(load):
 
 
 @pytest.mark.parametrize(
+    ("text", "value"), [("1e20", 1e20), ("-3.4e38", -3.4e38), ("'-9999'", -9999.0)]
+)
+def test_nodata_that_yaml_takes_for_a_text(load, text, value):
+    spec = load(MINIMAL.replace("}", f", nodata: {text}, key: 2}}"))
+    assert spec.modalities[0].nodata == value
+    assert spec.modalities[0].key == "2"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("given", ("given", 20, 0)),

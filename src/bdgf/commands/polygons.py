@@ -41,6 +41,11 @@ def command(words: list[str], console: Console) -> None:
         raise SettingsError(
             f"{target} does not end in .gpkg; polygons are written as a GeoPackage: name it so."
         )
+    if "!" in str(target.absolute()):
+        raise SettingsError(
+            f"{target} has the sign ! in its path, which the writer of vector files takes for its"
+            " own: name another file with --to."
+        )
     if target.exists():
         raise SettingsError(
             f"{target} exists and was not overwritten; remove it, or name another file with --to."

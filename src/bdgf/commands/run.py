@@ -158,6 +158,11 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             f"{values.run} holds no run yet; name the scene file with --scene, or start with"
             " 'bdgf run SCENE --out RUN'."
         )
+    if scene is None and name != "pretrain":
+        raise RunFolderError(
+            f"{values.run} holds no run yet, and 'bdgf {name}' needs the stages before it: start"
+            " with 'bdgf run SCENE --out RUN', or 'bdgf pretrain RUN --scene SCENE'."
+        )
     scheduler = values.scheduler if name in ON_CLUSTER else None
     execute(Path(path), Path(values.run), as_settings(values), name, console, scheduler)
 

@@ -123,6 +123,13 @@ class Fields:
             check_visible(value, f"{key} of {self.where}")
         return value
 
+    def optional_name(self, key: str) -> str | None:
+        """Return the name of an array or page, which may be a number; None where it is missing."""
+        value = self.values.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value.text if isinstance(value, WrittenInt) else str(value)
+        return self.optional_text(key)
+
     def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
         """Return one of a few texts."""
         value = self.values.get(key, default)

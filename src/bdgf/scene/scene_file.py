@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -90,7 +91,7 @@ def _modalities(raw: Fields, file: str) -> tuple[ModalitySpec, ...]:
             ModalitySpec(
                 name=name,
                 path=_paths(fields),
-                key=fields.optional_text("key"),
+                key=fields.optional_name("key"),
                 role=fields.choice("role", _ROLES),  # type: ignore[arg-type]
                 nodata=None if nodata is None else _nodata(nodata, fields.where),
                 units=fields.choice("units", _UNITS, "auto"),  # type: ignore[arg-type]
@@ -165,6 +166,9 @@ def _align(raw: Fields, modalities: tuple[ModalitySpec, ...], file: str) -> str 
 
 
 def _nodata(value: object, where: str) -> float:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML takes 1e20 for a text
+            return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SceneError(f"nodata of {where} is {value!r}; it must be a number, such as -9999.")
     return float(value)
@@ -224,9 +228,9 @@ def _label_file(labels: Fields, which: str, file: str) -> LabelFile | None:
     value = labels.values.get(which)
     if value is None:
         return None
-    key = labels.optional_text("key") if which != "map" else None
+    key = labels.optional_name("key") if which != "map" else None
     if which in ("train", "test"):
-        key = labels.optional_text(f"{which}_key") or key
+        key = labels.optional_name(f"{which}_key") or key
     column = labels.optional_text("column")
     if not isinstance(value, Mapping):
         path = labels.optional_text(which)
@@ -241,7 +245,7 @@ def _label_file(labels: Fields, which: str, file: str) -> LabelFile | None:
         )
     return LabelFile(
         path=fields.text("path"),
-        key=fields.optional_text("key") or key,
+        key=fields.optional_name("key") or key,
         axes=_axes(fields),
         column=fields.optional_text("column") or column,
         layer=fields.optional_text("layer"),

@@ -8,6 +8,7 @@ import rasterio
 import rasterio.shutil
 
 from bdgf.errors import SceneError
+from bdgf.scene.formats.companions import companions
 from bdgf.scene.formats.raster import GdalSource
 from bdgf.scene.layout import Window
 
@@ -59,3 +60,13 @@ def test_vrt_without_its_sources(tmp_path):
     (tmp_path / "a & b.tif").unlink()
     with pytest.raises(SceneError, match=r"a\.vrt points to 1 file\(s\).*\(a & b\.tif\)"):
         GdalSource(tmp_path / "a.vrt")
+
+
+def test_what_decides_how_a_file_is_read_belongs_to_it(tmp_path):
+    for name in ("F.SHP", "F.DBF", "F.shx", "a.tif", "a.TFW", "b.gpkg", "b.gpkg-wal", "other.dbf"):
+        (tmp_path / name).write_bytes(b"")
+    found = {name: {p.name for p in companions(tmp_path / name)} for name in ("F.SHP", "b.gpkg")}
+    assert found["F.SHP"] >= {"F.SHP", "F.DBF", "F.shx"}
+    assert "other.dbf" not in found["F.SHP"]
+    assert found["b.gpkg"] == {"b.gpkg", "b.gpkg-wal"}
+    assert {p.name for p in companions(tmp_path / "a.tif")} >= {"a.tif", "a.TFW"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 
 from bdgf.errors import SceneError
@@ -30,6 +31,18 @@ def test_a_folder(write_tif, land, tmp_path):
     }  # fmt: skip
     assert found.reference.name == "hsi"
     assert [path.name for path, _ in found.unreadable] == ["broken.tif"]
+
+
+def test_files_that_belong_together_are_one(land, tmp_path, write_tif):
+    with rasterio.open(
+        tmp_path / "hsi.dat", "w", driver="ENVI", count=8, height=40, width=45, dtype="float32"
+    ) as dataset:
+        dataset.write(land.hsi)
+    write_tif("dsm.tif", land.dsm)
+    (tmp_path / "dsm.tif.aux.xml").write_text("<PAMDataset/>")
+    named = [*sorted(tmp_path.iterdir()), tmp_path / "dsm.tif"]
+    assert {"hsi.hdr", "dsm.tif.aux.xml"} <= {path.name for path in named}
+    assert sorted(kinds(gather(named))) == ["dsm", "hsi"]
 
 
 def test_a_named_file_that_is_broken_is_an_error(tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyogrio
+import pytest
 import rasterio
 import shapely
 from matplotlib.image import imread
 
+from bdgf.errors import RunFolderError
 from bdgf.scene.inspection.gather import gather
 from bdgf.scene.inspection.quicklook import quicklooks
 
@@ -94,3 +96,16 @@ def test_labels_that_do_not_fit_are_left_out(write_tif, land, tmp_path):
     write_tif("gt.tif", land.classes[:-3])
     (path,) = quicklooks(gather([tmp_path]), tmp_path / "looks")
     assert (0xE6, 0x9F, 0x00) not in colors(path)
+
+
+def test_files_that_are_no_quicklooks_are_not_replaced(write_tif, land, tmp_path):
+    found = gather([write_tif("hsi.tif", land.hsi), write_tif("dsm.tif", land.dsm)])
+    looks = tmp_path / "looks"
+    first = quicklooks(found, looks)
+    assert quicklooks(found, looks) == first  # one of ours is
+    (looks / "dsm.png").write_bytes(b"a user's own")
+    (looks / "hsi.png").unlink()
+    with pytest.raises(RunFolderError, match=r"dsm\.png exists and is no quick-look"):
+        quicklooks(found, looks)
+    assert [path.name for path in looks.iterdir()] == ["dsm.png"]
+    assert (looks / "dsm.png").read_bytes() == b"a user's own"

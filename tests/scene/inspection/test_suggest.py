@@ -99,6 +99,23 @@ def test_lists_of_pixels_pick_from_their_map(tmp_path, land, opened):
     np.testing.assert_array_equal(scene.tiles[0].test + 1, land.test)
 
 
+@pytest.mark.parametrize("label", [{"path": "one.mat"}, {"path": "two.mat", "key": "split/train"}])
+def test_a_list_needs_no_more_of_a_key_than_a_raster(tmp_path, land, opened, label):
+    scipy.io.savemat(tmp_path / "hsi.mat", {"hsi": land.hsi.transpose(1, 2, 0)})
+    scipy.io.savemat(tmp_path / "gt.mat", {"gt": land.classes})
+    places = np.argwhere(land.train > 0)
+    scipy.io.savemat(tmp_path / "one.mat", {"train": places})
+    scipy.io.savemat(tmp_path / "two.mat", {"split": {"train": places, "test": places[:9]}})
+    values = {
+        "name": "a",
+        "modalities": {"hsi": {"path": "hsi.mat", "role": "spectral"}},
+        "labels": {"map": "gt.mat", "train": label, "classes": {1: "a", 2: "b", 3: "c"}},
+    }
+    (tmp_path / "scene.yaml").write_text(yaml.safe_dump(values))
+    scene = Scene.open(tmp_path / "scene.yaml")
+    np.testing.assert_array_equal(scene.tiles[0].train + 1, land.train)
+
+
 def test_arrays_with_bands_first_are_read_as_the_others_say(tmp_path, land, opened):
     scipy.io.savemat(tmp_path / "hsi.mat", {"hsi": land.hsi})
     scipy.io.savemat(tmp_path / "gt.mat", {"gt": land.classes})
@@ -403,6 +420,19 @@ def test_paths_are_relative_to_the_target(write_tif, land, tmp_path, opened):
     text, scene = opened(tmp_path / "data", target=tmp_path / "scenes" / "a.yaml")
     assert yaml.safe_load(text)["modalities"]["hsi"]["path"] == "../data/hsi.tif"
     assert scene.name == "data"
+
+
+def test_a_link_is_written_by_its_own_name(write_tif, land, tmp_path, opened):
+    kept = tmp_path / "store" / "abc123"
+    kept.parent.mkdir()
+    scipy.io.savemat(tmp_path / "hsi.mat", {"a": land.hsi.transpose(1, 2, 0)})
+    (tmp_path / "hsi.mat").rename(kept)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "hsi.mat").symlink_to(kept)
+    write_tif("data/gt.tif", land.classes)
+    text, scene = opened(tmp_path / "data")
+    assert "data/hsi.mat" in text
+    assert scene.modalities[0].name == "hsi"
 
 
 def test_labels_alone_are_no_scene(write_tif, land, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from affine import Affine
 from rasterio.crs import CRS
 
@@ -30,6 +31,11 @@ def test_numbers(value, text):
 )  # fmt: skip
 def test_shares(share, text):
     assert words.percent(share) == text
+
+
+@pytest.mark.parametrize("value", [0.0, -9999.0, 1e20, -3.4028234663852886e38, 0.1, 1e-20, 1e14])
+def test_exact_numbers_are_read_back(value):
+    assert yaml.safe_load(words.exact(value)) == value
 
 
 def test_lists():

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from bdgf.files import absolute
 from bdgf.scene.benchmarks.declaration import Container, Found, Modality, Stored
 
 _NEAR = 2
@@ -92,7 +93,7 @@ def _place(found: Found, stored: Stored, folder: Path) -> dict[str, Any]:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    path = path.resolve()
+    path = absolute(path)
     common = len([a for a, b in zip(path.parts, folder.parts, strict=False) if a == b])
     if len(folder.parts) - common <= _NEAR:
         return Path(relpath(path, folder)).as_posix()

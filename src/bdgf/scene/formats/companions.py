@@ -66,6 +66,11 @@ def companions(path: Location) -> list[Location]:
     return list(dict.fromkeys(found))
 
 
+def read_beside(path: Path) -> set[Path]:
+    """Return names of files that are only read together with a file: its header, mask or notes."""
+    return {*_beside(path), path.with_name(f"{path.name}.aux.xml")} - {path}
+
+
 def _beside(path: Path) -> list[Path]:
     """Names that GDAL looks for beside a file."""
     ending = path.suffix
@@ -76,6 +81,9 @@ def _beside(path: Path) -> list[Path]:
         names.append(path.with_suffix(".wld"))
     if ending.lower() == ".shp":
         names += [path.with_suffix(part) for part in _SHAPE]
+    if ending.lower() == ".gpkg":  # what another program has written while it holds the file open
+        names.append(path.with_name(f"{path.name}-wal"))
+    names += [name.with_suffix(name.suffix.upper()) for name in names]
     notes = path.with_name(f"{path.name}.aux.xml")
     if any(word in _text(notes) for word in _TELLING):
         names.append(notes)

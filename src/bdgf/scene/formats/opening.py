@@ -117,6 +117,16 @@ def read_array(path: Path, key: str | None = None) -> NDArray[Any]:
     return reader.read(tuple(slice(0, size) for size in info.shape))
 
 
+def shape_of(path: Path, key: str | None) -> tuple[int, ...] | None:
+    """Return the shape of the array that ``read_array`` would read, None where it is not clear."""
+    if path.suffix.lower() not in ARRAY_SUFFIXES:
+        return None
+    try:
+        return _chosen(path, key, lists=True)[1].info.shape
+    except SceneError:
+        return None
+
+
 def raster_keys(arrays: Mapping[str, ArrayInfo]) -> list[str]:
     """Names of the arrays that can be rasters: numeric, more than one row and one column.
 

@@ -104,7 +104,7 @@ def _nodata(raster: Raster) -> list[str]:
         ]
     return [
         f"{raster.name} has the value {shown} on {where} of its pixels and does not declare it;"
-        f" if it means \"no data\", add 'nodata: {shown}' to the modality."
+        f" if it means \"no data\", add 'nodata: {words.exact(value)}' to the modality."
     ]
 
 
@@ -177,7 +177,11 @@ def _saturated(raster: Raster) -> list[str]:
     band = int(np.argmax(np.where(full, share, 0)))
     value = words.number(float(high[band]))
     known = declared_nodata(raster) is not None
-    advice = "then set them to its nodata value" if known else f"'nodata: {value}'"
+    advice = (
+        "then set them to its nodata value"
+        if known
+        else f"'nodata: {words.exact(float(high[band]))}'"
+    )
     return [
         f"{raster.name} has its largest value, {value}, on {words.percent(float(share[band]))} of"
         f' the pixels of {_bands(full)}: it is saturated or cut off there, or {value} means "no'

@@ -12,6 +12,7 @@ import numpy as np
 from bdgf.errors import SceneError
 from bdgf.scene.alignment import agree
 from bdgf.scene.formats.arrays import ArrayInfo, ArraySource
+from bdgf.scene.formats.companions import read_beside
 from bdgf.scene.formats.location import Location, locate
 from bdgf.scene.formats.numpy_files import NpyReader
 from bdgf.scene.formats.opening import (
@@ -65,8 +66,12 @@ def gather(paths: Sequence[str | Path], scenes: bool = True) -> Found:
     """
     found = Found()
     rasters: list[Raster] = []
-    for path in paths:
-        place = locate(path)
+    places = list(dict.fromkeys(locate(path) for path in paths))
+    files = [place for place in places if isinstance(place, Path) and place.is_file()]
+    beside = set[Path]().union(*map(read_beside, files))
+    for place in places:
+        if place in beside:
+            continue  # a header and its values, both named, are one raster
         if not isinstance(place, Path):
             rasters += _open(place, found)
         elif place.is_dir():

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 
-from bdgf.drawing import Say, logger, new_figure, plain_text, save
-from bdgf.errors import SceneError
+from bdgf.drawing import SOFTWARE, Say, logger, new_figure, plain_text, save
+from bdgf.errors import RunFolderError, SceneError
 from bdgf.files import file_name
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.preview import preview
@@ -71,8 +71,8 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
 
     Args:
         found: What was gathered.
-        folder: Folder for the files; it is made where it is missing, files of the same names are
-            replaced.
+        folder: Folder for the files; it is made where it is missing, and quick-looks of the same
+            names that are there are replaced.
         say: Receives a sentence on signs that no font has.
 
     Returns:
@@ -80,24 +80,42 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
 
     Raises:
         SceneError: A file that cannot be read.
-        RunFolderError: The folder cannot be written.
+        RunFolderError: The folder cannot be written, or holds other files of these names; nothing
+            was written then.
     """
     choice = choose(label_sources(found))
     sheets: list[Sheet] = []
     for path in found.scenes:
         sheets += _of_scene(Scene.open(path))
     sheets += [_of_group(group, choice) for group in found.images]
-    written: list[Path] = []
+    targets: list[Path] = []
+    for sheet in sheets:
+        target = folder / f"{file_name(sheet.name)}.png"
+        number = 2
+        while target in targets:  # names that differ in signs that no file has
+            target = folder / f"{file_name(sheet.name)}_{number}.png"
+            number += 1
+        if target.exists() and not _is_quicklook(target):
+            raise RunFolderError(
+                f"{target} exists and is no quick-look of bdgf; nothing was overwritten: give"
+                " another folder with --quicklook."
+            )
+        targets.append(target)
     with plain_text(say):
-        for sheet in sheets:
-            target = folder / f"{file_name(sheet.name)}.png"
-            number = 2
-            while target in written:  # names that differ in signs that no file has
-                target = folder / f"{file_name(sheet.name)}_{number}.png"
-                number += 1
+        for sheet, target in zip(sheets, targets, strict=True):
             _draw(sheet, target)
-            written.append(target)
-    return written
+    return targets
+
+
+def _is_quicklook(path: Path) -> bool:
+    """Tell whether a file was written by ``quicklooks``."""
+    from PIL import Image  # comes with matplotlib
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == SOFTWARE
+    except (OSError, ValueError):
+        return False
 
 
 def _of_scene(scene: Scene) -> list[Sheet]:

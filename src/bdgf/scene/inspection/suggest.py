@@ -14,6 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
+from bdgf.files import absolute
 from bdgf.scene.description import TILE, SplitSpec
 from bdgf.scene.formats.location import Location, RemotePath
 from bdgf.scene.inspection import words
@@ -254,7 +255,7 @@ def _path(path: Location, raster: Raster | None, folder: Path) -> str:
         return path.address
     if raster is not None and raster.tiles is not None:
         path = raster.tiles.folder / raster.template
-    resolved = path.resolve()
+    resolved = absolute(path)
     try:
         written = Path(os.path.relpath(resolved, folder)).as_posix()
     except ValueError:  # on another drive

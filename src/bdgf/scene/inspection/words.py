@@ -26,6 +26,14 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def exact(value: float) -> str:
+    """Write a value as it must stand in a scene file to be read as the same number."""
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    text = repr(float(value))
+    return text if "." in text else text.replace("e", ".0e")  # YAML takes 1e+20 for a text
+
+
 def percent(share: float) -> str:
     """Write a share; a small one is not said to be none, and one that is not all not to be all."""
     share = min(max(share, 0.0), 1.0)

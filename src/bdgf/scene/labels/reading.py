@@ -13,8 +13,7 @@ from bdgf.scene.alignment import ApartError, align
 from bdgf.scene.description import TILE, LabelFile, SceneSpec
 from bdgf.scene.formats.base import RasterSource, known_empty
 from bdgf.scene.formats.location import Location
-from bdgf.scene.formats.numpy_files import NpyReader
-from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
+from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array, shape_of
 from bdgf.scene.grid import Grid
 from bdgf.scene.labels.codes import read_codes
 from bdgf.scene.labels.index_lists import index_codes, is_index_list
@@ -165,12 +164,8 @@ class LabelReader:
         return [*vector.notes, *([lost] if vector.outside else [])]
 
     def _is_list(self, path: Path, file: LabelFile, grid: Grid) -> bool:
-        arrays = contents(path)
-        if arrays is not None and file.key in arrays:
-            return is_index_list(arrays[file.key].shape, grid.height, grid.width)
-        if arrays is None and path.suffix.lower() == ".npy":
-            return is_index_list(NpyReader(path).info.shape, grid.height, grid.width)
-        return False
+        shape = shape_of(path, file.key)
+        return shape is not None and is_index_list(shape, grid.height, grid.width)
 
     def _listed(
         self, path: Path, file: LabelFile, tile: str, grid: Grid, reference: str
