@@ -44,11 +44,11 @@ SCRIPTS = (
 
 _MISSING = r"Glyph (\d+) \(.*\) missing from"
 
-# What a file would otherwise say of when and by which version it was written; without it the same
-# figure gives the same bytes.
 SOFTWARE = "bdgf"
 """By which a picture of ours is known."""
 
+# What a file would otherwise say of when and by which version it was written; without it the same
+# figure gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": SOFTWARE},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},

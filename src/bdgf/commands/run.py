@@ -24,6 +24,7 @@ from bdgf.commands.options import (
 )
 from bdgf.console import ConsoleProgress
 from bdgf.errors import RunFolderError, SettingsError
+from bdgf.runfolder import RunFolder, is_run_folder
 from bdgf.stages import NEUTRAL
 from bdgf.validation import validate
 
@@ -74,7 +75,6 @@ def _benchmark(
     from bdgf import processes
     from bdgf.compute import join_processes
     from bdgf.files import atomic_write_text
-    from bdgf.runfolder import RunFolder
     from bdgf.scene.benchmarks.catalogue import find
     from bdgf.scene.benchmarks.checking import check_counts, check_files
     from bdgf.scene.benchmarks.locating import locate
@@ -158,7 +158,7 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             f"{values.run} holds no run yet; name the scene file with --scene, or start with"
             " 'bdgf run SCENE --out RUN'."
         )
-    if scene is None and name != "pretrain":
+    if name != "pretrain" and not is_run_folder(Path(values.run)):
         raise RunFolderError(
             f"{values.run} holds no run yet, and 'bdgf {name}' needs the stages before it: start"
             " with 'bdgf run SCENE --out RUN', or 'bdgf pretrain RUN --scene SCENE'."

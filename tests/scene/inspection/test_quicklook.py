@@ -105,7 +105,7 @@ def test_files_that_are_no_quicklooks_are_not_replaced(write_tif, land, tmp_path
     assert quicklooks(found, looks) == first  # one of ours is
     (looks / "dsm.png").write_bytes(b"a user's own")
     (looks / "hsi.png").unlink()
-    with pytest.raises(RunFolderError, match=r"dsm\.png exists and is no quick-look"):
+    with pytest.raises(RunFolderError, match=r"dsm\.png exists and is no picture of bdgf"):
         quicklooks(found, looks)
     assert [path.name for path in looks.iterdir()] == ["dsm.png"]
     assert (looks / "dsm.png").read_bytes() == b"a user's own"

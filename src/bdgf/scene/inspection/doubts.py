@@ -177,11 +177,8 @@ def _saturated(raster: Raster) -> list[str]:
     band = int(np.argmax(np.where(full, share, 0)))
     value = words.number(float(high[band]))
     known = declared_nodata(raster) is not None
-    advice = (
-        "then set them to its nodata value"
-        if known
-        else f"'nodata: {words.exact(float(high[band]))}'"
-    )
+    exact = words.exact(float(high[band]))
+    advice = "then set them to its nodata value" if known else f"'nodata: {exact}'"
     return [
         f"{raster.name} has its largest value, {value}, on {words.percent(float(share[band]))} of"
         f' the pixels of {_bands(full)}: it is saturated or cut off there, or {value} means "no'

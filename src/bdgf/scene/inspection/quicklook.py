@@ -71,8 +71,8 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
 
     Args:
         found: What was gathered.
-        folder: Folder for the files; it is made where it is missing, and quick-looks of the same
-            names that are there are replaced.
+        folder: Folder for the files; it is made where it is missing, and pictures of ours of the
+            same names are replaced.
         say: Receives a sentence on signs that no font has.
 
     Returns:
@@ -95,9 +95,9 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
         while target in targets:  # names that differ in signs that no file has
             target = folder / f"{file_name(sheet.name)}_{number}.png"
             number += 1
-        if target.exists() and not _is_quicklook(target):
+        if target.exists() and not _is_ours(target):
             raise RunFolderError(
-                f"{target} exists and is no quick-look of bdgf; nothing was overwritten: give"
+                f"{target} exists and is no picture of bdgf; nothing was overwritten: give"
                 " another folder with --quicklook."
             )
         targets.append(target)
@@ -107,8 +107,8 @@ def quicklooks(found: Found, folder: Path, say: Say = logger.warning) -> list[Pa
     return targets
 
 
-def _is_quicklook(path: Path) -> bool:
-    """Tell whether a file was written by ``quicklooks``."""
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file is a picture that ``bdgf.drawing`` has written."""
     from PIL import Image  # comes with matplotlib
 
     try:
