@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -116,3 +117,32 @@ def test_batches_without_a_sensor_do_not_count_as_learned() -> None:
         there = float(step % 5 == 4)
         controller.observe(step, torch.tensor([0.4, 0.4 * there, 0.4 * there]), work())
     assert controller.gain == pytest.approx(1.0)
+
+
+def test_losses_are_read_every_few_steps_and_a_restart_forgets_none() -> None:
+    settings = DiffusionSettings(loss_weights="modality", masking=MaskingSettings(ramp="adaptive"))
+    whole, before = BalanceController(settings, LAYOUT), BalanceController(settings, LAYOUT)
+    losses = [torch.tensor([0.1 + 0.03 * step, 0.4, 0.2]) for step in range(2 * balance.READ_EVERY)]
+    gains = []
+    for step, value in enumerate(losses):
+        whole.observe(step, value, work())
+        gains.append(whole.gain)
+    assert len(set(gains)) == 3  # as it began, and after each of two readings
+    stop = balance.READ_EVERY + 3
+    for step, value in enumerate(losses[:stop]):
+        before.observe(step, value, work())
+    after = BalanceController(settings, LAYOUT)
+    after.restore(json.loads(json.dumps(before.state.to_json())))
+    for step, value in enumerate(losses[stop:], stop):
+        after.observe(step, value, work())
+    assert after.gain == whole.gain != 1.0
+
+
+def test_nothing_is_read_from_the_device_between_two_readings(no_cpu: torch.device) -> None:
+    settings = DiffusionSettings(loss_weights="modality", masking=MaskingSettings(ramp="adaptive"))
+    controller = BalanceController(settings, LAYOUT)
+    for step in range(balance.READ_EVERY - 1):
+        controller.observe(step, torch.ones(3, device=no_cpu), work())
+        controller.values()
+    with pytest.raises((RuntimeError, NotImplementedError)):  # there are no values to read
+        controller.observe(balance.READ_EVERY - 1, torch.ones(3, device=no_cpu), work())

@@ -11,6 +11,7 @@ Both are our reading of "adaptive" [C].
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,6 +26,9 @@ from bdgf.diffusion.reliance import Features, measure_reliance, sides_of
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.layout import ChannelLayout
 
+READ_EVERY = 10
+"""Steps after which the losses behind ``masking.ramp = adaptive`` are read: each reading waits for
+the device."""
 MEASURE_EVERY = 50
 PROBE_CROPS = 16
 LOSS_MEMORY = 0.95
@@ -57,12 +61,25 @@ class BalanceState:
         reliance: Last measured reliance per modality, None where it was in no crop; empty before
             the first.
         log_gain: Logarithm of the controlled gain of the masks.
+        unread: Losses (M,) of the steps since the last reading, on their device.
     """
 
     losses: list[float | None] = field(default_factory=list)
     log_weights: list[float] = field(default_factory=list)
     reliance: list[float | None] = field(default_factory=list)
     log_gain: float = 0.0
+    unread: list[Tensor] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, of which ``from_json`` makes the same state."""
+        plain = {**vars(self), "unread": [losses.tolist() for losses in self.unread]}
+        return copy.deepcopy(plain)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> BalanceState:
+        """Return what ``to_json`` gave."""
+        unread = [torch.tensor(losses) for losses in values.get("unread", [])]
+        return cls(**{**values, "unread": unread})
 
 
 class BalanceController:
@@ -99,10 +116,9 @@ class BalanceController:
         """Take note of a step's losses; at every ``MEASURE_EVERY`` steps measure, and steer."""
         adaptive = self.settings.masking.ramp == "adaptive"
         if adaptive:
-            old = self.state.losses or [None] * len(losses)
-            self.state.losses = [
-                _smoothed(before, now) for before, now in zip(old, losses.tolist(), strict=True)
-            ]
+            self.state.unread.append(losses.detach())
+            if (step + 1) % READ_EVERY == 0:
+                self._read()
         controlled = self.settings.loss_weights == "controlled"
         if not controlled or (step + 1) % MEASURE_EVERY or len(self.layout.modalities) < 2:
             return
@@ -132,6 +148,16 @@ class BalanceController:
             limit = LARGEST_LOG_WEIGHT
             self.state.log_weights[index] = min(limit, max(-limit, moved))
 
+    def _read(self) -> None:
+        """Take the losses of the last steps into their moving average."""
+        device = self.state.unread[-1].device
+        for losses in torch.stack([one.to(device) for one in self.state.unread]).tolist():
+            old = self.state.losses or [None] * len(losses)
+            self.state.losses = [
+                _smoothed(before, now) for before, now in zip(old, losses, strict=True)
+            ]
+        self.state.unread = []
+
     def values(self) -> dict[str, float]:
         """Return what the history keeps."""
         found: dict[str, float] = {}
@@ -147,7 +173,7 @@ class BalanceController:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back the state of a checkpoint."""
-        self.state = BalanceState(**state)
+        self.state = BalanceState.from_json(state)
 
 
 def _smoothed(before: float | None, now: float) -> float | None:

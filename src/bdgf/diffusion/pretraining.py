@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +206,7 @@ class Pretraining:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a restart needs beside model and optimiser."""
-        return dict(self.average.state_dict()), asdict(self.balance.state)
+        return dict(self.average.state_dict()), self.balance.state.to_json()
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Put back what ``state`` returned."""
