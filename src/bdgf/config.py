@@ -307,7 +307,8 @@ class EvaluationSettings:
     Args:
         baselines: Run a random forest and an SVM on the same pixels.
         trees: Trees of the random forest.
-        svm_pixels: Most training pixels that the SVM sees, drawn by class.
+        svm_pixels: Most training pixels that the SVM's grid is searched with, drawn by class; it is
+            fitted to all, or 20,000.
         missing_modalities: Measure the accuracy without each modality in turn as well.
     """
 

@@ -18,7 +18,7 @@ def test_all_four_methods(scene, monkeypatch):
     # Chunks that do not divide the test pixels must not show.
     whole = run_baselines(scene, SETTINGS, seed=0, threads=1)
     monkeypatch.setattr(baselines, "CHUNK", 257)
-    monkeypatch.setattr(classifiers, "KERNEL_CHUNK", 100)
+    monkeypatch.setattr(classifiers, "PREDICTED", 100)
     said = []
     cut = run_baselines(scene, SETTINGS, seed=0, threads=1, progress=said.append)
     assert list(whole) == ["RF raw", "SVM raw", "RF 5x5", "SVM 5x5"]

@@ -54,7 +54,32 @@ def test_svm_says_when_it_leaves_training_pixels_out(tiles):
     settings = EvaluationSettings(trees=5, svm_pixels=40)
     total = len(tiles.positions("train"))
     results = run_baselines(tiles, settings, seed=0, threads=1)
-    assert results["SVM raw"].note.endswith(f"40 of {total} training pixels")
+    assert results["SVM raw"].note.endswith(f"features, found with 40 of {total} training pixels")
+
+
+def test_svm_is_fitted_to_all_pixels_whatever_its_grid_was_searched_with(monkeypatch):
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], [900, 100])
+    table = rng.normal(size=(1000, 3)).astype(np.float32)
+    table[:, 0] += 1.5 * labels
+    positions = np.stack([np.zeros(1000), rng.permutation(1000), np.zeros(1000)], 1).astype(int)
+    few = EvaluationSettings(svm_pixels=60)
+    fitted = fit_svm(table, labels, positions, few, np.random.default_rng(0), 1)
+    c, gamma = (float(text.split()[-1]) for text in fitted.note.split(" / ")[0].split(","))
+    scaler = StandardScaler().fit(table)
+    whole = SVC(C=c, gamma=gamma / 3).fit(scaler.transform(table), labels)
+    assert (fitted.predict(table) == whole.predict(scaler.transform(table))).mean() > 0.998
+    monkeypatch.setattr(classifiers, "SVM_MOST", 400)
+    cut = fit_svm(table, labels, positions, few, np.random.default_rng(0), 1)
+    assert cut.note.endswith("features, found with 60 of 1000 training pixels, fitted to 410")
+
+
+def test_pixels_are_drawn_in_proportion_and_rare_classes_stay():
+    labels = np.repeat([0, 1, 2], [20, 2000, 8000])
+    kept = classifiers._proportionally(labels, 1000, np.random.default_rng(0))
+    assert np.bincount(labels[kept]).tolist() == [20, 200, 798]
+    assert len(set(kept)) == len(kept)
+    assert len(classifiers._proportionally(labels, 20_000, np.random.default_rng(0))) == 10_020
 
 
 def test_pixels_are_drawn_evenly_over_classes():

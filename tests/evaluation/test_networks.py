@@ -58,3 +58,47 @@ def test_a_plain_network_uses_the_features_it_is_given(prepared, monkeypatch, tm
     np.testing.assert_allclose(seen, told[:, rows, cols].T, atol=1e-2)
     found = train_and_predict(PixelPerceptron, prepared, 3, store)
     assert (found == scene.labels_at("test")).mean() > 0.97
+
+
+def test_classes_can_be_drawn_alike(prepared, monkeypatch):
+    monkeypatch.setattr(networks, "STEPS", 30)
+    drawn = []
+    inputs = networks._inputs
+
+    def noted(source, positions, turned=None):
+        if turned is not None:
+            drawn.append(positions)
+        return inputs(source, positions, turned)
+
+    monkeypatch.setattr(networks, "_inputs", noted)
+    scene = prepared.scene
+    rare = np.flatnonzero(scene.labels_at("train") == 0)[:2]
+    others = np.flatnonzero(scene.labels_at("train") != 0)
+    kept = np.concatenate([rare, others])
+    positions, labels = scene.positions("train")[kept], scene.labels_at("train")[kept]
+    monkeypatch.setattr(scene, "positions", lambda part: positions)
+    monkeypatch.setattr(scene, "labels_at", lambda part: labels)
+    shares = []
+    for alike in (False, True):
+        drawn.clear()
+        train_and_predict(PatchNetwork, prepared, 0, alike=alike)
+        pixels = np.concatenate(drawn)
+        shares.append((pixels[:, None] == positions[:2]).all(-1).any(1).mean())
+    assert shares[0] == pytest.approx(2 / len(kept), abs=0.02)
+    assert shares[1] == pytest.approx(1 / len(np.unique(labels)), abs=0.05)
+
+
+def test_training_pixels_without_data_are_left_out(prepared, monkeypatch):
+    monkeypatch.setattr(networks, "STEPS", 20)
+    scene = prepared.scene
+    positions, labels = scene.positions("train"), scene.labels_at("train")
+    known = np.arange(len(labels)) % 3 > 0
+    monkeypatch.setattr(prepared, "valid_at", lambda at: known if len(at) == len(known) else None)
+    found = train_and_predict(PixelPerceptron, prepared, 0)
+    monkeypatch.setattr(prepared, "valid_at", lambda at: np.ones(len(at), bool))
+    test = scene.positions("test")
+    monkeypatch.setattr(
+        scene, "positions", lambda part: positions[known] if part == "train" else test
+    )
+    monkeypatch.setattr(scene, "labels_at", lambda part: labels[known])
+    np.testing.assert_array_equal(found, train_and_predict(PixelPerceptron, prepared, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf.evaluation.pixels import band_features, component_features, filled
+from bdgf.evaluation.pixels import band_features, component_features, filled, seen
 from bdgf.scene.layout import Window
 
 
@@ -86,3 +86,10 @@ def test_components_are_the_prepared_channels(prepared):
     wanted = np.where(gone, np.nan, values)[:, positions[:, 1], positions[:, 2]].T
     np.testing.assert_array_equal(table, wanted)
     assert np.isnan(table).any()
+
+
+def test_rows_without_any_feature_are_not_seen():
+    nan = np.nan
+    table = np.array([[1, nan], [nan, nan], [nan, 2]], np.float32)
+    assert seen(table).tolist() == [True, False, True]
+    assert seen(np.full((2, 3), nan, np.float32)).all()

@@ -45,6 +45,7 @@ from bdgf.evaluation.pixels import (
     component_features,
     filled,
     means,
+    seen,
     stored_features,
 )
 from bdgf.files import absolute
@@ -72,6 +73,8 @@ NETWORKS: dict[str, type[PixelPerceptron] | type[PatchNetwork]] = {
     "MLP": PixelPerceptron,
     "CNN": PatchNetwork,
 }
+BALANCED_CNN = "CNN balanced"
+"""The plain CNN with classes drawn alike, as ours draws them."""
 ON_FEATURES = tuple(f"{fit} diffusion" for fit in _ON_FEATURES)
 CNN_ON_FEATURES = "CNN diffusion"
 
@@ -81,9 +84,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *(variant(name) for name in CONTROLS),
         *CLASSICAL,
         *NETWORKS,
+        BALANCED_CNN,
         *ON_FEATURES,
     ),
-    "simple": (*CLASSICAL, *NETWORKS),
+    "simple": (*CLASSICAL, *NETWORKS, BALANCED_CNN),
     "ablations": (OURS, *(variant(name) for name in ABLATIONS)),
     "controls": (OURS, *(variant(name) for name in CONTROLS)),
     "cross": (OURS, UNET, "RF diffusion", "SVM diffusion", CNN_ON_FEATURES, "CNN"),
@@ -129,6 +133,10 @@ def find(name: str) -> Method:
         return lambda case: _ours(name, case)
     if name in NETWORKS:
         return lambda case: Outcome(train_and_predict(NETWORKS[name], case.prepared, case.seed))
+    if name == BALANCED_CNN:
+        return lambda case: Outcome(
+            train_and_predict(PatchNetwork, case.prepared, case.seed, alike=True)
+        )
     kind, _, features = name.partition(" ")
     if kind in _FITS and features in _FEATURES:
         return lambda case: _classify(_FITS[kind], _FEATURES[features](case), case)
@@ -344,11 +352,13 @@ def _classify(fit: Fit, features: PixelFeatures, case: Case) -> Outcome:
     train = scene.positions("train")
     with threadpool_limits(limits=threads):
         table = features(train)
+        known = seen(table)  # ours learns from no others either
+        table, train, labels = table[known], train[known], scene.labels_at("train")[known]
         fill = means(table)
         rng = np.random.default_rng([case.seed, 0])
         fitted = fit(
             filled(table, fill),
-            scene.labels_at("train"),
+            labels,
             train,
             case.settings.evaluation,
             rng,

@@ -23,6 +23,7 @@ from bdgf.evaluation.pixels import (
     band_features,
     filled,
     means,
+    seen,
 )
 from bdgf.scene.scene import Scene
 
@@ -83,15 +84,17 @@ def run_baselines(
             report(f"features of {len(train)} training pixels, {kind}")
             features = band_features(scene, kind)
             table = features(train)
+            known = seen(table)  # ours learns from no others either
+            table = table[known]
             fill = means(table)
             table = filled(table, fill)
             read = time.perf_counter() - began
             methods: dict[str, tuple[Predictor, float]] = {}
             for name, fit in FITS.items():
-                report(f"{name} {kind}: fitting on {len(train)} pixels, {table.shape[1]} features")
+                report(f"{name} {kind}: fitting on {len(table)} pixels, {table.shape[1]} features")
                 began = time.perf_counter()
                 rng = np.random.default_rng([seed, KINDS.index(kind)])
-                predictor = fit(table, labels, train, settings, rng, threads)
+                predictor = fit(table, labels[known], train[known], settings, rng, threads)
                 methods[f"{name} {kind}"] = (predictor, read + time.perf_counter() - began)
             results |= predict(features, test, fill, methods)
     return results

@@ -18,8 +18,15 @@ from sklearn.svm import SVC
 from bdgf.config import EvaluationSettings
 from bdgf.evaluation.pixels import Table, deviations, means
 
-KERNEL_CHUNK = 2048
-"""Pixels whose kernel values to all training pixels are held at a time."""
+PREDICTED = 16_384
+"""Pixels that the support vector machine predicts at a time."""
+
+SVM_MOST = 20_000
+"""Training pixels that the support vector machine is fitted to at most: its time grows with their
+square."""
+
+SVM_LEAST = 50
+"""Of these pixels as many of every class that has them, however rare it is."""
 
 FOREST_CELLS = 3_000_000
 """Training pixels x features up to which every tree draws as many pixels as there are."""
@@ -104,43 +111,55 @@ def fit_svm(
     rng: np.random.Generator,
     threads: int,
 ) -> Predictor:
-    """Fit an SVM with a radial basis function, its grid searched by grouped folds; see `Fit`."""
-    kept = _evenly(labels, settings.svm_pixels, rng)
-    cut = "" if len(kept) == len(labels) else f", {len(kept)} of {len(labels)} training pixels"
-    labels, groups = labels[kept], _groups(positions[kept])
-    classes = np.unique(labels)
-    if len(classes) == 1:
-        only = int(classes[0])
+    """Fit an SVM with a radial basis function, its grid searched by grouped folds; see `Fit`.
+
+    The grid is searched with at most ``evaluation.svm_pixels`` pixels, the machine with the best
+    values of it is fitted to all of them, or to ``SVM_MOST``.
+    """
+    kept, total = _proportionally(labels, SVM_MOST, rng), len(labels)
+    table, labels, positions = table[kept], labels[kept], positions[kept]
+    if len(np.unique(labels)) == 1:
+        only = int(labels[0])
         return Predictor(lambda values: np.full(len(values), only), _SINGLE)
-    mean, spread = means(table[kept]), deviations(table[kept])
-    scaled = (table[kept] - mean) / spread
-    # Distances once, kernels from them: with hundreds of features this is what makes the whole
-    # grid affordable, and one matrix product replaces libsvm's own loops.
-    distance = _distance(scaled, scaled) / scaled.shape[1]
-    best, (c, gamma) = -1.0, (SVM_C[0], SVM_GAMMA[0])
-    folds = list(_folds(labels, groups, int(rng.integers(2**31))))
-    for g in SVM_GAMMA:
-        kernel = np.exp(-g * distance)
-        for candidate in SVM_C:
-            score = _fold_score(kernel, labels, folds, candidate)
-            if score > best:
-                best, (c, gamma) = score, (candidate, g)
-    machine = SVC(C=c, kernel="precomputed").fit(np.exp(-gamma * distance), labels)
-    support = scaled[machine.support_]
+    mean, spread = means(table), deviations(table)
+    scaled = (table - mean) / spread
+    searched = _evenly(labels, settings.svm_pixels, rng)
+    c, gamma = _search(
+        scaled[searched], labels[searched], _groups(positions[searched]), int(rng.integers(2**31))
+    )
+    machine = SVC(C=c, gamma=gamma / scaled.shape[1], cache_size=500).fit(scaled, labels)
 
     def predict(values: Table) -> NDArray[np.int64]:
         found = np.empty(len(values), dtype=np.int64)
-        for start in range(0, len(values), KERNEL_CHUNK):
-            part = (values[start : start + KERNEL_CHUNK] - mean) / spread
-            # The machine reads the columns of its support vectors only.
-            kernel = np.zeros((len(part), len(scaled)))
-            kernel[:, machine.support_] = np.exp(
-                -gamma * _distance(part, support) / scaled.shape[1]
-            )
-            found[start : start + KERNEL_CHUNK] = machine.predict(kernel)
+        for start in range(0, len(values), PREDICTED):
+            part = slice(start, start + PREDICTED)
+            found[part] = machine.predict((values[part] - mean) / spread)
         return found
 
-    return Predictor(predict, f"C {c:g}, gamma {gamma:g} / {scaled.shape[1]} features{cut}")
+    note = f"C {c:g}, gamma {gamma:g} / {scaled.shape[1]} features"
+    if len(searched) < total:
+        note += f", found with {len(searched)} of {total} training pixels"
+    if len(kept) < total:
+        note += f", fitted to {len(kept)}"
+    return Predictor(predict, note)
+
+
+def _search(
+    scaled: Table, labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+) -> tuple[float, float]:
+    """Return C and gamma (per feature) of the grid with the best accuracy on grouped folds."""
+    # Distances once, kernels from them: with hundreds of features this is what makes the whole
+    # grid affordable, and one matrix product replaces libsvm's own loops.
+    distance = _distance(scaled, scaled) / scaled.shape[1]
+    best, found = -1.0, (SVM_C[0], SVM_GAMMA[0])
+    folds = list(_folds(labels, groups, seed))
+    for gamma in SVM_GAMMA:
+        kernel = np.exp(-gamma * distance)
+        for c in SVM_C:
+            score = _fold_score(kernel, labels, folds, c)
+            if score > best:
+                best, found = score, (c, gamma)
+    return found
 
 
 def _fold_score(
@@ -198,6 +217,20 @@ def _evenly(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> N
         share = left // (len(members) - turn)
         taken.append(pixels[:share])
         left -= len(taken[-1])
+    return np.sort(np.concatenate(taken))
+
+
+def _proportionally(
+    labels: NDArray[np.int64], most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw about ``most`` pixels in proportion to the classes, rare classes nearly whole."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    taken = []
+    for k in np.unique(labels):
+        members = np.flatnonzero(labels == k)
+        share = max(SVM_LEAST, round(most * len(members) / len(labels)))
+        taken.append(rng.permutation(members)[:share])
     return np.sort(np.concatenate(taken))
 
 

@@ -95,6 +95,7 @@ def train_and_predict(
     prepared: PreparedScene,
     seed: int,
     store: FeatureStore | None = None,
+    alike: bool = False,
 ) -> NDArray[np.int64]:
     """Train on the training pixels of a scene and predict its test pixels, (n_test,).
 
@@ -103,9 +104,12 @@ def train_and_predict(
         prepared: The scene.
         seed: Seed of weights and batches.
         store: Features that are joined to the prepared channels; None for these alone.
+        alike: Whether the classes are drawn alike, or the pixels.
     """
     scene = prepared.scene
     positions, labels = scene.positions("train"), torch.from_numpy(scene.labels_at("train"))
+    known = prepared.valid_at(positions)  # ours learns from no others either
+    positions, labels = positions[known], labels[torch.from_numpy(known)]
     if store is None:
         names = [tile.name for tile in scene.tiles]
         shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
@@ -115,7 +119,7 @@ def train_and_predict(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(numpy_generator(seed, kind.__name__).integers(2**31)))
         network = kind(channels, len(scene.class_codes))
-        _train(network, source, positions, labels, seed)
+        _train(network, source, positions, labels, seed, alike)
     return _predict(network, source, scene.positions("test"))
 
 
@@ -125,13 +129,19 @@ def _train(
     positions: NDArray[np.int64],
     labels: Tensor,
     seed: int,
+    alike: bool,
 ) -> None:
+    shares = 1.0 / np.bincount(labels)[labels]
+    shares /= shares.sum()
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     course = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     purpose = type(network).__name__
     for step in range(STEPS):
         draws = numpy_generator(seed, purpose, step)
-        chosen = draws.integers(len(positions), size=BATCH)
+        if alike:
+            chosen = draws.choice(len(positions), size=BATCH, p=shares)
+        else:
+            chosen = draws.integers(len(positions), size=BATCH)
         turned = torch.randint(8, (BATCH,), generator=torch_generator(seed, purpose, step))
         logits = network(_inputs(source, positions[chosen], turned))
         loss = F.cross_entropy(logits, labels[chosen])

@@ -98,6 +98,12 @@ def filled(table: Table, fill: Table | None = None) -> Table:
     return np.where(missing, values, table)
 
 
+def seen(table: Table) -> NDArray[np.bool_]:
+    """Tell which rows (n,) have any feature; all where none has, since something must be fitted."""
+    found = np.asarray(~np.isnan(table).all(axis=1))
+    return found if found.any() else np.ones_like(found)
+
+
 def means(table: Table) -> Table:
     """Return the (F,) mean of the features over the rows that have them, 0 where none has."""
     there = ~np.isnan(table)
