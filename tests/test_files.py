@@ -9,6 +9,7 @@ import stat
 import numpy as np
 import pytest
 
+from bdgf import processes
 from bdgf.errors import RunFolderError
 from bdgf.files import (
     atomic_path,
@@ -76,7 +77,7 @@ def test_other_os_errors_keep_their_type(tmp_path):
         (tmp_path / "missing").read_bytes()
 
 
-def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
     (tmp_path / "features").mkdir()
     left = [tmp_path / ".map.bdgf-0a1b2c3d.tif", tmp_path / "features" / ".a.b.bdgf-00000000.npy"]
     own = [tmp_path / name for name in (".hidden", "map.tif", ".map.bdgf-0a1b2c3.tif")]
@@ -90,6 +91,14 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
         part.touch()
     assert not part.exists()
     assert not is_temporary(tmp_path / "network.safetensors")
+    (tmp_path / "other").mkdir()  # another command maps a scene into it
+    own += [tmp_path / "other" / name for name in (".lock", ".map.plain.bdgf-0a1b2c3d.tif")]
+    for path in own:
+        path.touch()
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    remove_leftovers(tmp_path)
+    assert all(path.exists() for path in (*left, *own)), "the first process's alone"
+    monkeypatch.setattr(processes, "rank", lambda: 0)
     remove_leftovers(tmp_path)
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in own)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bdgf import checkpoint, optimisation
+from bdgf import checkpoint, optimisation, processes
 from bdgf.compute import make_fabric
 from bdgf.config import ComputeSettings
 from bdgf.errors import TrainingError
@@ -146,3 +146,22 @@ class Large(Line):
 def test_a_loss_that_begins_large_has_not_grown(tmp_path: Path) -> None:
     _, history = carry_through(tmp_path, Large())
     assert min(json.loads(line)["loss"] for line in history.splitlines()) > 1e5
+
+
+def test_a_process_that_sees_no_checkpoint_goes_on_from_the_first_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared disk may show it to the others later; steps that differ would wait for ever."""
+    path = tmp_path / "line.safetensors"
+    with pytest.raises(TrainingError):
+        carry_through(tmp_path, Line(spoil_at=25))
+    kept = checkpoint.load_tensors(path)
+    path.unlink()
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    monkeypatch.setattr(processes, "agree", lambda own: kept)
+    work = Line()
+    optimizer = torch.optim.AdamW(work.model.parameters())
+    step = optimisation._resume(work, optimizer, path, {"a": 1}, Silent())
+    assert step == kept[1]["step"] == 20
+    weights = checkpoint.under_prefix("model", kept[0])
+    assert torch.equal(work.model.weight, weights["weight"])

@@ -462,3 +462,58 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     finally:
         checkpoint.save_tensors(whole / "network.safetensors", tensors, origin)
     assert (whole / "map.tif").read_bytes() == before
+
+
+def test_another_date_is_written_beside_a_finished_map(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    carry_out(tiny_scene, out, tiny_settings)
+    made = (out / "map.tif").stat().st_mtime_ns
+
+    def said() -> str:
+        return str(json.loads((out / "map.json").read_text())["properties"]["datetime"])
+
+    undated = said()
+    for acquired, expected in (("2020-05-06", "2020-05-06T00:00:00Z"), ("", None)):
+        _, lines = carry_out(tiny_scene, out, tiny_settings, mapping__acquired=acquired)
+        assert len([line for line in lines if "nothing changed; kept" in line]) == len(STAGES)
+        assert said() == expected if expected else said() > undated
+    assert (out / "map.tif").stat().st_mtime_ns == made
+
+
+def test_features_put_elsewhere_keep_their_components(
+    whole: Path,
+    tiny_scene: Path,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another processor would fit others by rounding, under a network trained on these."""
+    out = shutil.copytree(whole, tmp_path / "run")
+    carry_out(tiny_scene, out, tiny_settings)
+    before = (out / "features" / "reduction.safetensors").read_bytes()
+
+    def never(*args: Any) -> None:
+        raise AssertionError("components were fitted again")
+
+    monkeypatch.setattr("bdgf.diffusion.features.fit_reduction", never)
+    for wanted in ("never", "always"):
+        carry_out(tiny_scene, out, tiny_settings, features__stored=wanted)
+    assert (out / "features" / "reduction.safetensors").read_bytes() == before
+
+
+def test_a_scheduler_that_is_not_there_costs_nothing(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    out = shutil.copytree(whole, tmp_path / "run")
+    carry_out(tiny_scene, out, tiny_settings)
+    other = config.replace(tiny_settings, {"features.components": 3})
+    stages = (out / "stages.json").read_bytes()
+    arrays = sorted((out / "features").glob("*.npy"))
+    assert arrays
+    with pytest.raises(BdgfError, match="no scheduler answers"):
+        Pipeline(tiny_scene, out, other, Silent(), "tcp://nowhere").run(("features",))
+    assert (out / "stages.json").read_bytes() == stages
+    assert sorted((out / "features").glob("*.npy")) == arrays

@@ -45,3 +45,7 @@ def test_labels_change_only_what_depends_on_them() -> None:
     after = fingerprints(settings, "images", "other labels")
     assert [before[s] == after[s] for s in STAGES] == [True] * 3 + [False] * 4
     assert before["prepare"] != fingerprints(settings, "other images", "labels")["prepare"]
+
+
+def test_when_the_rasters_were_taken_changes_no_stage() -> None:
+    assert changed("mapping.acquired", "2020-05-06") == set()

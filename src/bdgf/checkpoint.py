@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from bdgf import processes
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path
 
@@ -24,9 +25,13 @@ _COMPRESSED = 64  # a disk that compresses makes weights less small than that
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str, Any]) -> None:
     """Write tensors and a JSON of where they come from, whole or not at all.
 
+    Of several processes of one job only the first does it.
+
     Raises:
         RunFolderError: The folder cannot be written.
     """
+    if processes.rank() > 0:
+        return
     data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(data, metadata={"origin": json.dumps(origin, sort_keys=True)}))

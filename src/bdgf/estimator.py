@@ -201,6 +201,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def write_map(self, X: AnyScene, folder: str | Path, acquired: str = "") -> list[Path]:
         """Write the map and its confidence as GeoTIFFs, window by window.
 
+        Of several processes of one job the first does it, and the others wait.
+
         Args:
             X: As for `predict`; its coordinates and CRS are the map's.
             folder: A new or empty folder, or one that holds maps written so, which are replaced;
@@ -219,9 +221,18 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         scene, folder = self._fitting(X), Path(folder)
         validate(config.replace(self.mapper_.settings, {"mapping.acquired": acquired}))
-        prepared, store = self.mapper_.on(scene)
         names = [tile.name for tile in scene.tiles]
         paths = [map_paths(folder, name, len(names) == 1) for name in names]
+        if processes.rank() == 0:
+            self._write_map(scene, folder, paths, acquired)
+        processes.wait()
+        return [path for path, _ in paths]
+
+    def _write_map(
+        self, scene: Scene, folder: Path, paths: list[tuple[Path, Path]], acquired: str
+    ) -> None:
+        prepared, store = self.mapper_.on(scene)
+        names = [tile.name for tile in scene.tiles]
         record = {"scene": scene.name, "notes": list(scene.notes)}
         with map_folder(folder, names, record), self._progress() as progress:
             write_maps(
@@ -234,7 +245,6 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 progress,
                 acquired,
             )
-        return [path for path, _ in paths]
 
     def score(self, X: AnyScene, y: LabelArrays = None) -> float:
         """Return the overall accuracy, from 0 to 1, on labelled pixels.

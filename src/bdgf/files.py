@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bdgf import processes
 from bdgf.errors import RunFolderError
+from bdgf.lock import LOCK
 
 _FOLDER_FAULTS = (
     errno.EACCES,
@@ -157,6 +158,8 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     Raises:
         RunFolderError: The folder cannot be written, or the disk is full.
     """
+    if processes.rank() > 0:
+        return
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -182,9 +185,13 @@ def is_temporary(path: Path) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written in a folder and the folders inside of it.
 
-    Call it only where no other process writes.
+    Call it only where no other process writes. A folder inside with a lock of its own is left to
+    who works there. Of several processes of one job only the first does it.
     """
-    for place in (folder, *(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())):
+    if processes.rank() > 0:
+        return
+    inside = [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()]
+    for place in (folder, *(p for p in inside if not (p / LOCK).exists())):
         for path in place.iterdir():
             if is_temporary(path) and path.is_file():
                 with contextlib.suppress(OSError):

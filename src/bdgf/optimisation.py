@@ -208,6 +208,14 @@ def _save(
     checkpoint.save_tensors(path, tensors, {"origin": origin, "step": step, "values": values})
 
 
+def _kept(path: Path, origin: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the checkpoint where there is one of this origin."""
+    if not path.is_file():
+        return None
+    tensors, found = checkpoint.load_tensors(path)
+    return (tensors, found) if found.get("origin") == origin else None
+
+
 def _resume(
     work: Work,
     optimizer: torch.optim.Optimizer,
@@ -215,11 +223,11 @@ def _resume(
     origin: dict[str, Any],
     progress: Progress,
 ) -> int:
-    if not path.is_file():
+    # as the first process finds it: on a shared disk others may see it later
+    kept = processes.agree(_kept(path, origin) if processes.rank() == 0 else None)
+    if kept is None:
         return 0
-    tensors, found = checkpoint.load_tensors(path)
-    if found.get("origin") != origin:
-        return 0
+    tensors, found = kept
     checkpoint.load_weights(work.model, checkpoint.under_prefix("model", tensors), path)
     work.restore(checkpoint.under_prefix("extra", tensors), found["values"])
     moments = checkpoint.under_prefix("adamw", tensors)

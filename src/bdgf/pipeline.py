@@ -29,7 +29,7 @@ from bdgf.lock import locked
 from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.inference import map_windows
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, write_maps
+from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, date_maps, write_maps
 from bdgf.progress import Progress
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
@@ -96,6 +96,10 @@ class Pipeline(Run):
         self._check_scene()
         if "pretrain" in stages and not self.finished("pretrain"):
             start_signature(self.settings)  # refuses weights that are gone before anything changes
+        clustered = [s for s in stages if s == "map" or (s == "features" and self.guided)]
+        if self.scheduler is not None and not all(map(self.finished, clustered)):
+            with connected(self.scheduler):  # refuses one that is not there in the same way
+                pass
         first = STAGES.index(stages[0])
         for stage in STAGES[:first]:
             if stage == "prepare":  # it takes seconds and belongs to whatever follows
@@ -120,6 +124,9 @@ class Pipeline(Run):
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
             if processes.agree(self.finished(stage)):
                 if not processes.agree(stage == "features" and self._kept_otherwise()):
+                    if stage == "map" and processes.rank() == 0:
+                        acquired = self.settings.mapping.acquired
+                        date_maps(self.scene, self.map_paths, self.legend, acquired)
                     self.progress.say(f"{stage}: finished before, nothing changed; kept")
                     continue
                 # the same features elsewhere: what follows them stays as it is
@@ -199,6 +206,7 @@ class Pipeline(Run):
             if not self.finished("features"):
                 clear(self.folder.features)
             # else the same ones are put elsewhere, and stay till then
+            known = self.finished("features")
             origin = {"source": "diffusion", **self.origin("features")}
             extractor = self.extractor(self.prepared)
             with contextlib.ExitStack() as cluster:
@@ -206,7 +214,7 @@ class Pipeline(Run):
                 if self.scheduler is not None:
                     client = cluster.enter_context(connected(self.scheduler))
                     blocks = cluster_blocks(client, extractor, s)
-                extract(extractor, self.folder.features, origin, self.progress, blocks)
+                extract(extractor, self.folder.features, origin, self.progress, blocks, known)
         else:
             remove(self.folder.features / INDEX)
             adopt(

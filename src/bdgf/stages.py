@@ -58,6 +58,8 @@ def fingerprints(
         values[part].pop("checkpoint_every")
     # nor does where the features are kept, and they are the same computed or stored
     values["features"].pop("stored")
+    # when the rasters were taken is a word beside the map
+    values["mapping"].pop("acquired")
     # the weights count, not where they lie
     values["diffusion"]["from_run"] = start
     found: dict[str, str] = {}

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 
 from bdgf.cli import main
+from bdgf.lock import locked
 
 
 def test_polygons_of_a_run(
@@ -65,3 +66,15 @@ def test_a_sign_that_the_writer_takes_for_its_own_is_refused(
     assert main(["polygons", str(trained_run), "--to", str(tmp_path / "a!b" / "map.gpkg")]) == 2
     assert "has the sign ! in its path" in capsys.readouterr().err
     assert not (tmp_path / "a!b").exists()
+
+
+def test_a_run_that_is_at_work_is_left_alone(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    with locked(run):
+        assert main(["polygons", str(run)]) == 2
+        assert "is in use by another" in " ".join(capsys.readouterr().err.split())
+        assert not (run / "map.gpkg").exists()
+        assert main(["polygons", str(run), "--to", str(tmp_path / "map.gpkg")]) == 0
+    assert main(["polygons", str(run)]) == 0

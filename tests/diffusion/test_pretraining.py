@@ -204,3 +204,24 @@ def test_estimate_says_size_time_and_when_it_stops(
     assert all(torch.equal(before[n], v) for n, v in work.model.state_dict().items())
     for word in ("parameters", "MB", "minutes", "stops after 6 steps"):
         assert word in told[0]
+
+
+def test_adaptive_masks_go_by_what_is_seen(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    """Noise cannot be predicted where the image is hidden: counted, it would weaken the masks."""
+    changes = {"diffusion.masking.ramp": "adaptive", "diffusion.masking.structure_ratio": 0.9}
+    s = config.replace(tiny_settings, changes)
+    work = Pretraining(prepared, s.diffusion, s.compute, s.seed)
+    _, parts = work.loss(work.model, s.diffusion.steps - 1)
+    (spectral,) = (work.layout.modalities[i].name for i in work.layout.spectral)
+    observed: list[torch.Tensor] = []
+    work.balance.observe = lambda step, losses, of: observed.append(losses)  # type: ignore[method-assign]
+    with torch.no_grad():
+        work.after_step(0, {**parts, f"seen_{spectral}": torch.tensor(0.125)})
+    assert observed[0][work.layout.spectral[0]] == 0.125
+    assert parts[f"seen_{spectral}"] > 0
+    assert parts[f"seen_{spectral}"] != parts[f"loss_{spectral}"]
+    fixed = config.replace(s, {"diffusion.masking.ramp": "cosine"})
+    work = Pretraining(prepared, fixed.diffusion, fixed.compute, fixed.seed)
+    assert not any(name.startswith("seen_") for name in work.loss(work.model, 5)[1])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,19 @@ def test_a_damaged_header_is_refused(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(data)
     with pytest.raises(RunFolderError, match=r"a\.npy cannot be read"):
         FeatureStore(tmp_path, ["a"], [(3, 4)])
+
+
+def test_of_many_tiles_few_are_open_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bdgf.diffusion.store.OPEN_TILES", 2)
+    names = [f"t{i}" for i in range(5)]
+    for i, name in enumerate(names):
+        fill_tile(tmp_path, name, np.full((1, 2, 3), i, np.float16))
+    write_index(tmp_path, [[0], [0], [0]], {})
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    store = FeatureStore(tmp_path, names, [(2, 3)] * 5)
+    for i in (0, 4, 2, 2, 1, 0, 3):
+        assert (store.window(i, Window(0, 0, 2, 3)) == i).all()
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 2

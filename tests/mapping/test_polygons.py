@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from types import SimpleNamespace
 
@@ -184,3 +185,41 @@ def test_what_is_not_there_gets_one_sentence(tmp_path):
     with pytest.raises(RunFolderError, match=r"confidence\.tif cannot be read"):
         write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
     assert not list(tmp_path.glob("*.gpkg*"))
+
+
+@pytest.mark.parametrize("event", ["the file goes", "the map is new"])
+def test_what_happens_meanwhile_gives_no_half_file(tmp_path, monkeypatch, event):
+    _write(tmp_path, *_values())
+    monkeypatch.setattr(module, "_BATCH", 20)
+    append, times = module._append, []
+
+    def disturbed(target, *rest):
+        append(target, *rest)
+        times.append(target)
+        if len(times) == 1 and event == "the file goes":
+            target.unlink()
+        elif len(times) == 1:
+            _write(tmp_path, *_values(seed=1))
+
+    monkeypatch.setattr(module, "_append", disturbed)
+    with pytest.raises(RunFolderError, match=r"removed while|written anew while"):
+        write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
+    assert not list(tmp_path.glob("*.gpkg"))
+
+
+def test_a_geopackage_without_its_spatial_index_is_refused(tmp_path, monkeypatch):
+    """As GDAL leaves it on a disk that is nearly full, without a word."""
+    _write(tmp_path, *_values())
+    append = module._append
+
+    def full(target, *rest):
+        append(target, *rest)
+        with contextlib.closing(sqlite3.connect(target)) as file:
+            file.execute("DELETE FROM gpkg_extensions WHERE extension_name = 'gpkg_rtree_index'")
+            file.execute("DROP TABLE rtree_map_geom")
+            file.commit()
+
+    monkeypatch.setattr(module, "_append", full)
+    with pytest.raises(RunFolderError, match="spatial index"):
+        write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
+    assert not list(tmp_path.glob("*.gpkg"))

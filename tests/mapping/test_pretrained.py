@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, processes
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.mapping.pretrained import PretrainedMapper
@@ -199,3 +199,13 @@ def test_a_save_that_fails_leaves_the_earlier_one(run, tmp_path, monkeypatch):
     with pytest.raises(RunFolderError, match="No space left"):
         mapper.save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_of_several_processes_the_first_saves(run, tmp_path, monkeypatch):
+    mapper = PretrainedMapper.from_run(run)
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    left = tmp_path / ".network.bdgf-0a1b2c3d.safetensors"  # which the first one is writing
+    left.write_bytes(b"half")
+    mapper.save(tmp_path)
+    assert list(tmp_path.iterdir()) == [left]

@@ -259,3 +259,19 @@ def test_values_that_are_not_finite_never_reach_a_map(tmp_path, value):
         out.write(Window(0, 0, 4, 4), classes, confidence)
     with rasterio.open(tmp_path / "confidence.tif") as raster:
         assert np.isnan(raster.read(1)[1, 2])
+
+
+def test_a_copy_that_a_full_disk_cut_short_is_refused(tmp_path, monkeypatch):
+    """GDAL writes its end as it closes the file, and tells nobody when that fails."""
+    classes, confidence = _values()
+    copy = rasterio.shutil.copy
+
+    def cut(source, target, **options):
+        copy(source, target, **options)
+        if "confidence" in str(target):
+            os.truncate(target, os.path.getsize(target) - 100)
+
+    monkeypatch.setattr(rasterio.shutil, "copy", cut)
+    with pytest.raises(RunFolderError, match="bytes were written"), _writer(tmp_path) as writer:
+        writer.write(Window(0, 0, 37, 51), classes, confidence)
+    assert os.listdir(tmp_path) == []

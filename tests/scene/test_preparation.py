@@ -323,3 +323,17 @@ def test_a_band_that_varies_only_where_another_has_no_data_is_left_out(write_sce
         images[name][1 - band, rows] = np.nan
     with pytest.raises(SceneError, match="are constant"):
         fit(write_scene(images))
+
+
+def test_a_band_that_costs_the_others_their_pixels_is_told(write_scene, caplog):
+    cube = spectra()
+    fit(write_scene({"hsi": cube}))
+    assert not caplog.records
+    cube[4, 10:] = np.nan  # data in a quarter of the rows
+    _, _, missing = fit(write_scene({"hsi": cube}))
+    assert missing.mean() == pytest.approx(0.75)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    told = record.getMessage()
+    assert "all of its bands at 25.0 % of its pixels only, and some of them at 100.0 %" in told
+    assert "(bands 5)" in told

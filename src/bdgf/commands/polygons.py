@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from rich.console import Console
@@ -31,7 +32,10 @@ def command(words: list[str], console: Console) -> None:
         " neighbour with the longest shared border; 0 keeps all",
     )
     values = parser.parse_args(words)
+    from bdgf.lock import locked
+    from bdgf.mapping.folder import RECORD
     from bdgf.mapping.polygons import find_maps, write_polygons
+    from bdgf.runfolder import is_run_folder
 
     target = Path(values.run) / "map.gpkg" if values.to is None else Path(values.to)
     minimum = float(values.minimum_area)
@@ -50,7 +54,10 @@ def command(words: list[str], console: Console) -> None:
         raise SettingsError(
             f"{target} exists and was not overwritten; remove it, or name another file with --to."
         )
-    with ConsoleProgress(console) as progress:
+    with contextlib.ExitStack() as held:
+        progress = held.enter_context(ConsoleProgress(console))
+        if (target.parent / RECORD).is_file() or is_run_folder(target.parent):
+            held.enter_context(locked(target.parent))  # its other commands remove what is half done
         summary = write_polygons(find_maps(Path(values.run)), target, minimum, progress)
     unit = "m²" if summary.unit == "m2" else "pixels"
     merged = f", of {summary.before:,} before areas below {minimum:g} {unit} were joined"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bdgf import config
+from bdgf import config, processes
 from bdgf.commands.options import (
     Command,
     Parser,
@@ -72,7 +72,6 @@ def _benchmark(
     name: str, root: Path, out: Path, settings: config.Settings, console: Console
 ) -> Path:
     """Check a benchmark's files and write their scene file into the run folder."""
-    from bdgf import processes
     from bdgf.compute import join_processes
     from bdgf.files import atomic_write_text
     from bdgf.scene.benchmarks.catalogue import find
@@ -179,6 +178,8 @@ def _map_other(parser: Parser, words: list[str], given: Namespace, console: Cons
     from bdgf.scene.scene import Scene
     from bdgf.stages import plain
 
+    if processes.rank() > 0:  # the first one's alone
+        return
     if given.scene is None:
         raise SettingsError("--to needs the other scene's file: name it with --scene.")
     out, to, scheduler = Path(given.run), Path(given.to), given.scheduler

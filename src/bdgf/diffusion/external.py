@@ -196,12 +196,13 @@ class ExternalFeatures:
         self.path = path
         self.notes: tuple[str, ...] = ()
         self.apart = False
-        self._array: NDArray[Any] | None = None
+        self._mapped: tuple[Path, tuple[int, int]] | None = None
         own = scene.tiles[tile]
         placed = False
         if isinstance(path, Path) and path.suffix == ".npy":
-            self._array = _memory_mapped(path, (own.height, own.width))
-            self.channels = int(self._array.shape[0])
+            # opened for each window: of a thousand tiles not all can be open together
+            self._mapped = path, (own.height, own.width)
+            self.channels = int(_memory_mapped(*self._mapped).shape[0])
         else:
             opened = open_source(path)
             placed = Grid.of(opened).placed and own.grid.placed
@@ -237,11 +238,12 @@ class ExternalFeatures:
         Raises:
             SceneError: A value of an array is not finite.
         """
-        if self._array is None:
+        if self._mapped is None:
             values, valid = self._source.read(window)
             known = np.asarray(valid.all(axis=0))
             return np.where(known, values, np.float32(0)), known
-        values = self._array[(slice(None), *window.slices)].astype(np.float32)
+        part = (slice(None), *window.slices)
+        values = _memory_mapped(*self._mapped)[part].astype(np.float32)
         if not np.isfinite(values).all():
             raise SceneError(
                 f"{self.path} holds values that are not finite; replace them, for example by 0."

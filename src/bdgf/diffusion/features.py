@@ -231,6 +231,7 @@ def extract(
     origin: dict[str, Any],
     progress: Progress,
     cluster: Blocks | None = None,
+    known: bool = False,
 ) -> None:
     """Compute the features of the whole scene and write the container.
 
@@ -243,11 +244,14 @@ def extract(
         origin: Goes into the JSON.
         progress: Receives the blocks.
         cluster: Computes the blocks, with the same bits; None computes them here.
+        known: Whether the folder's components are of these very features: they are kept then, since
+            another processor would fit them to others by rounding.
     """
     prepared = extractor.prepared
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
     read = LevelBlocks(extractor)
-    reduction = fit_reduction(read)
+    stands = known and (folder / REDUCTION).is_file()
+    reduction = Reduction.load(folder / REDUCTION) if stands else fit_reduction(read)
     levels, channels = reduction.levels, reduction.channels
     explained = [round(projection.explained, 4) for projection in reduction.projections]
     origin = {**origin, "explained_variance": explained}

@@ -163,6 +163,12 @@ class Pretraining:
         )
         names = [f"loss_{m.name}" for m in self.layout.modalities]
         parts = dict(zip(names, losses.detach(), strict=True))
+        if s.masking.ramp == "adaptive":
+            # what is hidden is not learned badly, and must not be hidden less for it
+            with torch.no_grad():
+                seen = modality_losses(output, noise, x0, 1.0 - unseen, hidden, self.layout, "eps")
+            for index in self.layout.spectral:
+                parts[f"seen_{self.layout.modalities[index].name}"] = seen[index]
         return (losses * to_device(self.balance.weights, self.device)).sum(), parts
 
     def precision(self) -> Precision:
@@ -201,7 +207,9 @@ class Pretraining:
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
         for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
             slow.lerp_(fast.detach(), 1.0 - decay)
-        self.balance.observe(step, torch.stack(list(parts.values())), self)
+        names = [m.name for m in self.layout.modalities]
+        losses = [parts.get(f"seen_{name}", parts[f"loss_{name}"]) for name in names]
+        self.balance.observe(step, torch.stack(losses), self)
         return self.balance.values()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from bdgf.files import NPY_ERRORS, atomic_path, remove, reserve
 from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
+
+OPEN_TILES = 128
+"""Tiles whose arrays are open at a time."""
 
 _MARGIN_BYTES, _MARGIN_SHARE = 2 << 30, 0.1
 """What is left free of the disk for the rest of the run."""
@@ -93,6 +97,51 @@ def are_stored(folder: Path) -> bool:
         return True  # whoever opens them says what is wrong
 
 
+class _Tiles:
+    """The arrays (g, H, W) of the tiles, memory-mapped; few are open at a time.
+
+    Args:
+        paths: One file per tile.
+        shapes: What each must hold.
+
+    Raises:
+        RunFolderError: A file that is missing, damaged or of another shape.
+    """
+
+    def __init__(self, paths: Sequence[Path], shapes: Sequence[tuple[int, int, int]]) -> None:
+        self.paths, self.shapes = paths, shapes
+        self._opened: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
+        for tile in range(len(paths)):
+            self[tile]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, tile: int) -> NDArray[np.float16]:
+        known = self._opened.get(tile)
+        if known is not None:
+            with suppress(KeyError):  # another thread may have closed it since
+                self._opened.move_to_end(tile)
+            return known
+        path, shape = self.paths[tile], self.shapes[tile]
+        try:
+            array: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except NPY_ERRORS as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error}); run 'bdgf features' again."
+            ) from None
+        if array.shape != shape:
+            raise RunFolderError(
+                f"{path} has shape {array.shape}, the scene needs {shape};"
+                " run 'bdgf features' again."
+            )
+        # each holds a file open, and a process may have a thousand or so
+        self._opened[tile] = array
+        if len(self._opened) > OPEN_TILES:
+            self._opened.popitem(last=False)
+        return array
+
+
 class FeatureStore:
     """Guidance features of a scene, read by window.
 
@@ -111,7 +160,7 @@ class FeatureStore:
         self.shapes = list(shapes)
         self.levels: list[list[int]] = [[], [], []]
         self.channels = 0
-        self.arrays: list[NDArray[np.float16]] = []
+        self.arrays: Sequence[NDArray[np.float16]] | _Tiles = []
         if folder is None:
             return
         try:
@@ -124,20 +173,8 @@ class FeatureStore:
             raise RunFolderError(
                 f"{folder / INDEX} cannot be read ({error}); run 'bdgf features' again."
             ) from None
-        for name, shape in zip(tile_names, shapes, strict=True):
-            path = folder / tile_file(name)
-            try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except NPY_ERRORS as error:
-                raise RunFolderError(
-                    f"{path} cannot be read ({error}); run 'bdgf features' again."
-                ) from None
-            if array.shape != (self.channels, *shape):
-                raise RunFolderError(
-                    f"{path} has shape {array.shape}, the scene needs {(self.channels, *shape)};"
-                    " run 'bdgf features' again."
-                )
-            self.arrays.append(array)
+        paths = [folder / tile_file(name) for name in tile_names]
+        self.arrays = _Tiles(paths, [(self.channels, *shape) for shape in shapes])
 
     @property
     def level_channels(self) -> tuple[int, ...]:

@@ -271,7 +271,7 @@ class Fitting:
                 continue
             if sum(map(len, classes)) >= s.training.fold_pixels:
                 break
-            known = self._finished_fold(fold)
+            known = processes.agree(self._finished_fold(fold))
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
                 name = _fold_stage(fold)

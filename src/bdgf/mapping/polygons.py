@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ def write_polygons(
     Raises:
         RunFolderError: A map cannot be read, or the folder cannot be written.
     """
+    state = [_state(one) for one in maps]
     opened = [_describe(one) for one in maps]
     systems = list(dict.fromkeys(one.system for one in opened))
     unit = "m2" if all(one.on_ground for one in opened) else "pixels"
@@ -130,6 +132,12 @@ def write_polygons(
                 started.add(one.system)
                 after += len(batch)
             progress.track("polygons", index + 1, len(opened))
+        if [_state(one) for one in maps] != state:
+            raise RunFolderError(
+                f"{maps[0].map_path} was written anew while its polygons were made, so nothing was"
+                " written: run 'bdgf polygons' again once the map is finished."
+            )
+        _check_index(temporary, target, len(started))
         if not started:
             raise RunFolderError(
                 f"{maps[0].map_path} has no pixel with a class, so there are no polygons; map a"
@@ -174,6 +182,19 @@ def _raster(path: Path) -> Iterator[Any]:
                 yield dataset
     except RasterioError as error:
         raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+
+
+def _state(tile: TileMap) -> list[tuple[int, int, int] | None]:
+    """Return what changes when the files of a map do."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in (tile.map_path, tile.confidence_path):
+        try:
+            about = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((about.st_ino, about.st_size, about.st_mtime_ns))
+    return found
 
 
 def _describe(tile: TileMap) -> _Opened:
@@ -326,6 +347,22 @@ def _fields(
     }
 
 
+def _check_index(written: Path, target: Path, layers: int) -> None:
+    """Refuse a file without its spatial index, which GDAL leaves out silently on a full disk."""
+    if not layers:
+        return
+    with contextlib.closing(sqlite3.connect(written)) as file:
+        query = (
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name GLOB 'rtree_*_geom'"
+        )
+        (found,) = file.execute(query).fetchone()
+    if found < layers:
+        raise RunFolderError(
+            f"{target} cannot be written (there was no room for its spatial index); free its disk,"
+            " or name a file elsewhere with --to."
+        )
+
+
 def _append(
     target: Path,
     layer: str,
@@ -334,6 +371,10 @@ def _append(
     batch: list[_Polygon],
     started: bool,
 ) -> None:
+    if started and not target.is_file():
+        raise RunFolderError(
+            f"{target} was removed while it was written; run 'bdgf polygons' again."
+        )
     with warnings.catch_warnings():
         # a scene without coordinates has polygons without them
         warnings.filterwarnings("ignore", message=".*crs.*", category=UserWarning)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bdgf import __version__, checkpoint
+from bdgf import __version__, checkpoint, processes
 from bdgf.compute import check_device, device_of
 from bdgf.config import Settings, flat, from_values, replace
 from bdgf.diffusion.computed import ComputedFeatures
@@ -172,9 +172,16 @@ class PretrainedMapper:
     def save(self, folder: Path) -> None:
         """Write the mapper to a folder, whole or not at all: safetensors for each part, and JSON.
 
+        Of several processes of one job the first writes, and the others wait.
+
         Raises:
             RunFolderError: The folder cannot be written, or holds a run or other files.
         """
+        if processes.rank() == 0:
+            self._save(folder)
+        processes.wait()
+
+    def _save(self, folder: Path) -> None:
         kept = [*folder.iterdir()] if folder.is_dir() else []
         others = any(path.name != LOCK and not is_temporary(path) for path in kept)
         if others and not (folder / DESCRIPTION).is_file():

@@ -11,7 +11,7 @@ from bdgf.errors import RunFolderError
 from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.journal import Journal
 from bdgf.mapping.legend import Legend
-from bdgf.mapping.stac import write_item
+from bdgf.mapping.stac import is_dated, write_item
 from bdgf.mapping.threads import WriteBehind
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
@@ -115,13 +115,34 @@ def write_maps(
         path.unlink(missing_ok=True)
 
 
+def date_maps(
+    scene: Scene, paths: Callable[[int], tuple[Path, Path]], legend: Legend, acquired: str
+) -> None:
+    """Write the STAC items of finished maps anew where they say another time.
+
+    Args:
+        scene: The scene that was mapped.
+        paths: Gives the paths of a tile's map and confidence.
+        legend: Classes of the map.
+        acquired: When the rasters were taken (ISO 8601), empty where it is not known.
+    """
+    for index, tile in enumerate(scene.tiles):
+        outputs = paths(index)
+        if not is_dated(_item(outputs), acquired):
+            _describe(scene, tile, legend, outputs, acquired)
+
+
+def _item(outputs: Sequence[Path]) -> Path:
+    return outputs[0].with_suffix(".json")
+
+
 def _describe(
     scene: Scene, tile: Tile, legend: Legend, outputs: Sequence[Path], acquired: str
 ) -> None:
     """Write the STAC item of a tile's map."""
     name = scene.name if len(scene.tiles) == 1 else f"{scene.name}-{tile.name}"
     assets = {"map": outputs[0], "confidence": outputs[1]}
-    write_item(outputs[0].with_suffix(".json"), name, tile, legend, assets, acquired)
+    write_item(_item(outputs), name, tile, legend, assets, acquired)
 
 
 class _TileFiles:

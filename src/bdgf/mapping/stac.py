@@ -107,6 +107,23 @@ def write_item(
     return True
 
 
+def is_dated(path: Path, acquired: str) -> bool:
+    """Tell whether an item that is there says what ``write_item`` would of the time.
+
+    Args:
+        path: The item.
+        acquired: When the rasters were taken (ISO 8601); empty for the time of writing.
+    """
+    if not path.is_file():
+        return True
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["properties"]
+        wanted = _written(moment(acquired)) if acquired else said["created"]
+        return bool(said["datetime"] == wanted)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _assets(path: Path, legend: Legend, assets: Mapping[str, Path]) -> dict[str, Any]:
     def href(target: Path) -> str:
         relative = Path(os.path.relpath(target, path.parent)).as_posix()

@@ -15,7 +15,7 @@ import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import WktVersion
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import MemoryFile
 
 from bdgf.errors import TrainingError
@@ -236,6 +236,35 @@ def write_system(stack: contextlib.ExitStack, path: Path, system: str | None) ->
         stack.enter_context(atomic_path(beside)).write_bytes(system_sidecar(system))
 
 
+def _check_whole(path: Path) -> None:
+    """Refuse a file that is shorter than it says.
+
+    GDAL writes the last kilobytes of a copy as it closes it, and what a full disk says then is
+    heard by nobody.
+
+    Raises:
+        RasterioIOError: A block lies beyond the end of the file.
+    """
+    end = 0
+    with rasterio.open(path) as raster:
+        levels = [None, *range(len(raster.overviews(1)))]
+        for level in levels:
+            size = {} if level is None else {"overview_level": level}
+            with rasterio.open(path, **size) as one:
+                rows, cols = (-(-side // BLOCK) for side in one.shape)
+            for band in range(1, raster.count + 1):
+                for row in range(rows):
+                    for col in range(cols):
+                        place = [
+                            raster.get_tag_item(f"BLOCK_{name}_{col}_{row}", "TIFF", band, level)
+                            for name in ("OFFSET", "SIZE")
+                        ]
+                        if None not in place:  # else a block that was never written
+                            end = max(end, sum(map(int, place)))
+    if end > path.stat().st_size:
+        raise RasterioIOError(f"only {path.stat().st_size} of {end} bytes were written")
+
+
 @contextlib.contextmanager
 def cloud_optimised(
     path: Path, grid: Grid, dtype: str, nodata: float, bands: int = 1
@@ -287,6 +316,7 @@ def cloud_optimised(
                 BIGTIFF="IF_SAFER",
                 SPARSE_OK="YES",
             )
+            _check_whole(path)
         finally:
             for leftover in (plain, plain.with_name(f"{plain.name}.aux.xml"), overviews):
                 leftover.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ FIRST_DEVIATION = 3.0
 _FIT_WINDOW = 256
 _WINDOWS_OF_LARGE = 256  # that a sample of a large scene comes from, were they all full
 _NEARLY_EMPTY = 0.01
+_KEPT = 0.9  # of a modality's pixels that have all of its bands, from which nothing is said
 _SMALLEST_SPREAD = 1e-3
 _FIELDS = ("kept", "decibel", "floor", "mean", "matrix", "deviation")
 
@@ -375,6 +376,7 @@ def _fit_modality(
         if varies.all():
             break
         kept = kept[_varying(varies, kept, modality.name, file)]
+    _tell_lost(sample[:, kept], kept, modality.name)
     mean, covariance = _moments(values)
     if modality.role == "spectral":
         matrix, deviation = _principal_components(covariance, min(components, kept.size))
@@ -412,6 +414,25 @@ def _usable_bands(sample: NDArray[np.float32], name: str, file: str) -> NDArray[
         ]
     )
     return _varying(varies, np.arange(varies.size), name, file).astype(np.int64)
+
+
+def _tell_lost(sample: NDArray[np.float32], kept: NDArray[np.int64], name: str) -> None:
+    """Warn of bands without which much of a modality would have data."""
+    there = np.isfinite(sample)
+    shares, together = there.mean(axis=0), there.all(axis=1).mean()
+    if together >= _KEPT * shares.max():
+        return
+    sparse = [str(band + 1) for band in kept[shares < _KEPT * shares.max()]]
+    which = f" (bands {', '.join(sparse[:10])}{', ...' if len(sparse) > 10 else ''})"
+    logger.warning(
+        "Modality %s has all of its bands at %.1f %% of its pixels only, and some of them at %.1f"
+        " %%%s; pixels without one of the bands count as without the modality: leave the sparse"
+        " ones out with 'bands: [...]', or make them a modality of their own.",
+        name,
+        100 * together,
+        100 * shares.max(),
+        which if sparse else "",
+    )
 
 
 def _varying(
