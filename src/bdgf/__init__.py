@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bdgf import config as config
     from bdgf.config import Settings as Settings
     from bdgf.estimator import BDGFClassifier as BDGFClassifier
     from bdgf.pipeline import Pipeline as Pipeline
@@ -15,13 +16,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BDGFClassifier": "bdgf.estimator",
+    "config": "bdgf.config",
     "Pipeline": "bdgf.pipeline",
     "Scene": "bdgf.scene.scene",
     "SceneChips": "bdgf.scene.chips",
     "Settings": "bdgf.config",
 }
 
-__all__ = ["BDGFClassifier", "Pipeline", "Scene", "SceneChips", "Settings", "__version__"]
+__all__ = ["BDGFClassifier", "Pipeline", "Scene", "SceneChips", "Settings", "__version__", "config"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
@@ -30,7 +32,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
         raise AttributeError(f"module 'bdgf' has no attribute {name!r}")
     from importlib import import_module
 
-    found = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    found = home if name == "config" else getattr(home, name)
     globals()[name] = found
     return found
 

@@ -20,7 +20,7 @@ from bdgf.history import History
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.scene_maps import write_maps
-from bdgf.mapping.transfer import mappable
+from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
@@ -319,9 +319,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Return the scene to be mapped, its arrays in the order of the training scene's."""
         check_is_fitted(self)
         scene = _scene(X, None, self._roles(X), align_to=self.mapper_.reference)
-        scene = scene.in_order([one.name for one in self.mapper_.preparation.fitted])
-        for shift in mappable(self.mapper_, scene):
-            logger.warning("%s", shift.describe())
+        names = [one.name for one in self.mapper_.preparation.fitted]
+        scene = scene.in_order(names, self.mapper_.reference)
+        shifts = [shift.describe() for shift in mappable(self.mapper_, scene)]
+        for warning in shifts + other_scale(self.mapper_, scene):
+            logger.warning("%s", warning)
         return scene
 
     def _roles(self, X: AnyScene) -> dict[str, Any] | None:

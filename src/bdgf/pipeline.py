@@ -20,7 +20,7 @@ from bdgf.diffusion.features import Blocks, extract
 from bdgf.diffusion.stage import pretrain
 from bdgf.diffusion.store import INDEX, are_stored, clear
 from bdgf.diffusion.transfer import start_signature
-from bdgf.errors import RunFolderError
+from bdgf.errors import RunFolderError, SceneError
 from bdgf.evaluation.stage import evaluate
 from bdgf.files import remove, remove_leftovers
 from bdgf.fusion.fitting import Fitting
@@ -43,6 +43,9 @@ from bdgf.stages import STAGES, plain
 
 SHARED_STAGES = ("pretrain", "train")
 """Stages that several processes carry out together; the others are the first one's alone."""
+
+
+BEFORE_MAP = STAGES[: STAGES.index("map")]
 
 
 class Pipeline(Run):
@@ -72,6 +75,7 @@ class Pipeline(Run):
             check_source(settings)
         self.scheduler = scheduler
         super().__init__(scene, out, settings, progress)
+        self.recorded = self.settings
         set_threads(settings.compute)
         keep_freed_memory()
 
@@ -91,9 +95,16 @@ class Pipeline(Run):
             self._run(stages)
 
     def _run(self, stages: tuple[str, ...]) -> None:
-        if any(STAGES.index(stage) >= STAGES.index("train") for stage in stages):
-            self.scene.positions("train")  # refuses a scene without labels before the long stages
+        if not any(stage in BEFORE_MAP for stage in stages):
+            self.recorded = self.go_by_training()
         self._check_scene()
+        labelled = any(STAGES.index(stage) >= STAGES.index("train") for stage in stages)
+        # before the long stages; a scene without any labels is refused as they are read
+        if labelled and not len(self.scene.positions("train")):
+            raise SceneError(
+                f"{self.scene_path.name} has labels for testing only, and this step needs those"
+                " that are trained on: add 'train: ...' to its labels."
+            )
         if "pretrain" in stages and not self.finished("pretrain"):
             start_signature(self.settings)  # refuses weights that are gone before anything changes
         clustered = [s for s in stages if s == "map" or (s == "features" and self.guided)]
@@ -120,7 +131,7 @@ class Pipeline(Run):
             "split": spec.split.seed,
             "thinned_labels": spec.budget_seed,
         }
-        self.folder.write_config(self.settings, self.scene_path, seeds)
+        self.folder.write_config(self.recorded, self.scene_path, seeds)
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
             if processes.agree(self.finished(stage)):
                 if not processes.agree(stage == "features" and self._kept_otherwise()):
@@ -158,7 +169,8 @@ class Pipeline(Run):
         if not self.folder.finished("prepare", self.fingerprints["prepare"]):
             raise RunFolderError(
                 f"{self.folder.path} holds a run of {stored}, not of {self.scene_path}; give"
-                " another folder with --out."
+                " another folder (--out), or one for the map of the other scene ('bdgf map' with"
+                " --to)."
             )
 
     # --- the stages ---
@@ -171,6 +183,7 @@ class Pipeline(Run):
             "preparation": preparation.to_json(),
             "scene": self.scene.name,
             "reference": reference,
+            "pixel_metres": self.scene.tiles[0].grid.pixel_metres,
         }
         checkpoint.save_tensors(self.folder.preparation, tensors, origin)
         self.__dict__.pop("prepared", None)
@@ -311,7 +324,7 @@ class Pipeline(Run):
     def _report(self) -> None:
         if not self.folder.warnings.is_file():
             self._warn()
-        write_report(Results(self.scene, self.folder, self.settings))
+        write_report(Results(self.scene, self.folder, self.recorded))
 
 
 def open_results(out: Path, scene: Path, settings: Settings) -> Results:

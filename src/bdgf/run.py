@@ -20,6 +20,7 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import INDEX, FeatureStore, are_stored, tile_file
 from bdgf.diffusion.transfer import WEIGHTS, start_signature, with_absolute_start
+from bdgf.errors import SettingsError
 from bdgf.files import absolute
 from bdgf.fusion.fitting import new_network
 from bdgf.fusion.network import FusionNetwork
@@ -69,6 +70,32 @@ class Run:
         self.tracker = Tracker(
             logger, self.folder.path, f"{self.scene.name} {out.name}", plain(settings)
         )
+
+    def go_by_training(self) -> Settings:
+        """Count what was learned on another processor, or with another precision, as finished.
+
+        What has been learned can be used on any; only learning itself belongs to where it is done.
+
+        Returns:
+            The settings to be kept for the run: those of the training where they count.
+        """
+        if self.finished("train") or not self.folder.network.is_file():
+            return self.settings
+        learned = checkpoint.load_tensors(self.folder.network)[1].get("settings", {})
+        compute = {
+            f"compute.{name}": value
+            for name, value in learned.get("compute", {}).items()
+            if name != "threads"
+        }
+        try:
+            settings = config.replace(self.settings, compute)
+        except SettingsError:  # of another version
+            return self.settings
+        found = fingerprints_of(self.scene, self.folder.path, settings)
+        if not self.folder.finished("train", found["train"]):
+            return self.settings
+        self.fingerprints = found
+        return settings
 
     def finished(self, stage: str) -> bool:
         """Tell whether a stage is finished with these inputs and settings."""

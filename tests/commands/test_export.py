@@ -17,8 +17,6 @@ def test_what_is_no_run_and_what_is_no_folder(
 ) -> None:
     assert main(["export", str(tmp_path / "none"), "--to", str(tmp_path / "out")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
-    assert main(["export", str(trained_run)]) == 2
-    assert "to" in capsys.readouterr().err
     assert main(["export", str(trained_run), "--to", str(trained_run)]) == 2
     assert "holds files but no mapper.json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -52,3 +50,13 @@ def test_a_run_whose_scene_is_gone(
     config.write_text("\n".join(lines))
     assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "out")]) == 2
     assert "gone.yaml does not exist" in capsys.readouterr().err
+
+
+def test_it_goes_into_the_run_where_no_folder_is_named(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "exported").mkdir()
+    (run / "exported" / "notes.txt").write_text("")
+    assert main(["export", str(run)]) == 2
+    assert f"{run / 'exported'} holds files" in " ".join(capsys.readouterr().err.split())

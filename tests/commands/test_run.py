@@ -93,6 +93,8 @@ def test_the_advice_for_unfinished_results_keeps_the_settings(
         (["--scene", "OTHER", "--to", "OUT", "--network.width", "24"], "leave the others out"),
         (["--scene", "OTHER", "--to", "RUN"], "holds files but no mapped.json"),
         (["--scene", "OTHER", "--to", "OUT", "--mapping.acquired", "today"], "ISO 8601"),
+        (["--scene", "OTHER"], "'bdgf map' with --to"),
+        (["--scene", "UNLABELLED"], "'bdgf map' with --to"),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -103,7 +105,12 @@ def test_bad_input_gets_one_sentence(
     words: list[str],
     said: str,
 ) -> None:
+    bare = Path(shutil.copytree(other.parent, tmp_path / "bare")) / other.name
+    values = yaml.safe_load(bare.read_text())
+    del values["labels"], values["split"]
+    bare.write_text(yaml.safe_dump(values))
     names = {"OUT": str(tmp_path / "out"), "OTHER": str(other), "RUN": str(trained_run)}
+    names["UNLABELLED"] = str(bare)
     assert main(["map", str(trained_run), *(names.get(word, word) for word in words)]) == 2
     error = capsys.readouterr().err
     assert said in " ".join(error.split())

@@ -12,9 +12,11 @@ import rasterio
 import yaml
 
 from bdgf.errors import RunFolderError, SceneError
+from bdgf.estimator import BDGFClassifier
 from bdgf.mapping.polygons import find_maps
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
+from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -180,3 +182,56 @@ def test_maps_of_two_scenes_are_no_map(
         find_maps(out)
     map_other(run, trained_run, Scene.open(tiny_scene), out, Silent())
     assert find_maps(out)
+
+
+def test_it_is_mapped_at_the_run_s_pixel_size(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
+) -> None:
+    """Whatever sensor its scene file names first; another size is told."""
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    with rasterio.open(path.parent / "sar.tif") as raster:
+        values, profile = raster.read()[:, ::2, ::2], raster.profile
+    place = profile["transform"] @ profile["transform"].scale(2)
+    _, profile["height"], profile["width"] = values.shape
+    with rasterio.open(path.parent / "sar.tif", "w", **{**profile, "transform": place}) as raster:
+        raster.write(values)
+    values = yaml.safe_load(path.read_text())
+    names = list(values["modalities"])
+    names.sort(key=lambda name: name != "sar")
+    values["modalities"] = {name: values["modalities"][name] for name in names}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    run = PretrainedMapper.from_run(trained_run)
+    map_other(run, trained_run, Scene.open(path), tmp_path / "out", listener)
+    with (
+        rasterio.open(tmp_path / "out" / "map.tif") as found,
+        rasterio.open(trained_run / "map.tif") as own,
+    ):
+        assert (found.transform, found.shape) == (own.transform, own.shape)
+    assert not any("pixels of this scene" in line for line in listener.lines)
+    values["align"] = "sar"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    map_other(run, trained_run, Scene.open(path), tmp_path / "coarse", listener)
+    record = json.loads((tmp_path / "coarse" / "mapped.json").read_text())
+    (told,) = [line for line in record["warnings"] if "pixels of this scene" in line]
+    assert any(told in line for line in listener.lines)
+
+
+def test_test_labels_alone_are_enough_to_map_and_score(
+    trained_run: Path, tiny_scene: Path, tmp_path: Path, listener
+) -> None:
+    whole = Scene.open(tiny_scene)
+    path = _unlabelled(tiny_scene, tmp_path / "scene")
+    values = yaml.safe_load(path.read_text())
+    given = yaml.safe_load(tiny_scene.read_text())["labels"]
+    values["labels"] = {"test": given.get("test", given.get("all")), "classes": given["classes"]}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    scene = Scene.open(path)
+    assert len(scene.positions("train")) == 0
+    assert len(scene.positions("test")) > 0
+    map_other(
+        PretrainedMapper.from_run(trained_run), trained_run, scene, tmp_path / "out", listener
+    )
+    found = BDGFClassifier.from_pretrained(trained_run)
+    assert found.score(path) > 1 / len(whole.class_codes)
+    with pytest.raises(SceneError, match="labels for testing only"):
+        Pipeline(path, tmp_path / "run", found.settings, Silent()).run()

@@ -206,3 +206,18 @@ def test_a_real_scene_as_data_arrays_is_the_scene_of_its_files(shared_data):
             strict=True,
         ):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        (SplitSpec("Random"), "kind of split is 'Random'"),
+        (SplitSpec("blocks", size=0), "size of the split is 0"),
+        (SplitSpec("random", seed=-1), "seed of the split is -1"),
+        (SplitSpec("random", per_class=2.5), "per_class of the split is 2.5"),
+        (SplitSpec("blocks", train_share=1.0), "train_share of the split is 1.0"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(split, said):
+    with pytest.raises(SceneError, match=said):
+        Scene.from_arrays({"hsi": HSI}, np.ones(HSI.shape[1:], int), split=split)

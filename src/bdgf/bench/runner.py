@@ -117,6 +117,8 @@ class Bench:
                 " in its scene file."
             )
         for path, scene in self.scenes.items():
+            if not len(scene.positions("train")):
+                raise SceneError(f"{path} has labels for testing only: add 'train: ...' to them.")
             if not len(scene.positions("test")):
                 raise SceneError(
                     f"{path} has no test pixel, and a comparison needs some: add test labels, or"

@@ -16,10 +16,12 @@ SUMMARY = "The trained mapper as ONNX and torch.export programs, checked against
 def command(words: list[str], console: Console) -> None:
     """Export the mapper of a run."""
     parser = make_parser(
-        "export", SUMMARY, "RUN --to FOLDER [--whole]", "bdgf export runs/first --to exported"
+        "export", SUMMARY, "RUN [--to FOLDER] [--whole]", "bdgf export runs/first --to exported"
     )
     parser.add_argument("run", help="Folder of a trained run")
-    parser.add_argument("--to", required=True, help="Folder to write to, empty or new")
+    parser.add_argument(
+        "--to", default=None, help="Folder to write to, empty or new; RUN/exported by default"
+    )
     parser.add_argument(
         "--whole", action="store_true", help="Check the programs on every pixel of the scene"
     )
@@ -29,7 +31,8 @@ def command(words: list[str], console: Console) -> None:
     from bdgf.runfolder import RunFolder
     from bdgf.scene.scene import Scene
 
-    run, folder = Path(values.run), Path(values.to)
+    run = Path(values.run)
+    folder = run / "exported" if values.to is None else Path(values.to)
     # programs are recorded and checked on the CPU, whatever the run was trained on
     mapper = PretrainedMapper.from_run(run, {"compute.accelerator": "cpu"})
     path = RunFolder(run, read=True).scene()

@@ -163,7 +163,10 @@ def _stage(name: str, words: list[str], console: Console) -> None:
             " with 'bdgf run SCENE --out RUN', or 'bdgf pretrain RUN --scene SCENE'."
         )
     scheduler = values.scheduler if name in ON_CLUSTER else None
-    execute(Path(path), Path(values.run), as_settings(values), name, console, scheduler)
+    wanted = as_settings(values)
+    if name == "report":  # it only reads
+        wanted = config.replace(wanted, {"compute.accelerator": "cpu"})
+    execute(Path(path), Path(values.run), wanted, name, console, scheduler)
 
 
 def _map_other(parser: Parser, words: list[str], given: Namespace, console: Console) -> None:

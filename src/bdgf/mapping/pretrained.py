@@ -239,6 +239,12 @@ class PretrainedMapper:
         found = self.parts["preparation"][1].get("reference")
         return None if found is None else str(found)
 
+    @property
+    def pixel_metres(self) -> tuple[float, float] | None:
+        """Size of the pixels of the training scene, None where it is not known."""
+        found = self.parts["preparation"][1].get("pixel_metres")
+        return None if found is None else (float(found[0]), float(found[1]))
+
     @cached_property
     def denoiser(self) -> Denoiser | None:
         """The pre-trained denoiser, None where nothing guides the branches."""

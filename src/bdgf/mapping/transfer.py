@@ -19,6 +19,9 @@ from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
+SCALES = 1.25
+"""Ratio between the pixel sizes of two scenes from which it is told."""
+
 
 def mappable(mapper: PretrainedMapper, scene: Scene) -> list[Shift]:
     """Check that a scene has the bands that a run uses, and return what is far from its own scene.
@@ -41,6 +44,21 @@ def mappable(mapper: PretrainedMapper, scene: Scene) -> list[Shift]:
             f"no pixel of {scene.name} can be mapped: {told}. Give a scene with these bands."
         )
     return shifts
+
+
+def other_scale(mapper: PretrainedMapper, scene: Scene) -> list[str]:
+    """Say it where the pixels of a scene are larger or smaller than those of the training."""
+    learned, own = mapper.pixel_metres, scene.tiles[0].grid.pixel_metres
+    if learned is None or own is None:
+        return []
+    ratio = max(max(a, b) / min(a, b) for a, b in zip(learned, own, strict=True))
+    if ratio < SCALES:
+        return []
+    sizes = [" × ".join(f"{side:.3g}" for side in size) for size in (own, learned)]
+    return [
+        f"pixels of this scene are {sizes[0]} m, those of the training {sizes[1]} m: patches and"
+        " features show another extent than the network has learned"
+    ]
 
 
 def map_other(
@@ -73,17 +91,18 @@ def map_other(
         RunFolderError: Modalities or bands differ from the run's, or the folder holds other files
             or is in use; nothing was changed.
     """
-    scene = scene.in_order([one.name for one in mapper.preparation.fitted])
+    scene = scene.in_order([one.name for one in mapper.preparation.fitted], mapper.reference)
     shifts = mappable(mapper, scene)
     prepared, store = mapper.on(scene)
-    for shift in shifts:
-        progress.say(f"warning: {shift.describe()}")
+    warnings = [shift.describe() for shift in shifts] + other_scale(mapper, scene)
+    for warning in warnings:
+        progress.say(f"warning: {warning}")
     record = {
         "run": str(learned.resolve()),
         "scene": scene.name,
         "scene_file": str(absolute(scene.spec.path)),
         "notes": list(scene.notes),
-        "warnings": [shift.describe() for shift in shifts],
+        "warnings": warnings,
     }
     side = mapper.settings.mapping.tile
     with contextlib.ExitStack() as held:

@@ -36,7 +36,7 @@ def find_cautions(prepared: PreparedScene, seed: int) -> list[str]:
         seed: Seed of the pixels that are looked at, where there are many.
     """
     found = [sentence for index in _modalities(prepared) for sentence in _twins(prepared, index)]
-    if not prepared.scene.has_labels:
+    if not prepared.scene.has_labels or not len(prepared.scene.positions("train")):
         return found
     found += _classes(prepared)
     scene = prepared.scene

@@ -91,6 +91,22 @@ class InMemory:
         return found.hexdigest()
 
 
+def _check_split(split: SplitSpec) -> None:
+    kinds = ("given", "random", "blocks")
+    if split.kind not in kinds:
+        raise SceneError(f"the kind of split is {split.kind!r}; it must be {' or '.join(kinds)}.")
+    for name, least in (("per_class", 1), ("size", 1), ("guard", 0), ("seed", 0)):
+        value = getattr(split, name)
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise SceneError(
+                f"{name} of the split is {value!r}; it must be a whole number from {least} on."
+            )
+    if not 0 < split.train_share < 1:
+        raise SceneError(
+            f"train_share of the split is {split.train_share!r}; it must be in (0, 1)."
+        )
+
+
 def describe(
     images: Images,
     labels: LabelArrays = None,
@@ -118,6 +134,8 @@ def describe(
         transform = _affine(transform)
     if split is not None and not isinstance(split, SplitSpec):
         raise SceneError(f"split is {split!r}; of arrays it must be a bdgf SplitSpec.")
+    if split is not None:
+        _check_split(split)
     opened = _open_images(tiles, nodata, crs, transform)
     names = list(opened[0])
     each = nodata if isinstance(nodata, Mapping) else {}

@@ -143,22 +143,31 @@ class Scene:
         )  # fmt: skip
         return cls(spec, memory)
 
-    def in_order(self, names: Sequence[str]) -> Scene:
+    def in_order(self, names: Sequence[str], grid_of: str | None = None) -> Scene:
         """Return the scene with its modalities in another order, itself where that is its own.
 
-        Its grid stays, whichever modality comes first. A scene of other modalities is returned as
-        it is.
+        Its grid stays, whichever modality comes first, unless the scene names none to align to and
+        ``grid_of`` does. A scene of other modalities is returned as it is.
+
+        Args:
+            names: The modalities in their new order.
+            grid_of: Modality whose grid the scene gets where it does not say which.
 
         Raises:
             SceneError: Its files cannot be opened any more.
         """
         own = [modality.name for modality in self.modalities]
-        if own == list(names) or sorted(own) != sorted(names):
+        if sorted(own) != sorted(names):
+            return self
+        reference = own[self.spec.reference]  # the first of the scene file, which it was read by
+        if self.spec.align is None and grid_of in own:
+            reference = grid_of
+        if own == list(names) and reference == own[self.spec.reference]:
             return self
         spec = dataclasses.replace(
             self.spec,
             modalities=tuple(self.modalities[own.index(name)] for name in names),
-            align=own[self.spec.reference],  # the first of the scene file, which it was read by
+            align=reference,
         )
         memory = None if self._memory is None else self._memory.in_order(names)
         return Scene(spec, memory)

@@ -372,7 +372,7 @@ def _split(raw: Fields, labels: LabelSpec | None, file: str) -> SplitSpec:
         raise SceneError(f"{file} has a split and no labels; add labels, or remove the split.")
     if labels is None:
         return split
-    if split.kind == "given" and labels.train is None:
+    if split.kind == "given" and labels.train is None and labels.test is None:
         raise SceneError(
             f"labels of {file} name no train file, and the split is given: add 'train: ...', or"
             " divide all labels with 'split: {random: 20 per class}'."

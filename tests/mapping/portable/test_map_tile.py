@@ -32,7 +32,7 @@ def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path,
     folder = shutil.copytree(exported.folder, tmp_path / "copy")
     script = folder / "map_tile.py"
     text = script.read_text()
-    assert len(text.splitlines()) == 30
+    assert len(text.splitlines()) == 34
     assert 'side = pairs[0][0], about["halo"], 256' in text
     script.write_text(text.replace('about["halo"], 256', f'about["halo"], {side}'))
     carry_out(script, tmp_path / "out.tif", *(tiny_scene.parent / name for name in FILES))
@@ -121,3 +121,14 @@ def _bands_as_scores() -> onnx.ModelProto:
     )
     opset = [helper.make_opsetid("", 18)]
     return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+def test_a_raster_on_another_grid_is_refused(exported, tiny_scene: Path, tmp_path: Path) -> None:
+    files = [shutil.copy(tiny_scene.parent / name, tmp_path) for name in FILES]
+    with rasterio.open(files[1], "r+") as raster:
+        raster.transform = raster.transform @ raster.transform.translation(1, 0)
+    words = [sys.executable, "-I", str(exported.folder / "map_tile.py"), "out.tif", *files]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "sar.tif lies on another grid than" in done.stderr
+    assert not (tmp_path / "out.tif").exists()

@@ -453,3 +453,13 @@ def test_real_scenes(shared_data, tmp_path):
         assert roles(scene) == expected
         assert len(scene.positions("test"))
     assert "named as in crowns_t" in (tmp_path / "idtrees.yaml").read_text()
+
+
+def test_names_with_hyphens_are_not_broken(write_tif, land, opened):
+    names = [f"forest-{4 * letter}-east" for letter in "abcdefghijklmn"]
+    for name in names:
+        write_tif(f"{name}/hsi.tif", land.hsi[:, :20, :20])
+        if name != names[5]:
+            write_tif(f"{name}/gt.tif", land.classes[:20, :20])
+    _, scene = opened()
+    assert [tile.name for tile in scene.tiles] == names[:5] + names[6:]

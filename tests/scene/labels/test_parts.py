@@ -276,3 +276,19 @@ def test_every_tile_s_own_polygons_have_their_say(tmp_path, write_tif):
     notes = " ".join(scene.notes)
     assert "a/labels.gpkg: 1 features lie in no tile." in notes
     assert "b/labels.gpkg: 2 features lie in no tile." in notes
+
+
+def test_pixels_of_one_tile_are_no_ground_of_another(tmp_path, write_tif):
+    """Tiles of 2 m and of 1 m: four pixels of the second share one of the first by its lattice."""
+    for name, side, east in (("a", 2.0, 0), ("b", 1.0, 1000)):
+        place = {"crs": "EPSG:32632", "transform": Affine(side, 0, 5e5 + east, 0, -side, 5e6)}
+        write_tif(f"{name}/hsi.tif", CUBE, **place)
+        write_tif(f"{name}/labels.tif", RNG.integers(1, 3, (12, 17)).astype(np.uint8), **place)
+    (tmp_path / "scene.yaml").write_text(
+        "name: two\nmodalities: {hsi: {path: '{tile}/hsi.tif', role: spectral}}\ntiles: [a, b]\n"
+        "labels: {all: '{tile}/labels.tif', classes: {1: x, 2: y}}\nsplit: {random: 60}\n"
+    )
+    scene = Scene.open(tmp_path / "scene.yaml")
+    assert len(scene.positions("train")) == 120
+    assert len(scene.positions("test")) == 2 * 12 * 17 - 120
+    assert not any("trained in another" in note for note in scene.notes)

@@ -13,6 +13,10 @@ session = onnxruntime.InferenceSession(Path(__file__).with_name("mapper.onnx"))
 codes = np.array([entry["code"] for entry in about["classes"]], dtype=np.uint16)
 pairs = [(rasterio.open(p), m) for p, m in zip(sys.argv[2:], about["modalities"], strict=True)]
 like, halo, side = pairs[0][0], about["halo"], 256  # windows with halos, which are thrown away
+for source, _ in pairs:
+    near = source.transform.almost_equals(like.transform, abs(like.transform.a) / 1000)
+    if not near or (source.shape, source.crs) != (like.shape, like.crs):
+        sys.exit(f"{source.name} lies on another grid than {like.name}: resample it first.")
 span, box = side + 2 * halo, rasterio.windows.Window
 grid = {"height": like.height, "width": like.width, "crs": like.crs, "transform": like.transform}
 kind = {"driver": "GTiff", "count": 1, "dtype": "uint16", "nodata": 0, "compress": "deflate"}

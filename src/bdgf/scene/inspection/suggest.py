@@ -141,7 +141,10 @@ def _tiles(reference: Group, folder: Path) -> list[str]:
     if any(" " in name for name in tiles.names):
         return ["tiles:", *(f"  - {_flow(name)}" for name in tiles.names)]
     text = f"tiles: {_flow(list(tiles.names))}"
-    return [textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False)]
+    wrapped = textwrap.fill(
+        text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [wrapped]
 
 
 def _labels(choice: Choice, folder: Path) -> list[str]:

@@ -63,16 +63,16 @@ class LabelParts:
         for note in self._reader.finish():
             self._notes.say(note, note)
         if self.spec.split.kind == "given":
-            train = read["train"]
             nothing = [TileLabels.none(tile.height, tile.width) for tile in self.tiles]
-            test = read.get("test", nothing)
+            train, test = read.get("train", nothing), read.get("test", nothing)
             self._check_disjoint(train, test)
         else:
             train, test = split_pixels(self._merged(list(read.values())), self.spec.split)
         test = self._untrained(train, test)
         if self.spec.budget is not None:
             train = thin_pixels(train, self.spec.budget, self.spec.budget_seed)
-        self._check_classes(train, test)
+        if self.spec.split.kind != "given" or "train" in read:
+            self._check_classes(train, test)
         if self.spec.split.kind != "given" and not any(len(tile) for tile in test):
             self._notes.say(
                 "no test",
@@ -109,6 +109,13 @@ class LabelParts:
         tested, trained = (on_ground(self.tiles, positions_of(part)) for part in (test, train))
         guard = self.spec.split.guard if self.spec.split.kind == "blocks" else 0
         free = np.isinf(distances(tested, trained, guard))
+        near, tiles = np.flatnonzero(~free), positions_of(test)[:, 0]
+        source = positions_of(train)[:, 0]
+        for tile in np.unique(tiles[near]):
+            # its own training pixels are not meant: where pixels differ in size several of a tile
+            # share one of the first tile's, by which the ground is counted
+            here, others = near[tiles[near] == tile], trained[source != tile]
+            free[here] = np.isinf(distances(tested[here], others, guard))
         if free.all():
             return test
         self._notes.say(
