@@ -14,6 +14,7 @@ import yaml
 
 from bdgf import checkpoint, config
 from bdgf.errors import BdgfError, RunFolderError, SceneError
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.pipeline import Pipeline, open_results
 from bdgf.progress import Silent
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -538,3 +539,24 @@ def test_what_was_learned_elsewhere_is_mapped_and_scored_here(
     assert len([line for line in lines if "nothing changed; kept" in line]) == len(STAGES)
     with pytest.raises(RunFolderError, match="'pretrain' is not finished"):
         Pipeline(tiny_scene, out, other, Silent()).run(("train",))
+
+
+def test_a_colour_changes_the_map_and_nothing_that_is_learned(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    scene = Path(shutil.copytree(tiny_scene.parent, tmp_path / "scene")) / tiny_scene.name
+    out = tmp_path / "run"
+    carry_out(scene, out, tiny_settings)
+    weights, classes = network_of(out), rasterio.open(out / "map.tif").read(1)
+    values = yaml.safe_load(scene.read_text())
+    code = min(values["labels"]["classes"])
+    values["labels"]["colors"] = {code: "#123456"}
+    scene.write_text(yaml.safe_dump(values, sort_keys=False))
+    _, lines = carry_out(scene, out, tiny_settings)
+    kept = [line.partition(":")[0] for line in lines if "nothing changed; kept" in line]
+    assert kept == list(STAGES[: STAGES.index("map")])
+    assert all(torch.equal(weights[name], tensor) for name, tensor in network_of(out).items())
+    with rasterio.open(out / "map.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), classes)
+        assert raster.colormap(1)[code] == (0x12, 0x34, 0x56, 255)
+    assert "#123456" in PretrainedMapper.from_run(out).classes.colors

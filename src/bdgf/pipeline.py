@@ -282,7 +282,16 @@ class Pipeline(Run):
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
         fitting.clean_up()
 
+    def _recolour(self) -> None:
+        """Give the trained network the colours of the scene: maps of other scenes take them."""
+        tensors, origin = checkpoint.load_tensors(self.folder.network)
+        colors = list(self.scene.class_colors)
+        if origin["classes"]["colors"] != colors:
+            classes = {**origin["classes"], "colors": colors}
+            checkpoint.save_tensors(self.folder.network, tensors, {**origin, "classes": classes})
+
     def _map(self) -> None:
+        self._recolour()
         store = self.store
         network, weights = self.trained(store)
         side = self.settings.mapping.tile

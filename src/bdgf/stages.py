@@ -40,7 +40,12 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def fingerprints(
-    settings: Settings, images: str, labels: str, features: str = "", start: str = ""
+    settings: Settings,
+    images: str,
+    labels: str,
+    features: str = "",
+    start: str = "",
+    colors: str = "",
 ) -> dict[str, str]:
     """Return what every stage's outputs depend on, as a hash per stage.
 
@@ -50,6 +55,7 @@ def fingerprints(
         labels: Signature of the scene's labels; only stages from training on depend on it.
         features: Signature of the feature files of another model, where they are used.
         start: Signature of the denoiser that pre-training starts from, where there is one.
+        colors: Colours of the classes; only the map and what follows it depend on them.
     """
     values = plain(settings)
     values["compute"].pop("threads")
@@ -73,6 +79,8 @@ def fingerprints(
             own["guided"] = settings.features.source == "diffusion"
         if stage == "features":
             own["files"] = features
+        if stage == "map":
+            own["colors"] = colors
         text = json.dumps([before, stage, own], sort_keys=True)
         before = hashlib.sha256(text.encode()).hexdigest()
         found[stage] = before

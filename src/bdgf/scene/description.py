@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -221,7 +222,9 @@ class SceneSpec:
             described, paths = repr((self.modalities, self.tiles, self.align)), self.image_files()
         else:
             drawn = (self.budget, self.budget_seed)
-            described, paths = repr((self.labels, self.split, drawn)), self.label_files()
+            # a colour changes the map's legend, and nothing of what is learned
+            plain = None if self.labels is None else dataclasses.replace(self.labels, colors={})
+            described, paths = repr((plain, self.split, drawn)), self.label_files()
         digest = hashlib.sha256(described.encode())
         for path in paths:
             for own in companions(path):

@@ -211,7 +211,8 @@ class Scene:
             if part == "images":
                 described = repr((spec.modalities, spec.tiles, spec.align))
             else:
-                described = repr((spec.labels, spec.split, spec.budget, spec.budget_seed))
+                labels = spec.labels and dataclasses.replace(spec.labels, colors={})
+                described = repr((labels, spec.split, spec.budget, spec.budget_seed))
             return self._memory.digest(part, described)
         return self.spec.signature(part)
 
