@@ -128,7 +128,7 @@ class _Tiles:
             array: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
         except NPY_ERRORS as error:
             raise RunFolderError(
-                f"{path} cannot be read ({error}); run 'bdgf features' again."
+                f"{path} cannot be read ({error}); delete it and run 'bdgf features' again."
             ) from None
         if array.shape != shape:
             raise RunFolderError(
@@ -171,7 +171,8 @@ class FeatureStore:
                 raise ValueError("it says that they are not stored but computed")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{folder / INDEX} cannot be read ({error}); run 'bdgf features' again."
+                f"{folder / INDEX} cannot be read ({error}); delete it and run 'bdgf features'"
+                " again."
             ) from None
         paths = [folder / tile_file(name) for name in tile_names]
         self.arrays = _Tiles(paths, [(self.channels, *shape) for shape in shapes])

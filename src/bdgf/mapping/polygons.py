@@ -181,7 +181,9 @@ def _raster(path: Path) -> Iterator[Any]:
             with rasterio.open(path) as dataset:
                 yield dataset
     except RasterioError as error:
-        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
+        ) from None
 
 
 def _state(tile: TileMap) -> list[tuple[int, int, int] | None]:

@@ -169,7 +169,9 @@ def read_strips(
                 place = rasterio.windows.Window(0, row, source.width, height)
                 yield source.read(window=place)
     except RasterioError as error:
-        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
+        ) from None
 
 
 def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -193,7 +195,9 @@ def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
                 found[here] = part[rows - row, cols - col]
             return found
     except RasterioError as error:
-        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
+        ) from None
 
 
 def _other_size(path: Path, found: tuple[int, int], needed: tuple[int, int]) -> str:
@@ -211,5 +215,7 @@ def _read(path: Path) -> NDArray[np.generic]:
             with rasterio.open(path) as source:
                 found: NDArray[np.generic] = source.read(1)
     except RasterioError as error:
-        raise RunFolderError(f"{path} cannot be read ({error}); run 'bdgf map' again.") from None
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
+        ) from None
     return found
