@@ -1,8 +1,8 @@
 """Measurements of this tree, printed as Markdown.
 
-    python -m benchmarks --work /tmp/benchmarks
-    python -m benchmarks --work /tmp/benchmarks --only scan denoiser --threads 1
-    python -m benchmarks --work /tmp/benchmarks --only growth --plot growth.png
+    python -m benchmarks --work FOLDER
+    python -m benchmarks --work FOLDER --only scan denoiser --threads 1
+    python -m benchmarks --work FOLDER --only growth --plot growth.png
 
 Alternatives take turns in one run, and medians are compared: on one thread of the time that the
 process was given, so that other processes do not count; on several threads and on CUDA of the time

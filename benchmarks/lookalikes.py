@@ -1,8 +1,8 @@
 """Every declared benchmark at its full size, with generated files, from `bdgf inspect` to the map.
 
-    python benchmarks/lookalikes.py --work /tmp/lookalikes
-    python benchmarks/lookalikes.py --work /tmp/lookalikes --only augsburg --container index
-    python benchmarks/lookalikes.py --work /tmp/lookalikes --training.steps 20
+    python benchmarks/lookalikes.py --work FOLDER
+    python benchmarks/lookalikes.py --work FOLDER --only augsburg --container index
+    python benchmarks/lookalikes.py --work FOLDER --training.steps 20
 
 For one container of every benchmark, files with invented values are written that are laid out as
 the real ones; `bdgf inspect` and `bdgf run NAME --root FOLDER` then run on them, and one row of a

@@ -13,14 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bdgf import config
+from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
+from bdgf.report.results import Results
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+
+HOSTILE = "<script>document.title='run'</script>"
+"""A class name that would do harm where it is not treated as text."""
 
 TINY = {
     "diffusion.steps": 6,
@@ -82,9 +88,10 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real scenes; tests that need it are skipped where it is not there."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BDGF_TEST_SCENES", beside))
     if not folder.is_dir():
-        pytest.skip("the real scenes are not on this machine (no folder shared/data beside it)")
+        pytest.skip(f"the real scenes are not on this machine (BDGF_TEST_SCENES; no {folder})")
     return folder
 
 
@@ -267,3 +274,47 @@ def no_cpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
     monkeypatch.setattr(torch.Tensor, "cpu", to_cpu)
     return device
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory, tiny_settings: config.Settings) -> Results:
+    """A finished run of one tile with test pixels, nodata and a hostile class name."""
+    folder = tmp_path_factory.mktemp("report")
+    spec = SyntheticSpec(
+        height=40, width=52, bands=6, classes=3, train_per_class=10, nodata_share=0.1, seed=3
+    )
+    path = make_scene(folder / "scene", spec)
+    values = yaml.safe_load(path.read_text())
+    values["labels"]["classes"][1] = HOSTILE
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    everything = {"evaluation.baselines": True, "evaluation.missing_modalities": True}
+    settings = config.replace(tiny_settings, everything)
+    pipeline = Pipeline(path, folder / "run", settings, Silent())
+    pipeline.run()
+    return Results(pipeline.scene, pipeline.folder, settings)
+
+
+@pytest.fixture(scope="session")
+def tiles_results(
+    tmp_path_factory: pytest.TempPathFactory, tiles_scene: Path, tiny_settings: config.Settings
+) -> Results:
+    """A finished run of many small tiles."""
+    out = tmp_path_factory.mktemp("report_tiles") / "run"
+    pipeline = Pipeline(tiles_scene, out, tiny_settings, Silent())
+    pipeline.run()
+    return Results(pipeline.scene, pipeline.folder, tiny_settings)
+
+
+@pytest.fixture(scope="session")
+def single_results(
+    tmp_path_factory: pytest.TempPathFactory, tiny_settings: config.Settings
+) -> Results:
+    """A finished run of one modality without coordinates, test labels and guidance."""
+    folder = tmp_path_factory.mktemp("report_single")
+    spec = SyntheticSpec(height=20, width=31, bands=5, classes=2, sar=False, dsm=False)
+    path = make_scene(folder / "scene", spec)
+    path.write_text(path.read_text().replace("  test: test.tif\n", ""))
+    settings = config.replace(tiny_settings, {"features.source": "none"})
+    pipeline = Pipeline(path, folder / "run", settings, Silent())
+    pipeline.run()
+    return Results(pipeline.scene, pipeline.folder, settings)

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from bdgf.errors import RunFolderError
-from bdgf.report.metrics_file import ANY, MAYBE, check_form
+from bdgf.evaluation.metrics_file import ANY, MAYBE, check_form
 
 MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
 _FORM = {p: {key: MAYBE for part, key in MEASURES if part == p} for p, _ in MEASURES}

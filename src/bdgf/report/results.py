@@ -13,9 +13,9 @@ from bdgf import checkpoint
 from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
+from bdgf.evaluation.metrics_file import ENVIRONMENT, TEXT, check_form, check_metrics
 from bdgf.history import History
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.report.metrics_file import ENVIRONMENT, TEXT, check_form, check_metrics
 from bdgf.runfolder import RunFolder
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene

@@ -215,7 +215,12 @@ def _split(choice: Choice, codes: Sequence[int]) -> str:
                 remark = "blocks would leave a class without training or test pixels"
                 return f"split: {{random: 20 per class}}  # {remark}"
             size, guard = serving[0]
-    return f"split: {{blocks: {{size: {size}, guard: {guard}}}}}"
+            return f"split: {{blocks: {{size: {size}, guard: {guard}}}}}"
+    # of polygons, and of what is too much to read, nobody has tried it
+    remark = "is every class in both parts?"
+    if one.raster is None:
+        remark += " Pixels are divided, not polygons"
+    return f"split: {{blocks: {{size: {size}, guard: {guard}}}}}  # {remark}"
 
 
 def _indices(raster: Raster, codes: Sequence[int]) -> list[NDArray[np.int16]] | None:

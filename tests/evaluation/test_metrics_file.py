@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bdgf.report.metrics_file import ENVIRONMENT, check_form, check_metrics
+from bdgf.evaluation.metrics_file import ENVIRONMENT, check_form, check_metrics
 from bdgf.report.results import Results
 
 UNUSED = {"seed", "classes", "denoiser_from", "test_pixels_unmapped"}
