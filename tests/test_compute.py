@@ -97,3 +97,41 @@ def test_a_program_starts_without_the_compiler_of_torch() -> None:
     told = "import sys, bdgf.bench.worker, bdgf.cli; print('lightning_fabric' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False"]
+
+
+def test_convolutions_are_exact_inside_and_as_they_were_outside() -> None:
+    flags = torch.backends.cudnn
+    before = (flags.deterministic, flags.allow_tf32, flags.benchmark)
+    assert before == (False, True, False), "torch's own"
+    with compute.exact():
+        assert (flags.deterministic, flags.allow_tf32, flags.benchmark) == (True, False, False)
+    assert (flags.deterministic, flags.allow_tf32, flags.benchmark) == before
+
+
+def test_what_goes_to_a_device_has_no_gaps_and_its_own_order() -> None:
+    whole = torch.randn(5, 9, 6, 7).contiguous(memory_format=torch.channels_last)
+    part = whole[:, 2:6]
+    assert not part.is_contiguous(memory_format=torch.channels_last)
+    packed = compute._pinned(part, pin=False)
+    assert torch.equal(packed, part)
+    assert packed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_device_that_a_program_uses_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lightning_fabric
+
+    asked = []
+
+    class Recorded:
+        def __init__(self, **options: object) -> None:
+            asked.append(options["devices"])
+
+        def launch(self) -> None:
+            pass
+
+    monkeypatch.setattr(lightning_fabric, "Fabric", Recorded)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(compute, "device_of", lambda _, device=device: torch.device(device))
+        compute.make_fabric(ComputeSettings(), "32-true")
+    assert asked == [[3], 1]

@@ -165,3 +165,26 @@ def test_a_process_that_sees_no_checkpoint_goes_on_from_the_first_ones(
     assert step == kept[1]["step"] == 20
     weights = checkpoint.under_prefix("model", kept[0])
     assert torch.equal(work.model.weight, weights["weight"])
+
+
+def test_weights_are_drawn_without_a_word_to_cuda_and_learned_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("not put back"))
+    before = torch.random.get_rng_state()
+    with optimisation.forked_seed(0, "weights"):
+        first = torch.rand(3)
+    with optimisation.forked_seed(0, "weights"):
+        assert torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    seen = []
+
+    class Watched(Line):
+        def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            flags = torch.backends.cudnn
+            seen.append((flags.deterministic, flags.allow_tf32))
+            return super().loss(model, step)
+
+    carry_through(tmp_path, Watched())
+    assert set(seen) == {(True, False)}
+    assert torch.backends.cudnn.allow_tf32

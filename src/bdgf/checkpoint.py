@@ -139,7 +139,8 @@ def load_adamw_state(
         }
         for key in state:
             if key != "step":
-                state[key] = state[key].to(parameter.device)
+                # laid out as the parameter is: only so are all updated together
+                state[key] = torch.empty_like(parameter).copy_(state[key])
         if state:
             optimizer.state[parameter] = state
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -95,7 +96,31 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if device.type != "cuda":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return _pinned(tensor, pin=True).to(device, non_blocking=True)
+
+
+def _pinned(tensor: Tensor, pin: bool) -> Tensor:
+    """Return a copy without gaps in pinned memory, in the order of the axes that it has.
+
+    Of a part of a larger tensor, such as some of its channels, the copy to the device would make
+    another one first, which is not pinned.
+    """
+    return torch.empty_like(tensor, pin_memory=pin).copy_(tensor)
+
+
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Let convolutions on CUDA be those of the processor: no TF32, and the same bits every time.
+
+    The switches are torch's own for the whole program, and are put back.
+    """
+    with torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=False,
+        deterministic=True,
+        allow_tf32=False,
+    ):
+        yield
 
 
 def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
@@ -108,7 +133,9 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
 
     kind = device_of(settings).type
     if processes.count() == 1:
-        fabric = Fabric(accelerator=kind, devices=1, precision=precision)
+        # the one that the program uses, on which the work lies already
+        own = [torch.cuda.current_device()] if kind == "cuda" else 1
+        fabric = Fabric(accelerator=kind, devices=own, precision=precision)
     else:
         local = processes.local_count()
         # the others wait for the first process as long as its own stages take

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bdgf import checkpoint, processes
+from bdgf.compute import exact
 from bdgf.errors import TrainingError
 from bdgf.history import History
 from bdgf.progress import Progress
@@ -92,6 +93,7 @@ class Work(Protocol):
         """Put back what ``state`` returned."""
 
 
+@exact()
 def optimise(
     work: Work,
     fabric: Fabric,
@@ -188,7 +190,8 @@ def _read(values: dict[str, Tensor]) -> dict[str, float]:
 def forked_seed(seed: int, purpose: str) -> Iterator[None]:
     """Seed torch's initialisers for one purpose and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, purpose).integers(0, 2**62)))
+        # of the CPU alone: torch.manual_seed seeds those of CUDA, too, which are not put back
+        torch.default_generator.manual_seed(int(numpy_generator(seed, purpose).integers(0, 2**62)))
         yield
 
 

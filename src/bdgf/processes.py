@@ -129,4 +129,6 @@ def gathered(tensor: Tensor, rows: Sequence[NDArray[np.int64]]) -> Tensor:
         for number, (part, own) in enumerate(zip(found, rows, strict=True))
     ]
     order = np.argsort(np.concatenate(rows), kind="stable")
-    return torch.cat(parts)[torch.from_numpy(order).to(tensor.device)]
+    from bdgf.compute import to_device
+
+    return torch.cat(parts)[to_device(torch.from_numpy(order), tensor.device)]

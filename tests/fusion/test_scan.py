@@ -53,15 +53,24 @@ def test_kernel_gets_channels_before_tokens(scan_arguments):
     assert torch.allclose(found, selective_scan_reference(*inputs), atol=1e-12)
 
 
-def test_kernel_is_found_only_where_the_package_is(monkeypatch):
+def no_code(*arguments):
+    raise RuntimeError("no kernel image is available for execution on the device")
+
+
+def test_kernel_is_found_only_where_the_package_is_and_works(monkeypatch, caplog):
     name = "mamba_ssm.ops.selective_scan_interface"
     module = types.ModuleType(name)
-    module.selective_scan_fn = selective_scan_reference
+    module.selective_scan_fn = lambda u, delta, A, B, C, D: (u * delta + D[:, None]) * B[:, :1]
+    ones = torch.ones
     with monkeypatch.context() as patch:
+        patch.setattr(scan.torch, "ones", lambda *size, device, **more: ones(*size, **more))
         for part in ("mamba_ssm", "mamba_ssm.ops"):
             patch.setitem(sys.modules, part, types.ModuleType(part))
         patch.setitem(sys.modules, name, module)
-        assert scan._cuda_kernel.__wrapped__() is selective_scan_reference
+        assert scan._cuda_kernel.__wrapped__() is module.selective_scan_fn
+        module.selective_scan_fn = no_code  # of a build for other cards
+        assert scan._cuda_kernel.__wrapped__() is None
+        assert "no kernel image" in caplog.text
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mamba_ssm", None)
         assert scan._cuda_kernel.__wrapped__() is None

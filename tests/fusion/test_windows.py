@@ -171,3 +171,19 @@ def test_an_image_is_one_tile_up_to_a_number_of_pairs(monkeypatch):
         assert torch.equal(windows._slide(core, [centres], [tokens], 1, 1), centres)
     assert seen[0] == (6, 7)
     assert set(seen[1:]) == {(windows._TILE + 2, windows._TILE + 2)}
+
+
+def test_a_device_gets_more_at_a_time_than_the_cache_of_a_cpu(monkeypatch):
+    monkeypatch.setattr(windows, "_WHOLE", 0)
+    monkeypatch.setattr(windows, "_SCORES", 1)
+    rounds = []
+
+    def core(own, around, height, width):
+        rounds.append(own[0].device.type)
+        return own[0]
+
+    for device in ("cpu", "meta"):
+        centres = torch.empty(1, 40, 20, 2, device=device)
+        tokens = torch.empty(1, 42, 22, 2, device=device)
+        assert windows._slide(core, [centres], [tokens], 1, 1).shape == centres.shape
+    assert rounds == ["cpu"] * (40 // windows._TILE) + ["meta"]

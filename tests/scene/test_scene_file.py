@@ -139,7 +139,7 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         (MINIMAL + LABELS.replace("2: forest", "2: no"), "put it in quotes"),
         (MINIMAL + LABELS.replace(", 2: forest", ""), "at least two"),
         (MINIMAL + LABELS.replace("1: w", "x: w"), "codes are whole numbers"),
-        (MINIMAL + LABELS.replace("train: t.tif, ", ""), "name no train file"),
+        (MINIMAL + LABELS.replace("train: t.tif, test: u.tif, ", ""), "name no train file"),
         (MINIMAL + LABELS.replace("train: t.tif, test", "all"), "no split divides them"),
         (MINIMAL + LABELS.replace("train", "all") + "split: {random: 5}\n", "all beside train"),
         (MINIMAL.replace("hsi.tif", "[]"), "empty list"),

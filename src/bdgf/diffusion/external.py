@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bdgf.config import FeatureSettings
@@ -82,7 +83,7 @@ def adopt(
                 for files, projection in zip(levels, projections, strict=True):
                     values, known = files[tile].read(window)
                     # where the other model has nothing, there is no guidance
-                    found.append(projection.apply(values) * known)
+                    found.append(projection.apply(torch.from_numpy(values)).numpy() * known)
                     without |= ~known
                 mapped = prepared.valid_in(tile, window)
                 pixels += int(mapped.sum())

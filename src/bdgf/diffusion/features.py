@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf.compute import exact
 from bdgf.config import DiffusionSettings, FeatureSettings
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import REDUCTION, Projection, Reduction, levels_in_use
@@ -72,6 +73,7 @@ class FeatureExtractor:
         self.scale = torch.from_numpy(prepared.preparation.diffusion_scale).view(1, -1, 1, 1)
 
     @torch.inference_mode()
+    @exact()
     def levels(self, tile: int, window: Window) -> list[Tensor]:
         """Return the decoder's features of a window, coarse to fine, at the scene's resolution.
 

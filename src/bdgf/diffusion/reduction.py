@@ -57,15 +57,19 @@ class Projection:
         matrix = vectors / np.sqrt(max(float(variance.max()), 1e-12))
         return cls(mean, matrix, float(variance[order].sum() / max(float(variance.sum()), 1e-12)))
 
-    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project features, (g, h, w) -> (k, h, w), no larger than a half-precision number."""
+    def apply(self, features: Tensor) -> Tensor:
+        """Project features, (g, h, w) -> (k, h, w), no larger than a half-precision number.
+
+        On the device of the features, from which the components alone are then read.
+        """
         # by the threads of the denoiser: those of NumPy's library would wait beside them, spinning
-        flat = torch.from_numpy(features.reshape(len(features), -1).astype(np.float64))
-        across, mean = torch.from_numpy(self.matrix).T, torch.from_numpy(self.mean)
+        flat = features.reshape(len(features), -1).double()
+        across, mean = (
+            torch.from_numpy(one).to(features.device) for one in (self.matrix.T, self.mean)
+        )
         projected = torch.addmm(-(across @ mean)[:, None], across, flat)
         projected = projected.clamp_(-LARGEST_HALF, LARGEST_HALF).float()
-        found: NDArray[np.float32] = projected.view(-1, *features.shape[1:]).numpy()
-        return found
+        return projected.view(-1, *features.shape[1:])
 
 
 class Reduction:
@@ -100,7 +104,9 @@ class Reduction:
     def apply(self, levels: Sequence[Tensor]) -> NDArray[np.float32]:
         """Project and join the levels in use, of three (g_l, h, w) -> (k_1 + ..., h, w)."""
         pairs = zip(self.projections, levels_in_use(self.guides), strict=True)
-        return np.concatenate([p.apply(levels[index].cpu().numpy()) for p, index in pairs])
+        found = torch.cat([p.apply(levels[index]) for p, index in pairs])
+        joined: NDArray[np.float32] = found.cpu().numpy()
+        return joined
 
     def save(self, path: Path) -> None:
         """Write the components as plain tensors."""

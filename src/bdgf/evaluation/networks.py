@@ -117,7 +117,9 @@ def train_and_predict(
     source = PatchSource(prepared, store, kind.window)
     channels = prepared.layout.channels + len(prepared.layout.modalities) + store.channels
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, kind.__name__).integers(2**31)))
+        torch.default_generator.manual_seed(
+            int(numpy_generator(seed, kind.__name__).integers(2**31))
+        )
         network = kind(channels, len(scene.class_codes))
         _train(network, source, positions, labels, seed, alike)
     return _predict(network, source, scene.positions("test"))

@@ -128,15 +128,20 @@ def _triton_scan() -> Scan | None:
     except ImportError:
         return None
     scan = cast(Scan, module.triton_scan)
+    return scan if _works(scan, "Triton") else None
+
+
+def _works(scan: Scan, name: str) -> bool:
+    """Try a scan on one token, and its gradients."""
     try:
         # also where the first scan is that of a map, which asks for no gradients
         with torch.inference_mode(False), torch.enable_grad():
             one = torch.ones(1, 1, 1, device="cuda", requires_grad=True)
             scan(one, one, -one[0], one, one, one[0, 0]).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever its compiler, driver or linker fails with
-        logger.warning("the scan runs in plain PyTorch, Triton does not work here: %s", error)
-        return None
-    return scan
+        logger.warning("%s does not work here, the scan does without it: %s", name, error)
+        return False
+    return True
 
 
 @functools.cache
@@ -146,7 +151,9 @@ def _cuda_kernel() -> Callable[..., Tensor] | None:
         module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
     except ImportError:
         return None
-    return cast("Callable[..., Tensor]", module.selective_scan_fn)
+    kernel = cast("Callable[..., Tensor]", module.selective_scan_fn)
+    # it may have been built for other cards
+    return kernel if _works(functools.partial(_scan_by_kernel, kernel), "mamba_ssm") else None
 
 
 def _scan_by_kernel(

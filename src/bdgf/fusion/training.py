@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf import processes
-from bdgf.compute import to_device
+from bdgf.compute import exact, to_device
 from bdgf.config import Settings, replace
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
@@ -360,7 +360,11 @@ class FusionTraining:
             drawn = torch.randn(
                 batch, *values.shape[2:], channels, generator=noise, device=self.device
             )
-            drawn = drawn if len(rows) == batch else drawn[torch.from_numpy(rows)]
+            drawn = (
+                drawn
+                if len(rows) == batch
+                else drawn[to_device(torch.from_numpy(rows), self.device)]
+            )
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         # what is missing stays exactly zero, whatever noise was added
         values = values * (1.0 - missing[:, self.owner])
@@ -404,6 +408,7 @@ class FusionTraining:
 
 
 @torch.inference_mode()
+@exact()
 def head_log_probabilities(
     network: FusionNetwork, source: PatchSource, positions: NDArray[np.int64], batch: int = 512
 ) -> Tensor:

@@ -24,7 +24,9 @@ _WHOLE = 350_000
 _TILE = 4
 """Side of a tile in centres; small ones waste less on masked pairs, large ones less on overlap."""
 _SCORES = 300_000
-"""Floats of weights of the tiles that are computed together."""
+"""Floats of weights of the tiles that are computed together on a CPU, whose cache holds them."""
+_SCORES_ELSEWHERE = 1 << 26
+"""The same on other devices, which wait for every round."""
 
 Core = Callable[[Sequence[Tensor], Sequence[Tensor], int, int], Tensor]
 """Operator on flat tiles: centres (n, Q, ·), tokens (n, S, ·), height and width in tokens."""
@@ -134,7 +136,8 @@ def _slide(
         return read.view(batch, rows, cols, read.shape[2])
     side = _TILE + 2 * radius
     across = -(-cols // _TILE)
-    strip = max(1, _SCORES // (batch * across * heads * _TILE**2 * side**2)) * _TILE
+    most = _SCORES if tokens[0].device.type == "cpu" else _SCORES_ELSEWHERE
+    strip = max(1, most // (batch * across * heads * _TILE**2 * side**2)) * _TILE
     strips = []
     for top in range(0, rows, strip):
         count = min(strip, rows - top)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdgf.compute import exact
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import split_guidance
@@ -77,6 +78,7 @@ def window_log_probabilities(
 
 
 @torch.inference_mode()
+@exact()
 def window_logits(
     network: FusionNetwork,
     prepared: PreparedScene,

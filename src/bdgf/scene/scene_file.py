@@ -374,7 +374,7 @@ def _split(raw: Fields, labels: LabelSpec | None, file: str) -> SplitSpec:
         return split
     if split.kind == "given" and labels.train is None and labels.test is None:
         raise SceneError(
-            f"labels of {file} name no train file, and the split is given: add 'train: ...', or"
+            f"labels of {file} name no train file and no test file: add 'train: ...', or"
             " divide all labels with 'split: {random: 20 per class}'."
         )
     if (
