@@ -188,3 +188,22 @@ def test_weights_are_drawn_without_a_word_to_cuda_and_learned_exactly(
     carry_through(tmp_path, Watched())
     assert set(seen) == {(True, False)}
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_it_is_adamw_with_the_rates_decay_and_clipping_of_the_course(tmp_path: Path) -> None:
+    ours, plain = Line(), Line()
+    course = Course("line", 30, 3e-2, 0.5, 0.2, 0.05, checkpoint_every=100)
+    ours.course = course
+    carry_through(tmp_path, ours)
+    optimizer = torch.optim.AdamW(
+        plain.model.parameters(), lr=1.0, weight_decay=0.5, eps=optimisation.EPSILON
+    )
+    for step in range(course.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = course.rate(step)
+        optimizer.zero_grad()
+        plain.loss(plain.model, step)[0].backward()
+        nn.utils.clip_grad_norm_(plain.model.parameters(), course.clip_norm)
+        optimizer.step()
+    for a, b in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)

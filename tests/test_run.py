@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bdgf import config
+from bdgf import checkpoint, config
 from bdgf.errors import SettingsError
+from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_map
 from bdgf.progress import Silent
 from bdgf.run import Run
@@ -54,3 +56,16 @@ def test_settings_that_cannot_be_used_make_no_folder(
     with pytest.raises(SettingsError, match="window"):
         Run(tiny_scene, tmp_path / "run", even, Silent())
     assert not (tmp_path / "run").exists()
+
+
+def test_the_temperature_reaches_the_map_and_those_of_other_scenes(
+    trained_run: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    out = shutil.copytree(trained_run, tmp_path / "run")
+    tensors, origin = checkpoint.load_tensors(out / "network.safetensors")
+    changed = {**origin, "temperature": 2.5}
+    checkpoint.save_tensors(out / "network.safetensors", tensors, changed)
+    run = Run(tiny_scene, out, tiny_settings, Silent())
+    expected = [weight / 2.5 for weight in origin["fusion_weights"]]
+    assert run.trained(run.store)[1] == pytest.approx(expected)
+    assert PretrainedMapper.from_run(out).weights == pytest.approx(expected)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from bdgf import config
+from bdgf.bench import methods
 from bdgf.bench.methods import GROUPS, expand, find
 from bdgf.bench.variants import (
     ABLATIONS,
@@ -16,6 +19,7 @@ from bdgf.bench.variants import (
     variant,
 )
 from bdgf.errors import SettingsError
+from bdgf.evaluation.networks import PatchNetwork, PixelPerceptron
 from bdgf.fusion.network import build_network
 from bdgf.scene.layout import ChannelLayout, ModalityChannels
 from bdgf.validation import validate
@@ -92,3 +96,26 @@ def test_a_branch_alone_is_the_only_head(branch):
     )
     network = build_network(settings.network, ChannelLayout(modalities), [2, 2, 2], 3, 0)
     assert network.heads == (branch.lower(),)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "extra"),
+    [
+        ("MLP", PixelPerceptron, {}),
+        ("CNN", PatchNetwork, {}),
+        ("CNN balanced", PatchNetwork, {"alike": True}),
+    ],
+)
+def test_networks_are_what_they_are_called(monkeypatch, name, kind, extra):
+    seen = []
+    monkeypatch.setattr(methods, "train_and_predict", lambda *a, **k: seen.append((a, k)))
+    methods.find(name)(SimpleNamespace(prepared="p", seed=3))
+    assert seen == [((kind, "p", 3), extra)]
+
+
+@pytest.mark.parametrize("name", methods.CLASSICAL)
+def test_classifiers_are_what_they_are_called(monkeypatch, name):
+    monkeypatch.setattr(methods, "_classify", lambda fit, features, case: fit.__name__)
+    monkeypatch.setitem(methods._FEATURES, name.split()[1], lambda case: None)
+    wanted = {"RF": "fit_forest", "SVM": "fit_svm", "GB": "fit_boosting"}
+    assert methods.find(name)(None) == wanted[name.split()[0]]

@@ -11,6 +11,7 @@ import torch
 
 from bdgf import config
 from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.features import LEAST_VALID, FeatureExtractor, extract, sample_valid
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
@@ -209,3 +210,24 @@ def test_few_valid_pixels_are_found_in_a_wide_scene(seed: int) -> None:
     drawn = list(sample_valid(prepared, np.random.default_rng(seed)))
     assert all(valid.any() for _, _, valid in drawn)
     assert sum(int(valid.sum()) for _, _, valid in drawn) >= LEAST_VALID
+
+
+def test_the_denoiser_reads_what_it_learned_on_at_the_timesteps_asked_for(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    reader = extractor(prepared, tiny_settings, timesteps=(10, 200))
+    seen, decode = [], reader.denoiser.decode
+
+    def noted(x: torch.Tensor, gone: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        seen.append((x.clone(), int(t)))
+        return decode(x, gone, t)
+
+    reader.denoiser.decode = noted  # type: ignore[method-assign]
+    window = Window(8, 12, 16, 20)
+    reader.levels(0, window)
+    values, _ = prepared.window(0, window.grow(HALO), "missing")
+    scale = prepared.preparation.diffusion_scale[:, None, None]
+    assert scale.std() > 0
+    assert [t for _, t in seen] == [10, 200]
+    for x, _ in seen:
+        np.testing.assert_array_equal(x[0].numpy(), values * scale)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from bdgf import config
 from bdgf.compute import make_fabric
 from bdgf.diffusion.denoiser import DenoiserOutput
+from bdgf.diffusion.masking import ramp_strength
 from bdgf.diffusion.pretraining import Pretraining, build_denoiser, modality_losses
 from bdgf.errors import TrainingError
 from bdgf.history import History
@@ -225,3 +227,60 @@ def test_adaptive_masks_go_by_what_is_seen(
     fixed = config.replace(s, {"diffusion.masking.ramp": "cosine"})
     work = Pretraining(prepared, fixed.diffusion, fixed.compute, fixed.seed)
     assert not any(name.startswith("seen_") for name in work.loss(work.model, 5)[1])
+
+
+def test_what_is_hidden_is_not_seen_and_modalities_have_their_weights(
+    prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Pretraining(prepared, tiny_settings.diffusion, tiny_settings.compute, 0)
+    strengths, seen = [], []
+
+    def left(
+        s: Any, strength: float, batch: int, height: int, width: int, draws: Any
+    ) -> torch.Tensor:
+        strengths.append(strength)
+        mask = torch.zeros(batch, 1, height, width, dtype=torch.bool)
+        mask[..., : width // 2] = True
+        return mask
+
+    class Listener(torch.nn.Module):
+        def forward(self, x: Any, missing: Any, t: Any) -> Any:
+            seen.append((x, missing))
+            return work.model(x, missing, t)
+
+    monkeypatch.setattr("bdgf.diffusion.pretraining.draw_hidden", left)
+    work.balance.state.log_weights = [1.0, 0.0, -1.0]
+    work.balance.state.log_gain = 0.5
+    step = 3
+    loss, parts = work.loss(Listener(), step)
+    ramp = ramp_strength(tiny_settings.diffusion.masking, step, tiny_settings.diffusion.steps)
+    assert strengths == [pytest.approx(ramp * math.exp(0.5))]
+    x, missing = seen[0]
+    half = x.shape[3] // 2
+    for index, part in enumerate(work.layout.modalities):
+        own = x[:, part.start : part.stop]
+        assert own[..., half:].any()
+        assert own[..., :half].any() == (index not in work.layout.spectral)
+        if index in work.layout.spectral:
+            assert missing[:, index, :, :half].all()
+    losses = torch.stack([parts[f"loss_{m.name}"] for m in work.layout.modalities])
+    torch.testing.assert_close(loss.detach(), (losses * work.balance.weights).sum())
+
+
+def test_the_average_follows_the_weights(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    settings = config.replace(tiny_settings, {"diffusion.ema_decay": 0.3})
+    work = Pretraining(prepared, settings.diffusion, settings.compute, 0)
+    expected = {name: value.clone() for name, value in work.average.named_parameters()}
+    for step in range(4):
+        with torch.no_grad():
+            for value in work.model.parameters():
+                value.add_(0.1 * (step + 1))
+        _, parts = work.loss(work.model, step)
+        work.after_step(step, parts)
+        decay = min(0.3, (1 + step) / (10 + step))
+        for name, value in work.model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * value.detach()
+    for name, value in work.average.named_parameters():
+        torch.testing.assert_close(value, expected[name])

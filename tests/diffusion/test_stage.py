@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bdgf import checkpoint, config
+from bdgf.diffusion import stage
 from bdgf.diffusion.pretraining import Pretraining
 from bdgf.diffusion.stage import pretrain
 from bdgf.history import History
+from bdgf.progress import Silent
 from bdgf.runfolder import RunFolder
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -63,3 +66,32 @@ def test_a_run_keeps_the_precision_that_it_began_in(
     assert chosen == []
     again = carry_out(prepared, tmp_path / "run", tiny_settings, listener)
     assert again.diffusion.read_bytes() == weights, "and is not asked for it again"
+
+
+def test_the_average_is_what_is_stored(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[stage.Pretraining] = []
+    last: list[dict[str, torch.Tensor]] = []
+    own, measured = stage.Pretraining, stage._measure_balance
+
+    def kept(*arguments: Any) -> stage.Pretraining:
+        made.append(own(*arguments))
+        return made[-1]
+
+    def before(work: stage.Pretraining, *rest: Any) -> Any:
+        last.append({name: value.clone() for name, value in work.model.state_dict().items()})
+        return measured(work, *rest)
+
+    monkeypatch.setattr(stage, "Pretraining", kept)
+    monkeypatch.setattr(stage, "_measure_balance", before)
+    folder = RunFolder(tmp_path / "run")
+    history = History(folder.history)
+    stage.pretrain(prepared, tiny_settings, folder, {"scene": "s"}, history, Silent())
+    stored, _ = checkpoint.load_tensors(folder.diffusion)
+    average = made[0].average.state_dict()
+    assert all(torch.equal(stored[name], average[name]) for name in average)
+    assert not all(torch.equal(stored[name], last[0][name]) for name in average)

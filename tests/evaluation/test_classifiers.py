@@ -119,3 +119,28 @@ def test_a_single_class_is_all_that_is_found(fit):
     table, positions = rng.normal(size=(9, 4)), np.zeros((9, 3), np.int64)
     found = fit(table, np.full(9, 2), positions, SETTINGS, rng, 1)
     assert found.predict(table).tolist() == [2] * 9
+
+
+def test_the_best_of_the_grid_is_taken():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 240)
+    table = rng.normal(size=(240, 6)) + 1.2 * np.eye(3, 6)[labels]
+    groups = rng.integers(0, 30, 240)
+    folds = list(classifiers._folds(labels, groups, 5))
+
+    def mark(c, gamma):
+        found = np.full(240, -1)
+        for fit, held in folds:
+            machine = SVC(C=c, gamma=gamma / 6).fit(table[fit], labels[fit])
+            found[held] = machine.predict(table[held])
+        right = found == labels
+        return (right.mean() + np.mean([right[labels == k].mean() for k in range(3)])) / 2
+
+    grid = [(c, gamma) for gamma in classifiers.SVM_GAMMA for c in classifiers.SVM_C]
+    marks = {values: mark(*values) for values in grid}
+    found = marks[classifiers._search(table, labels, groups, 5)]
+    assert found == max(marks.values()) > min(marks.values())
+    places = np.array([[0, 0, 0], [0, 15, 15], [0, 16, 0], [1, 0, 0]])
+    own = classifiers._groups(places)
+    assert len(np.unique(own)) == 3
+    assert own[0] == own[1]

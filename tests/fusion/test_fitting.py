@@ -174,3 +174,32 @@ def test_curves_of_folds_that_are_not_trained_are_forgotten(
     fitting.fit()
     stages = {row["stage"] for row in fitting.history.rows}
     assert stages == {"train fold 1", "train fold 2", "train"}
+
+
+def test_what_is_held_out_is_not_trained_on_and_the_last_training_trusts_the_outcome(
+    fitting: Fitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, ...]] = []
+    asked: list[np.ndarray] = []
+    own, told = fitting._training, fitting_module.head_log_probabilities
+
+    def noted(*arguments: Any) -> Any:
+        made.append(arguments)
+        return own(*arguments)
+
+    def told_noted(network: Any, source: Any, positions: np.ndarray) -> Any:
+        asked.append(positions)
+        return told(network, source, positions)
+
+    monkeypatch.setattr(fitting, "_training", noted)
+    monkeypatch.setattr(fitting_module, "head_log_probabilities", told_noted)
+    fitted = fitting.fit()
+    *folds, last = made
+    assert (len(folds), len(asked)) == (2, 4)
+    for (_, inside, _, share, trust), held_out in zip(folds, asked[::2], strict=True):
+        assert trust is None
+        assert share == fitting.settings.training.fold_steps
+        assert len(held_out)
+        assert not pixels(inside.positions) & pixels(held_out)
+    assert len(last[1]) == len(fitting.labelled)
+    assert last[4] == fitted.fusion_weights

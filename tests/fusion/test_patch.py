@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from bdgf.config import NetworkSettings
 from bdgf.fusion import patch
 from bdgf.fusion.network import build_network
+from bdgf.fusion.patch import PatchMambaLevel
 
 SETTINGS = NetworkSettings(kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2)
 
@@ -49,3 +51,20 @@ def test_the_order_of_the_tokens_matters(layout_of, images):
     single = torch.tensor([name in ("pixel", "diffusion") for name in network.heads])
     assert (difference[~single] > 1e-5).all()
     assert (difference[single] < 1e-6).all()
+
+
+def test_both_directions_of_the_scan_end_at_their_own_tokens():
+    torch.manual_seed(0)
+    level = PatchMambaLevel(8, 3, 0.5, False, 4, 2).double()
+    x = torch.randn(2, 3, 3, 8, dtype=torch.float64)
+    with torch.no_grad():
+        found = level(x, None)
+        entry, z = level.enter(level.norm(x)).chunk(2, 3)
+        entry = F.silu(level.local(entry.contiguous())).flatten(1, 2)
+        spiral = level.order.tolist()
+        there, back = level.inwards(entry[:, spiral]), level.outwards(entry[:, spiral[::-1]])
+        y = torch.zeros_like(entry)
+        for i, place in enumerate(spiral):
+            y[:, place] = there[:, i] + back[:, len(spiral) - 1 - i]
+        expected = x + level.project(y.view_as(x) * F.silu(z))
+    torch.testing.assert_close(found, expected)

@@ -11,7 +11,7 @@ import torch
 from bdgf import config
 from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.consistency import fused_teaching
+from bdgf.fusion.consistency import consistency_loss, fused_teaching
 from bdgf.fusion.network import build_network
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import (
@@ -476,3 +476,109 @@ def test_few_labels_per_class_are_normalised_over_the_batch(
     settings = config.replace(config.Settings(), {"network.patch_norm": asked})
     classes = np.repeat([0, 3], labels)  # classes without a label do not count
     assert with_patch_norm(settings, classes).network.patch_norm == found
+
+
+RAMPED = {"training.consistency": 1.5, "training.consistency_sure": 0.0, "mutual.ramp": 0.5}
+ALONE = {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mutual.entropy_weight": 2.0, "mutual.similarity_weight": 3.0},
+        {**ALONE, "mutual.unlabelled": True, "mutual.unlabelled_weight": 0.7},
+    ],
+)
+def test_the_loss_is_the_ramped_sum_of_its_parts(
+    prepared: PreparedScene, tiny_settings: config.Settings, changes: dict[str, Any]
+) -> None:
+    work = training(prepared, config.replace(tiny_settings, {**RAMPED, **changes}))
+    mutual = work.settings.mutual
+    for step, ramp in ((0, 0.25), (1, 0.5), (3, 1.0), (7, 1.0)):
+        total, parts = work.loss(work.model, step)
+        learned = mutual.entropy_weight * parts["entropy"]
+        learned = learned + mutual.similarity_weight * parts["similarity"]
+        learned = learned + mutual.unlabelled_weight * parts.get("agreement", 0.0)
+        assert learned > 1e-4
+        expected = parts["supervised"] + ramp * (1.5 * parts["consistency"] + learned)
+        torch.testing.assert_close(total.detach(), expected)
+
+
+def test_what_is_taught_is_compared_with_the_unlabelled_rows(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    changes = {"training.consistency": 1.0, "training.consistency_sure": 0.0}
+    work = training(prepared, config.replace(tiny_settings, changes))
+    seen = []
+
+    class Listener(torch.nn.Module):
+        def forward(self, *inputs: Any) -> Any:
+            seen.append(work.model(*inputs))
+            return seen[-1]
+
+    weights = work.taught.weights().clone()
+    _, parts = work.loss(Listener(), 0)
+    unlabelled = seen[0].logits[work.settings.training.batch :, ..., 0, 0]
+    assert len(unlabelled) == work.settings.training.unlabelled_pixels
+    expected = consistency_loss(unlabelled, work._last_taught, 0.0, weights)
+    torch.testing.assert_close(parts["consistency"], expected.detach())
+
+
+def test_the_student_is_turned_and_otherwise_than_its_teacher(
+    prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = training(prepared, config.replace(tiny_settings, {"training.consistency": 1.0}))
+    gather, turned = work.source.gather, []
+
+    def noted(positions: Any, orientation: Any = None, hidden: Any = None) -> Any:
+        turned.append(orientation)
+        return gather(positions, orientation, hidden)
+
+    monkeypatch.setattr(work.source, "gather", noted)
+    work.loss(work.model, 0)
+    student, teacher = turned
+    assert len(student.unique()) > 4
+    assert len(teacher.unique()) > 2
+    assert not torch.equal(student[-len(teacher) :], teacher)
+
+
+def test_noise_is_a_share_of_each_channels_deviation(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    seen = []
+    for noise in (0.0, 0.5):
+        changes = {"training.noise": noise, "training.modality_dropout": 0.0, "training.batch": 64}
+        work = training(prepared, config.replace(tiny_settings, changes))
+
+        class Listener(torch.nn.Module):
+            def forward(self, values: Any, missing: Any, *rest: Any, own: Any = work.model) -> Any:
+                seen.append((values.clone(), missing))
+                return own(values, missing, *rest)
+
+        work.loss(Listener(), 0)
+    there = seen[0][1][:, list(prepared.layout.modality_of_channel)] == 0
+    added = seen[1][0] - seen[0][0]
+    for channel, deviation in enumerate(prepared.preparation.deviation):
+        found = float(added[:, channel][there[:, channel]].std())
+        assert found == pytest.approx(0.5 * deviation, rel=0.1), channel
+
+
+def test_classes_are_weighed_in_the_loss_of_the_heads(
+    prepared: PreparedScene, tiny_settings: config.Settings
+) -> None:
+    changes = {"training.class_sampling": 0.0, "training.class_weights": "balanced"}
+    work = training(prepared, config.replace(tiny_settings, changes), left_out=7)
+    with torch.no_grad():
+        for head in work.model.classifiers.values():
+            head.classify.weight.zero_()
+            head.classify.bias.copy_(torch.tensor([30.0, 0, 0, 0]))
+    drawn = numpy_generator(work.seed, work.course.name, 0).choice(
+        len(work.labelled), size=work.settings.training.batch, p=work.pixel_share
+    )
+    target = torch.from_numpy(work.labelled.classes[drawn])
+    weight = work.class_weights[target]
+    share = float(weight[target == 0].sum() / weight.sum())
+    assert abs(share - float((target == 0).float().mean())) > 0.02
+    # six heads of 30 each: five, and the fused one
+    supervised = float(work.loss(work.model, 0)[1]["supervised"])
+    assert supervised == pytest.approx(180 * (1 - share), rel=1e-4)
