@@ -46,6 +46,7 @@ SHARED_STAGES = ("pretrain", "train")
 
 
 BEFORE_MAP = STAGES[: STAGES.index("map")]
+"""Stages in which something is learned; those after them use it on any processor."""
 
 
 class Pipeline(Run):

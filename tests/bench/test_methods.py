@@ -99,18 +99,18 @@ def test_a_branch_alone_is_the_only_head(branch):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "extra"),
+    ("name", "kind", "alike"),
     [
-        ("MLP", PixelPerceptron, {}),
-        ("CNN", PatchNetwork, {}),
-        ("CNN balanced", PatchNetwork, {"alike": True}),
+        ("MLP", PixelPerceptron, False),
+        ("CNN", PatchNetwork, False),
+        ("CNN balanced", PatchNetwork, True),
     ],
 )
-def test_networks_are_what_they_are_called(monkeypatch, name, kind, extra):
+def test_networks_are_what_they_are_called(monkeypatch, name, kind, alike):
     seen = []
     monkeypatch.setattr(methods, "train_and_predict", lambda *a, **k: seen.append((a, k)))
     methods.find(name)(SimpleNamespace(prepared="p", seed=3))
-    assert seen == [((kind, "p", 3), extra)]
+    assert seen == [((kind, "p", 3), {"alike": alike})]
 
 
 @pytest.mark.parametrize("name", methods.CLASSICAL)

@@ -69,12 +69,12 @@ _FITS: dict[str, Fit] = {"RF": fit_forest, "SVM": fit_svm, "GB": fit_boosting}
 _ON_FEATURES: dict[str, Fit] = {"RF": fit_forest, "SVM": fit_svm, "probe": fit_probe}
 
 CLASSICAL = tuple(f"{fit} {features}" for features in _FEATURES for fit in _FITS)
-NETWORKS: dict[str, type[PixelPerceptron] | type[PatchNetwork]] = {
-    "MLP": PixelPerceptron,
-    "CNN": PatchNetwork,
+NETWORKS: dict[str, tuple[type[PixelPerceptron] | type[PatchNetwork], bool]] = {
+    "MLP": (PixelPerceptron, False),
+    "CNN": (PatchNetwork, False),
+    "CNN balanced": (PatchNetwork, True),
 }
-BALANCED_CNN = "CNN balanced"
-"""The plain CNN with classes drawn alike, as ours draws them."""
+"""Plain networks, and whether classes are drawn alike, as ours draws them."""
 ON_FEATURES = tuple(f"{fit} diffusion" for fit in _ON_FEATURES)
 CNN_ON_FEATURES = "CNN diffusion"
 
@@ -84,10 +84,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *(variant(name) for name in CONTROLS),
         *CLASSICAL,
         *NETWORKS,
-        BALANCED_CNN,
         *ON_FEATURES,
     ),
-    "simple": (*CLASSICAL, *NETWORKS, BALANCED_CNN),
+    "simple": (*CLASSICAL, *NETWORKS),
     "ablations": (OURS, *(variant(name) for name in ABLATIONS)),
     "controls": (OURS, *(variant(name) for name in CONTROLS)),
     "cross": (OURS, UNET, "RF diffusion", "SVM diffusion", CNN_ON_FEATURES, "CNN"),
@@ -132,10 +131,9 @@ def find(name: str) -> Method:
     if changes_of(name) is not None or is_elsewhere(name):
         return lambda case: _ours(name, case)
     if name in NETWORKS:
-        return lambda case: Outcome(train_and_predict(NETWORKS[name], case.prepared, case.seed))
-    if name == BALANCED_CNN:
+        network, alike = NETWORKS[name]
         return lambda case: Outcome(
-            train_and_predict(PatchNetwork, case.prepared, case.seed, alike=True)
+            train_and_predict(network, case.prepared, case.seed, alike=alike)
         )
     kind, _, features = name.partition(" ")
     if kind in _FITS and features in _FEATURES:

@@ -114,9 +114,6 @@ class _Tiles:
         for tile in range(len(paths)):
             self[tile]
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, tile: int) -> NDArray[np.float16]:
         known = self._opened.get(tile)
         if known is not None:

@@ -360,11 +360,8 @@ class FusionTraining:
             drawn = torch.randn(
                 batch, *values.shape[2:], channels, generator=noise, device=self.device
             )
-            drawn = (
-                drawn
-                if len(rows) == batch
-                else drawn[to_device(torch.from_numpy(rows), self.device)]
-            )
+            if len(rows) < batch:
+                drawn = drawn[to_device(torch.from_numpy(rows), self.device)]
             values = values + (drawn * self.noise).permute(0, 3, 1, 2)
         # what is missing stays exactly zero, whatever noise was added
         values = values * (1.0 - missing[:, self.owner])

@@ -205,6 +205,14 @@ class SceneSpec:
         paths = (self.file(template, tile) for tile in self.tiles for template in templates)
         return list(dict.fromkeys(paths))
 
+    def described(self, part: Literal["images", "labels"]) -> str:
+        """Return the description of a part as a text: what it says, and not what the files hold."""
+        if part == "images":
+            return repr((self.modalities, self.tiles, self.align))
+        # a colour changes the map's legend, and nothing of what is learned
+        plain = None if self.labels is None else dataclasses.replace(self.labels, colors={})
+        return repr((plain, self.split, (self.budget, self.budget_seed)))
+
     def signature(self, part: Literal["images", "labels"]) -> str:
         """Return a digest that changes when the description or a file of this part does.
 
@@ -218,14 +226,8 @@ class SceneSpec:
         Raises:
             SceneError: An input file is gone.
         """
-        if part == "images":
-            described, paths = repr((self.modalities, self.tiles, self.align)), self.image_files()
-        else:
-            drawn = (self.budget, self.budget_seed)
-            # a colour changes the map's legend, and nothing of what is learned
-            plain = None if self.labels is None else dataclasses.replace(self.labels, colors={})
-            described, paths = repr((plain, self.split, drawn)), self.label_files()
-        digest = hashlib.sha256(described.encode())
+        paths = self.image_files() if part == "images" else self.label_files()
+        digest = hashlib.sha256(self.described(part).encode())
         for path in paths:
             for own in companions(path):
                 digest.update(f"\n{self.display(own)} {fingerprint(own)}".encode())

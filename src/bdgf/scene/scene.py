@@ -207,13 +207,7 @@ class Scene:
             SceneError: An input file is gone.
         """
         if self._memory is not None:
-            spec = self.spec
-            if part == "images":
-                described = repr((spec.modalities, spec.tiles, spec.align))
-            else:
-                labels = spec.labels and dataclasses.replace(spec.labels, colors={})
-                described = repr((labels, spec.split, spec.budget, spec.budget_seed))
-            return self._memory.digest(part, described)
+            return self._memory.digest(part, self.spec.described(part))
         return self.spec.signature(part)
 
     def _part(self, which: Part) -> Pixels:
