@@ -541,7 +541,7 @@ def test_what_was_learned_elsewhere_is_mapped_and_scored_here(
         Pipeline(tiny_scene, out, other, Silent()).run(("train",))
 
 
-def test_a_colour_changes_the_map_and_nothing_that_is_learned(
+def test_a_name_or_a_colour_changes_the_map_and_nothing_that_is_learned(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
     scene = Path(shutil.copytree(tiny_scene.parent, tmp_path / "scene")) / tiny_scene.name
@@ -551,6 +551,7 @@ def test_a_colour_changes_the_map_and_nothing_that_is_learned(
     values = yaml.safe_load(scene.read_text())
     code = min(values["labels"]["classes"])
     values["labels"]["colors"] = {code: "#123456"}
+    values["labels"]["classes"][code] = "another name"
     scene.write_text(yaml.safe_dump(values, sort_keys=False))
     _, lines = carry_out(scene, out, tiny_settings)
     kept = [line.partition(":")[0] for line in lines if "nothing changed; kept" in line]
@@ -559,4 +560,7 @@ def test_a_colour_changes_the_map_and_nothing_that_is_learned(
     with rasterio.open(out / "map.tif") as raster:
         np.testing.assert_array_equal(raster.read(1), classes)
         assert raster.colormap(1)[code] == (0x12, 0x34, 0x56, 255)
-    assert "#123456" in PretrainedMapper.from_run(out).classes.colors
+    known = PretrainedMapper.from_run(out).classes
+    assert "#123456" in known.colors
+    assert "another name" in known.names
+    assert "another name" in (out / "map.qml").read_text()

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -267,11 +268,7 @@ class Pipeline(Run):
             "settings": plain(fitting.settings),
             # what the labels decided in their place; a training on others decides anew
             "asked": {"network.patch_norm": self.settings.network.patch_norm},
-            "classes": {
-                "codes": list(self.scene.class_codes),
-                "names": list(self.scene.class_names),
-                "colors": list(self.scene.class_colors),
-            },
+            "classes": self._classes(),
             "heads": list(fitted.network.heads),
             "fusion_weights": fitted.fusion_weights,
             "held_out": fitted.held_out,
@@ -283,16 +280,24 @@ class Pipeline(Run):
         checkpoint.save_tensors(self.folder.network, fitted.network.state_dict(), recorded)
         fitting.clean_up()
 
-    def _recolour(self) -> None:
-        """Give the trained network the colours of the scene: maps of other scenes take them."""
+    def _classes(self) -> dict[str, list[Any]]:
+        """Return the classes as they are kept with the network."""
+        scene = self.scene
+        return {
+            "codes": list(scene.class_codes),
+            "names": list(scene.class_names),
+            "colors": list(scene.class_colors),
+        }
+
+    def _renew_legend(self) -> None:
+        """Give the network the legend that holds now: maps of other scenes take it."""
         tensors, origin = checkpoint.load_tensors(self.folder.network)
-        colors = list(self.scene.class_colors)
-        if origin["classes"]["colors"] != colors:
-            classes = {**origin["classes"], "colors": colors}
+        classes = self._classes()
+        if origin["classes"] != classes:
             checkpoint.save_tensors(self.folder.network, tensors, {**origin, "classes": classes})
 
     def _map(self) -> None:
-        self._recolour()
+        self._renew_legend()
         store = self.store
         network, weights = self.trained(store)
         side = self.settings.mapping.tile

@@ -45,7 +45,7 @@ def fingerprints(
     labels: str,
     features: str = "",
     start: str = "",
-    colors: str = "",
+    legend: str = "",
 ) -> dict[str, str]:
     """Return what every stage's outputs depend on, as a hash per stage.
 
@@ -55,7 +55,7 @@ def fingerprints(
         labels: Signature of the scene's labels; only stages from training on depend on it.
         features: Signature of the feature files of another model, where they are used.
         start: Signature of the denoiser that pre-training starts from, where there is one.
-        colors: Colours of the classes; only the map and what follows it depend on them.
+        legend: Names and colours of the classes; only the map and what follows it depend on them.
     """
     values = plain(settings)
     values["compute"].pop("threads")
@@ -80,7 +80,7 @@ def fingerprints(
         if stage == "features":
             own["files"] = features
         if stage == "map":
-            own["colors"] = colors
+            own["legend"] = legend
         text = json.dumps([before, stage, own], sort_keys=True)
         before = hashlib.sha256(text.encode()).hexdigest()
         found[stage] = before

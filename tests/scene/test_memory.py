@@ -146,7 +146,8 @@ def test_the_signature_follows_values_and_descriptions():
     labelled = signature("labels")
     assert signature("labels", {"hsi": changed}) == labelled
     assert signature("labels", labels=relabelled) != labelled
-    assert signature("labels", classes={1: "a", 2: "b"}) != labelled
+    assert signature("labels", classes={1: "a", 2: "b"}) == labelled
+    assert signature("labels", classes={1: "a", 2: "b", 3: "c"}) != labelled
 
 
 @pytest.mark.parametrize(

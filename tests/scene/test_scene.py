@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import rasterio
 from affine import Affine
 
 from bdgf.errors import SceneError
+from bdgf.scene.description import NAMING, LabelFile, LabelSpec
+from bdgf.scene.labels.reading import ROI_SUFFIXES
+from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 from bdgf.scene.layout import Window
 from bdgf.scene.leak import leakage
 from bdgf.scene.palette import palette
@@ -89,11 +93,21 @@ def test_signature_of_a_part_changes_with_its_inputs_alone(write_scene, tmp_path
     same, touched_labels = signatures(path)
     assert (same == touched, touched_labels != labels) == (True, True)
     path.write_text(path.read_text().replace("forest", "moor"))
-    same, renamed = signatures(path)
-    assert (same == touched, renamed != touched_labels) == (True, True)
+    assert signatures(path) == (touched, touched_labels)  # a raster of codes knows no names
+    path.write_text(path.read_text().replace("2: moor", "2: moor\n    3: heath"))
+    same, recoded = signatures(path)
+    assert (same == touched, recoded != touched_labels) == (True, True)
     path.write_text(path.read_text().replace("role: auxiliary", "role: spectral"))
     changed, same = signatures(path)
-    assert (changed != touched, same == renamed) == (True, True)
+    assert (changed != touched, same == recoded) == (True, True)
+
+
+def test_names_count_where_files_tell_classes_by_them():
+    codes = LabelSpec(train=LabelFile("train.tif"), classes={1: "water"}, colors={1: "#123456"})
+    assert codes.without_legend() == replace(codes, classes={1: ""}, colors={})
+    named = replace(codes, test=LabelFile("polygons.GPKG"))
+    assert named.without_legend() == replace(named, colors={})
+    assert VECTOR_SUFFIXES | set(ROI_SUFFIXES) == NAMING
 
 
 def test_signature_changes_with_the_values_beside_a_header(tmp_path, write_tif, write_scene):

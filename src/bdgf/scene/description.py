@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,9 @@ Units = Literal["auto", "linear", "db", "none"]
 
 LARGEST_CODE = 65_535
 """Largest class code: maps are written as 16-bit integers at most."""
+
+NAMING = frozenset({".gpkg", ".shp", ".fgb", ".geojson", ".txt", ".roi", ".xml"})
+"""Endings of label files in which classes may be told by their names: vector files and ROIs."""
 
 TILE = "{tile}"
 """What stands for the tile's name in paths."""
@@ -111,6 +113,15 @@ class LabelSpec:
             ("all", self.all),
         ]
         return [(which, file) for which, file in named if file is not None]
+
+    def without_legend(self) -> LabelSpec:
+        """Return the labels without what only the legend of a map shows.
+
+        Colours never matter to what is learned, names only where files tell classes by them.
+        """
+        named = any(Path(file.path).suffix.lower() in NAMING for _, file in self.files())
+        classes = self.classes if named else dict.fromkeys(self.classes, "")
+        return replace(self, classes=classes, colors={})
 
 
 @dataclass(frozen=True)
@@ -209,8 +220,7 @@ class SceneSpec:
         """Return the description of a part as a text: what it says, and not what the files hold."""
         if part == "images":
             return repr((self.modalities, self.tiles, self.align))
-        # a colour changes the map's legend, and nothing of what is learned
-        plain = None if self.labels is None else dataclasses.replace(self.labels, colors={})
+        plain = None if self.labels is None else self.labels.without_legend()
         return repr((plain, self.split, (self.budget, self.budget_seed)))
 
     def signature(self, part: Literal["images", "labels"]) -> str:
