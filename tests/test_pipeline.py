@@ -408,6 +408,27 @@ def test_a_lost_output_is_made_again(
     assert "train: finished before, nothing changed; kept" in lines
 
 
+def test_features_that_were_deleted_are_made_again_and_nothing_else(
+    whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    carry_out(tiny_scene, out, tiny_settings)
+    (array,) = (out / "features").glob("*.npy")
+    before = array.read_bytes()
+    for lost in ([array], [array, out / "features" / "features.json"]):
+        for path in lost:
+            path.unlink()
+        _, lines = carry_out(tiny_scene, out, tiny_settings)
+        assert array.read_bytes() == before
+        kept = [line for line in lines if "nothing changed; kept" in line]
+        assert len(kept) == len(STAGES) - 1, lines
+    # without their components the same features could not be promised
+    for path in (array, out / "features" / "reduction.safetensors"):
+        path.unlink()
+    _, lines = carry_out(tiny_scene, out, tiny_settings)
+    assert "train: finished before, nothing changed; kept" not in lines
+
+
 def test_guidance_switched_off_and_on_again(
     tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:

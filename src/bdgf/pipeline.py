@@ -18,6 +18,7 @@ from bdgf.config import Settings
 from bdgf.diffusion.cluster import check_source, cluster_blocks
 from bdgf.diffusion.external import adopt
 from bdgf.diffusion.features import Blocks, extract
+from bdgf.diffusion.reduction import REDUCTION
 from bdgf.diffusion.stage import pretrain
 from bdgf.diffusion.store import INDEX, are_stored, clear
 from bdgf.diffusion.transfer import start_signature
@@ -146,8 +147,7 @@ class Pipeline(Run):
             else:
                 if self.folder.was_finished(stage):
                     self.progress.say(f"{stage}: inputs, settings or files changed; done again")
-                # a preparation whose file alone is gone will be the same: what follows stays
-                if stage != "prepare" or not self.folder.finished(stage, self.fingerprints[stage]):
+                if not self._only_lost(stage):
                     self.folder.reopen(stage)
             start = time.perf_counter()
             work: Callable[[], None] = getattr(self, f"_{stage}")
@@ -206,6 +206,17 @@ class Pipeline(Run):
             self.progress,
         )
 
+    def _only_lost(self, stage: str) -> bool:
+        """Tell whether a finished stage lacks nothing but files that can be made anew alike.
+
+        What follows it stays then: a preparation depends on nothing that is gone, and features
+        are those of the denoiser and of the components that are still there.
+        """
+        if not self.folder.finished(stage, self.fingerprints[stage]):
+            return False
+        components = self.folder.features / REDUCTION
+        return stage == "prepare" or (stage == "features" and self.guided and components.is_file())
+
     def _kept_otherwise(self) -> bool:
         """Tell whether our features are stored, or computed, against ``features.stored``."""
         wanted = self.settings.features.stored
@@ -218,10 +229,10 @@ class Pipeline(Run):
             self.progress.say("features: none, the branches are not guided")
             return
         if self.guided:
-            if not self.finished("features"):
+            # the same ones are put elsewhere, and stay till then, or some were lost
+            known = self._only_lost("features")
+            if not known:
                 clear(self.folder.features)
-            # else the same ones are put elsewhere, and stay till then
-            known = self.finished("features")
             origin = {"source": "diffusion", **self.origin("features")}
             extractor = self.extractor(self.prepared)
             with contextlib.ExitStack() as cluster:
