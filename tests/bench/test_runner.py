@@ -19,7 +19,7 @@ import pytest
 
 from bdgf import config
 from bdgf.bench import cells, runner
-from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
+from bdgf.bench.cells import Cell, code_digest, fingerprint, read_result, write_result
 from bdgf.bench.methods import GROUPS, expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
@@ -122,6 +122,8 @@ def test_tables_say_what_was_measured(finished, tiny_scene):
     assert "| Other (published) | 50.00 | – | – |" in text
     assert text.count("(published)") == 1, "only beside the protocol with all labels"
     assert "BDGF against the best other" in text
+    assert text.count("before → after the temperature") == 2
+    assert "of different code" not in text
     assert text.count("BDGF against the control 'no guidance': OA ") == 2, "once per block"
     assert latex(found).count(r"\toprule") == 2
     assert latex(found).count("Other (published) & 50.00 & -- & --") == 1
@@ -433,4 +435,7 @@ def test_results_are_plain_json(finished):
     for path in folder.glob("cells/*/*.json"):
         values = json.loads(path.read_text())
         known = {"cell", "fingerprint", "accuracy", "seconds", "memory_mb", "note", "cost"}
-        assert set(values) == known
+        assert set(values) == known | {"confidence", "code"}
+        assert values["code"] == code_digest()
+        ours = values["cell"]["method"].startswith("BDGF")
+        assert bool(values["confidence"]) == ours, "simple methods have none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -162,6 +163,51 @@ def test_recall_per_class_of_all_and_of_far_pixels(block, scene):
     own = [r for r in rows if r["method"] == "RF raw" and r["seed"] == "3"]
     values = row.results[3].accuracy["far"]["per_class"]
     assert [float(r["recall_far"]) for r in own] == pytest.approx(values)
+
+
+def test_how_far_confidence_can_be_believed_is_told(scene, make):
+    def measured(ece, surest):
+        curve = {"coverage": [0.5, 1.0], "accuracy": [surest, 0.8]}
+        return {"count": 9, "ece": ece, "aurc": 0.03, "curve": curve}
+
+    ours = [
+        replace(
+            make(OURS, seed, 0.1),
+            confidence={
+                "temperature": 2.0 + seed,
+                "before": measured(0.08, 0.98),
+                "after": measured(0.02 + 0.02 * seed, 0.99),
+            },
+        )
+        for seed in (0, 1)
+    ]
+    (block,) = blocks([*ours, make("RF raw", 0, 0.2)], [scene], lambda _: ())
+    head, _, line = tables.believed(block)[1:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert len(cells) == head.count("|") - 1
+    assert cells[:3] == [OURS, "2.50 ± 0.71", "8.00 ± 0.00 → 3.00 ± 1.41"]
+    # half-way between the points of the curve at 50 % and 100 %
+    assert cells[5].split(" → ")[1].startswith(f"{99 - 0.6 * 19:.2f}")
+    assert line in markdown([block])
+    rows = list(csv.DictReader(io.StringIO(to_csv([block]))))
+    told = {(r["method"], r["seed"]): (r["temperature"], r["ece_before"]) for r in rows}
+    assert told == {
+        (OURS, "0"): ("2.0", "0.08"),
+        (OURS, "1"): ("3.0", "0.08"),
+        ("RF raw", "0"): ("", ""),
+    }
+    (simple,) = blocks([make("RF raw", 0, 0.2)], [scene], lambda _: ())
+    assert tables.believed(simple) == []
+
+
+def test_rows_by_other_code_are_told(scene, make):
+    results = [replace(make("RF raw", 0, 0.2), code="aaa"), replace(make(OURS, 0, 0.1), code="")]
+    (mixed,) = blocks(results, [scene], lambda _: ())
+    (line,) = tables.other_code(mixed)
+    assert line.endswith("RF raw by aaa; BDGF by an unknown one.")
+    assert line in markdown([mixed])
+    (same,) = blocks(results[:1], [scene], lambda _: ())
+    assert tables.other_code(same) == []
 
 
 def test_speeds_of_the_trainings_are_told(scene, make, block):

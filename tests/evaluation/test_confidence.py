@@ -83,7 +83,7 @@ def test_before_is_without_the_temperature_that_the_network_has(run):
     try:
         fitted = fit_temperature(values, reference)
         checkpoint.save_tensors(run.folder.network, tensors, {**origin, "temperature": fitted})
-        found = calibration(run, checkpoint.load_tensors(run.folder.network)[1])
+        found = calibration(run)
     finally:
         checkpoint.save_tensors(run.folder.network, tensors, origin)
     assert found["temperature"] == fitted
@@ -123,4 +123,7 @@ def test_a_fitted_temperature_mends_what_is_too_sure():
         assert found["after"][score] < found["before"][score]
     # the order of one pixel's classes stays, that of the pixels may not
     assert found["after"]["accuracy"] == found["before"]["accuracy"]
+    for one in (found["before"], found["after"]):
+        assert one["curve"]["accuracy"][-1] == pytest.approx(one["accuracy"])
+        assert one["curve"]["accuracy"][9] > one["accuracy"], "the surest half"
     assert compare_temperatures(sure[:0], classes[:0], 2.0)["before"] == {"count": 0}

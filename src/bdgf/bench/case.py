@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ class Outcome:
         note: What it ran with, in a few words.
         cost: Further figures of its cost by name, such as ``train_steps`` and ``train_seconds``.
         memory_mb: Largest resident memory of an earlier method whose work it uses, 0 for none.
+        confidence: How far its confidence can be believed before and after temperature scaling, as
+            `bdgf.evaluation.confidence.compare_temperatures` gives it; nothing where it has none.
     """
 
     predicted: NDArray[np.int64]
@@ -80,6 +82,7 @@ class Outcome:
     note: str = ""
     cost: Mapping[str, float] = field(default_factory=dict)
     memory_mb: float = 0.0
+    confidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Method(Protocol):

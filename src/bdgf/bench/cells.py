@@ -8,12 +8,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import bdgf
 from bdgf import __version__, config
 from bdgf.bench.variants import OURS, changes_of
 from bdgf.config import Settings
@@ -81,6 +83,8 @@ class Result:
         memory_mb: Largest resident memory of its process.
         note: What it ran with.
         cost: Further figures of its cost by name.
+        confidence: How far its confidence can be believed, nothing where it has none.
+        code: Digest of the code that computed it, empty where it is not known.
     """
 
     cell: Cell
@@ -90,6 +94,18 @@ class Result:
     memory_mb: float
     note: str
     cost: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+
+@cache
+def code_digest() -> str:
+    """Return a short digest of the package's own code, as it lies on the disk."""
+    digest = hashlib.sha256()
+    root = Path(bdgf.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def fingerprint(cell: Cell, settings: Settings, images: str, labels: str, outside: str = "") -> str:
@@ -132,6 +148,8 @@ def write_result(folder: Path, result: Result, mark: str) -> None:
         "memory_mb": round(result.memory_mb),
         "note": result.note,
         "cost": {name: round(value, 2) for name, value in result.cost.items()},
+        "confidence": dict(result.confidence),
+        "code": result.code,
     }
     atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
@@ -159,6 +177,8 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
             str(values["note"]),
             # results of earlier versions have none
             {str(name): float(value) for name, value in values.get("cost", {}).items()},
+            dict(values.get("confidence", {})),
+            str(values.get("code", "")),
         )
     except (*NPY_ERRORS, KeyError, TypeError) as error:
         raise RunFolderError(

@@ -48,6 +48,7 @@ from bdgf.evaluation.pixels import (
     seen,
     stored_features,
 )
+from bdgf.evaluation.stage import temperatures
 from bdgf.files import absolute
 from bdgf.history import History
 from bdgf.pipeline import Pipeline
@@ -292,7 +293,7 @@ def _ours(name: str, case: Case, steps: int | None = None, note: str = "") -> Ou
     spent = sum(seconds[stage] for stage in MAPPED)
     if borrowed is not None:
         spent, note = spent + borrowed.seconds, borrowed.note(pipeline)
-    return Outcome(predicted, spent, note, cost, memory)
+    return Outcome(predicted, spent, note, cost, memory, temperatures(pipeline))
 
 
 def _training_steps(pipeline: Pipeline) -> int:

@@ -122,8 +122,9 @@ def markdown(found: Sequence[Block]) -> str:
             lines.append("| " + " | ".join([markdown_cell(row.method), *cells]) + " |")
         for one in block.published:
             lines.append("| " + " | ".join([markdown_cell(_published(one)), *_figures(one)]) + " |")
+        lines += believed(block)
         # a paragraph each
-        told = [*paired(block), *speeds(block)]
+        told = [*paired(block), *speeds(block), *other_code(block)]
         told += [f"{one.method}, published: {one.source}." for one in block.published]
         for sentence in told:
             lines += ["", sentence]
@@ -166,7 +167,7 @@ def to_csv(found: Sequence[Block]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     measures = [f"{part}_{measure}" for part, measure, _ in MEASURES]
-    cost = ["seconds", "memory_mb"]
+    cost = ["seconds", "memory_mb", "code", *_BELIEVED]
     head = ["scene", "labels", "method", "seed", *measures, *cost]
     writer.writerow([*head, "class_code", "class_name", "recall", "recall_far"])
     for block in found:
@@ -177,15 +178,27 @@ def to_csv(found: Sequence[Block]) -> str:
                 own = [result.accuracy[part][measure] for part, measure, _ in MEASURES]
                 start = [own_name, block.labels, _no_formula(row.method), result.cell.seed, *own]
                 recalls = result.accuracy["all"]["per_class"]
-                start += [result.seconds, result.memory_mb]
+                start += [result.seconds, result.memory_mb, result.code, *_believed(result)]
                 away = result.accuracy["far"]["per_class"]
                 for (code, name), *recall in zip(classes, recalls, away, strict=True):
                     writer.writerow([*start, code, _no_formula(name), *recall])
         for one in block.published:
             figures = [one.oa, one.aa, one.kappa, *[None] * (len(MEASURES) - 3)]
             start = [own_name, block.labels, _no_formula(_published(one)), None, *figures]
-            writer.writerow([*start, *[None] * 6])
+            writer.writerow([*start, *[None] * (len(cost) + 4)])
     return text.getvalue()
+
+
+_BELIEVED = ("temperature", "ece_before", "ece_after", "aurc_before", "aurc_after")
+
+
+def _believed(result: Result) -> list[float | None]:
+    """Return the columns of `_BELIEVED`, shares from 0 to 1; empty where nothing is known."""
+    found = result.confidence
+    if not found.get("after", {}).get("count"):
+        return [None] * len(_BELIEVED)
+    measures = [found[when][name] for name in ("ece", "aurc") for when in ("before", "after")]
+    return [found["temperature"], *measures]
 
 
 def per_class(found: Sequence[Block]) -> str:
@@ -297,6 +310,72 @@ def speeds(block: Block) -> list[str]:
             told = "; ".join(f"seed {r.cell.seed}: {r.note}" for r in row.results)
             lines.append(f"{row.method}, {told}.")
     return lines
+
+
+COVERAGES = (0.5, 0.8, 0.9)
+"""Shares of the most confident test pixels whose accuracy is told."""
+
+
+def confidences(row: Row) -> dict[str, list[float]]:
+    """Return the temperature and the measures of a row's confidence, those of every seed.
+
+    Returns:
+        By their names: ``temperature``; and, each as a pair of before and after temperature
+        scaling, the expected calibration error and the area under risk-coverage in percent, and
+        the accuracy in percent of the most confident pixels; nothing where nothing is known.
+    """
+    known = [r.confidence for r in row.results if r.confidence.get("after", {}).get("count")]
+    found: dict[str, list[float]] = {}
+    if not known:
+        return found
+    found["temperature"] = [one["temperature"] for one in known]
+    for when in ("before", "after"):
+        for measure in ("ece", "aurc"):
+            found[f"{measure} {when}"] = [100 * one[when][measure] for one in known]
+        for share in COVERAGES:
+            found[f"{share:.0%} {when}"] = [100 * _accuracy_at(one[when], share) for one in known]
+    return found
+
+
+def _accuracy_at(measured: dict[str, Any], share: float) -> float:
+    curve = measured["curve"]
+    return float(np.interp(share, curve["coverage"], curve["accuracy"]))
+
+
+def believed(block: Block) -> list[str]:
+    """Return lines of a table: how far the confidence of our maps can be believed."""
+    rows = [(row.method, confidences(row)) for row in block.rows]
+    shares = [f"{share:.0%}" for share in COVERAGES]
+    titles = ["ECE", "AURC", *(f"accuracy, surest {share}" for share in shares)]
+    lines = [
+        "",
+        "| confidence, before → after the temperature | temperature | " + " | ".join(titles) + " |",
+        "|---|" + "---:|" * (1 + len(titles)),
+    ]
+    for method, found in rows:
+        if found:
+            cells = [
+                " → ".join(spread(found[f"{name} {when}"], 2) for when in ("before", "after"))
+                for name in ("ece", "aurc", *shares)
+            ]
+            start = [markdown_cell(method), spread(found["temperature"], 2)]
+            lines.append("| " + " | ".join([*start, *cells]) + " |")
+    return lines if any(found for _, found in rows) else []
+
+
+def other_code(block: Block) -> list[str]:
+    """Tell in a sentence which rows are by which code, where not all are by the same."""
+    by_code: dict[str, list[str]] = {}
+    for row in block.rows:
+        for code in sorted({result.code for result in row.results}):
+            by_code.setdefault(code, []).append(row.method)
+    if len(by_code) < 2:
+        return []
+    told = [
+        f"{', '.join(dict.fromkeys(map(markdown_cell, methods)))} by {code or 'an unknown one'}"
+        for code, methods in by_code.items()
+    ]
+    return [f"The rows are of different code, by its digest: {'; '.join(told)}."]
 
 
 def _cells(block: Block, bold: str) -> list[list[str]]:

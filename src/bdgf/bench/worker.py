@@ -17,7 +17,14 @@ from pathlib import Path
 
 from bdgf import config
 from bdgf.bench.case import Case
-from bdgf.bench.cells import Cell, Result, fingerprint, read_result, write_result
+from bdgf.bench.cells import (
+    Cell,
+    Result,
+    code_digest,
+    fingerprint,
+    read_result,
+    write_result,
+)
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
@@ -66,7 +73,17 @@ def work(task: Path) -> None:
     accuracy = compare(scene, leak, {cell.method: outcome.predicted})[cell.method]
     seconds = spent if outcome.seconds is None else outcome.seconds
     memory = max(peak_memory() / 2**20, outcome.memory_mb)
-    result = Result(cell, accuracy, outcome.predicted, seconds, memory, outcome.note, outcome.cost)
+    result = Result(
+        cell,
+        accuracy,
+        outcome.predicted,
+        seconds,
+        memory,
+        outcome.note,
+        outcome.cost,
+        outcome.confidence,
+        code_digest(),
+    )
     write_result(folder, result, mark(cell))
 
 

@@ -117,8 +117,7 @@ def evaluate_confidence(
     found["unmapped"] = int((~known).sum())
     found["far"] = describe_confidence(confidence[known & far], right[known & far])
     if found["count"]:
-        coverage, accuracy = coverage_curve(confidence[known], right[known])
-        found["curve"] = {"coverage": _plain(coverage), "accuracy": _plain(accuracy)}
+        found["curve"] = _curve(confidence[known], right[known])
         bins = reliability(confidence[known], right[known])
         found["bins"] = {
             "count": bins.pixels.tolist(),
@@ -139,8 +138,9 @@ def compare_temperatures(
         temperature: What the map's confidence is scaled by.
 
     Returns:
-        ``temperature``; ``before`` and ``after`` with the measures of `describe_confidence` and
-        ``brier`` and ``nll`` of all classes' probabilities.
+        ``temperature``; ``before`` and ``after`` with the measures of `describe_confidence`, the
+        ``curve`` of `evaluate_confidence`, and ``brier`` and ``nll`` of all classes'
+        probabilities.
     """
     found: dict[str, Any] = {"temperature": float(temperature)}
     for name, value in (("before", 1.0), ("after", temperature)):
@@ -149,9 +149,17 @@ def compare_temperatures(
         confidence = p.max(1) if len(p) else np.zeros(0)
         found[name] = describe_confidence(confidence, classes == reference)
         if len(p):
+            found[name]["curve"] = _curve(confidence, classes == reference)
             found[name]["brier"] = brier_score(p, reference)
             found[name]["nll"] = negative_log_likelihood(p, reference)
     return found
+
+
+def _curve(
+    confidence: NDArray[np.floating], right: NDArray[np.bool_]
+) -> dict[str, list[float | None]]:
+    coverage, accuracy = coverage_curve(confidence, right)
+    return {"coverage": _plain(coverage), "accuracy": _plain(accuracy)}
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

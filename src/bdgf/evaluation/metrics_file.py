@@ -113,12 +113,18 @@ def _check_calibration(found: dict[str, Any]) -> None:
         if "ece" in found["before"]:
             both = {"before": {"ece": NUMBER}, "after": {"ece": NUMBER}}
             check_form(found, both, "calibration")
+        for name in ("before", "after"):
+            _check_drawn(found[name], f"calibration.{name}")
+    _check_drawn(found, "calibration")
+
+
+def _check_drawn(found: dict[str, Any], place: str) -> None:
     for name, (x, y) in _DRAWN.items():
         drawn = found.get(name)
         if drawn:
-            check_form(drawn, {x: [SHARE], y: [SHARE]}, f"calibration.{name}")
+            check_form(drawn, {x: [SHARE], y: [SHARE]}, f"{place}.{name}")
             if len(drawn[x]) != len(drawn[y]) or set(drawn[x]) <= {None}:
-                raise ValueError(f"calibration.{name} has no points")
+                raise ValueError(f"{place}.{name} has no points")
 
 
 def check_form(found: Any, form: Any, place: str = "") -> None:  # noqa: ANN401

@@ -61,7 +61,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "leak": {"window": run.settings.network.window, "inside": run.leak.inside},
         "methods": methods,
         "missing": _without_each(run) if len(positions) else {},
-        "calibration": calibration(run, origin) if len(positions) else {},
+        "calibration": calibration(run) if len(positions) else {},
         "heads": origin["heads"],
         "fusion_weights": origin["fusion_weights"],
         "parameters": origin["parameters"],
@@ -111,12 +111,11 @@ def _without_each(run: Run) -> dict[str, Any]:
     )
 
 
-def calibration(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
+def calibration(run: Run) -> dict[str, Any]:
     """Return how far the map's confidence can be believed, and what the temperature did.
 
     Args:
         run: The run, its map written.
-        origin: What the file of the network says beside the weights.
     """
     positions, reference = run.scene.positions("test"), run.scene.labels_at("test")
     paths = [run.map_paths(tile)[1] for tile in range(len(run.scene.tiles))]
@@ -126,6 +125,19 @@ def calibration(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
         confidence_at(paths, positions),
         far_from_training(run.leak, positions),
     )
+    return {**found, **temperatures(run)}
+
+
+def temperatures(run: Run) -> dict[str, Any]:
+    """Return the confidence of a run's network before and after temperature scaling.
+
+    Args:
+        run: The run, its network trained, on a scene with test pixels.
+
+    Returns:
+        What `compare_temperatures` gives, of the test pixels that are mapped.
+    """
+    _, origin = checkpoint.load_tensors(run.folder.network)
     store = run.store
     network, _ = run.trained(store)
     plain_weights = [float(w) for w in origin["fusion_weights"]]  # at temperature 1
@@ -137,4 +149,5 @@ def calibration(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
         run.settings.mapping.tile,
         run.settings.seed,
     )
-    return {**found, **compare_temperatures(values, reference[seen], origin["temperature"])}
+    reference = run.scene.labels_at("test")[seen]
+    return compare_temperatures(values, reference, origin["temperature"])

@@ -91,18 +91,22 @@ def confidence_charts(calibration: dict[str, Any]) -> list[Chart]:
     charts = []
     if calibration.get("curve"):
         curve = calibration["curve"]
-        line = Line("test pixels", _percent(curve["coverage"]), _percent(curve["accuracy"]))
+        lines = [Line("test pixels", _percent(curve["coverage"]), _percent(curve["accuracy"]))]
+        before = calibration.get("before", {}).get("curve")
+        if before:
+            shares = _percent(before["coverage"]), _percent(before["accuracy"])
+            lines.append(Line("before the temperature", *shares))
         x_label = "share of the test pixels, most confident first (%)"
-        charts.append(Chart("Accuracy against coverage", x_label, "accuracy (%)", (line,)))
+        charts.append(Chart("Accuracy against coverage", x_label, "accuracy (%)", tuple(lines)))
     if calibration.get("bins"):
         bins = calibration["bins"]
         line = Line("test pixels", _percent(bins["confidence"]), _percent(bins["accuracy"]))
         filled = line.x[np.isfinite(line.x)]
         ends = np.array([filled.min(), filled.max()])
         even = Line("confidence = accuracy", ends, ends, reference=True)
-        lines = (Line(line.name, filled, line.y[np.isfinite(line.x)]), even)
         labels = ("confidence (%)", "accuracy (%)")
-        charts.append(Chart("Accuracy against confidence", *labels, lines))
+        known = Line(line.name, filled, line.y[np.isfinite(line.x)])
+        charts.append(Chart("Accuracy against confidence", *labels, (known, even)))
     return charts
 
 
