@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bdgf import checkpoint, processes
-from bdgf.compute import Precision, choose_precision, device_of, place, to_device
+from bdgf.compute import Precision, choose_precision, device_of, exact, place, to_device
 from bdgf.config import ComputeSettings, DiffusionSettings, Settings
 from bdgf.diffusion.balance import BalanceController
 from bdgf.diffusion.crops import CropSampler
@@ -176,6 +176,7 @@ class Pretraining:
         trial = copy.deepcopy(self.model)
         return choose_precision(self.compute, lambda: self.loss(trial, 0)[0])
 
+    @exact()
     def estimate(self, progress: Progress) -> None:
         """Tell size, memory and time before a step is made, and when it will stop."""
         trial = copy.deepcopy(self.model)
