@@ -6,8 +6,8 @@
 
 Alternatives take turns in one run, and medians are compared: on one thread of the time that the
 process was given, so that other processes do not count; on several threads and on CUDA of the time
-on the clock. Results are kept in ``results.json`` in the folder of the work; what is there is
-printed and not measured again, unless ``--again`` is given.
+on the clock. Results are kept in ``results.json`` in the folder of the work; what this very code
+measured with the same options is printed and not measured again, unless ``--again`` is given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from bdgf.compute import keep_freed_memory
-from benchmarks import exactness, jobs, kernels, large, maps, report, steps
+from benchmarks import exactness, jobs, kernels, large, maps, origin, profiles, report, steps
 from benchmarks.results import Results, Values
 from benchmarks.timing import Setup, machine
 
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Setup, Path], Values]] = {
     "scan": kernels.scan,
     "denoiser": kernels.denoiser,
     "steps": steps.steps,
+    "profile": profiles.profile,
     "memory": jobs.memory,
     "large": large.large,
     "jobs": jobs.jobs,
@@ -58,11 +59,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path, help="where the plot of the growth is written")
     values = parser.parse_args(words)
     keep_freed_memory()
-    results = Results(values.work / "results.json", machine())
+    options = {name: getattr(values, name) for name in ("rounds", "preset", "small")}
+    measured = {"code": origin.code(), **options}
+    results = Results(values.work / "results.json", machine(), origin.commit(), measured)
     values.work.mkdir(parents=True, exist_ok=True)
     setups = [
-        dataclasses.replace(setup, rounds=values.rounds, preset=values.preset, small=values.small)
-        for setup in chosen(values.devices, values.threads)
+        dataclasses.replace(setup, **options) for setup in chosen(values.devices, values.threads)
     ]
     failed = []
     for part in values.only:

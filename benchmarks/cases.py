@@ -7,6 +7,7 @@ defaults of the product.
 from __future__ import annotations
 
 import functools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+from benchmarks.origin import code
 
 AUGSBURG = SyntheticSpec(height=332, width=485, bands=180, sar_bands=4, train_per_class=110)
 """Size of the Augsburg scene: 180 bands, four of radar, a surface model, seven classes."""
@@ -38,13 +40,21 @@ SMALL = SyntheticSpec(height=60, width=52, bands=20, sar_bands=4, train_per_clas
 
 
 def scene_file(work: Path, spec: SyntheticSpec) -> Path:
-    """Write a synthetic scene, unless it is there from before, and return its scene file."""
+    """Write a synthetic scene, unless this code has written it before, and return its scene file.
+
+    What another code has left in its folder, such as features, goes.
+    """
     name = (
         f"scene-{spec.height}x{spec.width}-{spec.bands}-{spec.sar_bands}-{int(spec.dsm)}"
         f"-{spec.classes}-{spec.train_per_class}"
     )
-    path = work / "scenes" / name / "scene.yaml"
-    return path if path.is_file() else make_scene(path.parent, spec)
+    folder = work / "scenes" / name
+    written_by = folder / "code.txt"
+    if not (written_by.is_file() and written_by.read_text(encoding="utf-8") == code()):
+        shutil.rmtree(folder, ignore_errors=True)
+        make_scene(folder, spec)
+        written_by.write_text(code(), encoding="utf-8")
+    return folder / "scene.yaml"
 
 
 @dataclass

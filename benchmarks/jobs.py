@@ -77,8 +77,8 @@ def memory(setup: Setup, work: Path) -> Values:
 def jobs(setup: Setup, work: Path) -> Values:
     """Return time and memory of the whole job on scenes of the size of Augsburg and of Berlin."""
     found = []
-    specs = [SMALL] if setup.small else [AUGSBURG, BERLIN]
-    for spec in specs:
+    specs = {"tiny": SMALL} if setup.small else {"Augsburg": AUGSBURG, "Berlin": BERLIN}
+    for name, spec in specs.items():
         changes = QUICKEST if setup.small else {}
         preset = setup.preset
         scene = scene_file(work, spec)
@@ -86,11 +86,13 @@ def jobs(setup: Setup, work: Path) -> Values:
         done, stages = run(setup, scene, out, changes, preset)
         found.append(
             {
+                "scene": name,
                 "size": f"{spec.height} × {spec.width}, {spec.bands} bands",
                 "preset": preset,
                 "wall": done.wall,
                 "cpu": done.cpu,
                 "peak": done.peak,
+                "gpu_peak": done.gpu_peak,
                 "stages": stages,
             }
         )

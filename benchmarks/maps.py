@@ -28,23 +28,9 @@ def maps(setup: Setup, work: Path) -> Values:
     case = mapper(work, SMALL if setup.small else AUGSBURG, setup.device)
     height, width = case.prepared.shape(0)
     count = 32 if setup.small else SAMPLE
-    folder = work / "features"
-    folder.mkdir(exist_ok=True)
     patches = OwnPatches(case, count)
-
-    def features() -> None:
-        extract(case.extractor, folder, {}, Silent())
-
-    def classify() -> None:
-        names = [tile.name for tile in case.prepared.scene.tiles]
-        store = FeatureStore(folder, names, [(height, width)])
-        windows = windows_of(height, width, case.settings.mapping.tile)
-        for _ in map_windows(case.network, case.weights, case.prepared, store, 0, windows):
-            pass
-
     ways: dict[str, Work] = {
-        "features, dense": features,
-        "branches, dense": classify,
+        **dense(case, work / "features"),
         "features, own patch": patches.features,
         "branches, own patch": patches.classify,
     }
@@ -65,6 +51,24 @@ def maps(setup: Setup, work: Path) -> Values:
     for name in seconds:
         seconds[name] *= 1e6 / (pixels if name.endswith("dense") else count)
     return {"pixels": pixels, "sample": count, "us": seconds}
+
+
+def dense(case: Mapper, folder: Path) -> dict[str, Work]:
+    """Return the two halves of a dense map: features, which go to a folder, and branches."""
+    folder.mkdir(exist_ok=True)
+    height, width = case.prepared.shape(0)
+
+    def features() -> None:
+        extract(case.extractor, folder, {}, Silent())
+
+    def classify() -> None:
+        names = [tile.name for tile in case.prepared.scene.tiles]
+        store = FeatureStore(folder, names, [(height, width)])
+        windows = windows_of(height, width, case.settings.mapping.tile)
+        for _ in map_windows(case.network, case.weights, case.prepared, store, 0, windows):
+            pass
+
+    return {"features, dense": features, "branches, dense": classify}
 
 
 def _classifier(

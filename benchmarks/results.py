@@ -17,15 +17,18 @@ class Results:
     Args:
         path: JSON file; read when it is there.
         machine: Where it is measured. Values of another machine or torch are not mixed with these.
+        commit: Of the code that is measured.
+        options: The code itself, as a digest, and the options of the program. Values of others
+            count as not measured.
 
     Raises:
         SystemExit: The file holds values of another machine.
     """
 
-    def __init__(self, path: Path, machine: dict[str, str]) -> None:
+    def __init__(self, path: Path, machine: dict[str, str], commit: str, options: Values) -> None:
         self.path = path
-        self.values: dict[str, Values] = {}
-        self.machine = machine
+        self.entries: dict[str, Values] = {}
+        self.machine, self.commit, self.options = machine, commit, options
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["machine"] != machine:
@@ -33,18 +36,33 @@ class Results:
                     f"{path} was measured on another machine or with another torch; give another"
                     " folder with --work."
                 )
-            self.values = found["values"]
+            self.entries = found["values"]
 
     def get(self, part: str, setup: str) -> Values | None:
-        """Return the values of a part, None before it is measured."""
-        return self.values.get(f"{part}, {setup}")
+        """Return the values of a part, None before it is measured with this code and options."""
+        entry = self.entries.get(f"{part}, {setup}", {})
+        return entry["values"] if self._belongs(entry) else None
+
+    def _belongs(self, entry: Values) -> bool:
+        return entry.get("options") == self.options
+
+    def commits(self, setups: Sequence[str]) -> list[str]:
+        """Return the commits that the values of some setups were measured at."""
+        return sorted(
+            {
+                str(entry["commit"])
+                for key, entry in self.entries.items()
+                if self._belongs(entry) and key.split(", ")[1] in setups
+            }
+        )
 
     def put(self, part: str, setup: str, values: Values) -> None:
         """Keep the values of a part; the file is written whole or not at all."""
-        self.values[f"{part}, {setup}"] = values
+        entry = {"commit": self.commit, "options": self.options, "values": values}
+        self.entries[f"{part}, {setup}"] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".part")
-        text = json.dumps({"machine": self.machine, "values": self.values}, indent=1)
+        text = json.dumps({"machine": self.machine, "values": self.entries}, indent=1)
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, self.path)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from bdgf.compute import exact
+
 Work = Callable[[], object]
 
 
@@ -58,11 +60,11 @@ class Setup:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give torch and NumPy this number of threads."""
+        """Give torch and NumPy this number of threads, and convolutions bdgf's own precision."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with threadpool_limits(self.threads, user_api="blas"):
+            with threadpool_limits(self.threads, user_api="blas"), exact():
                 yield
         finally:
             torch.set_num_threads(before)
@@ -94,20 +96,26 @@ class Finished:
         wall: Seconds on the clock.
         cpu: Seconds of all its threads, user and system.
         peak: Largest resident memory, bytes.
+        gpu_peak: Most memory of the GPU that its tensors took, bytes; 0 without one.
         output: What it wrote.
     """
 
     wall: float
     cpu: float
     peak: int
+    gpu_peak: int
     output: str
 
 
 BDGF = """
 import atexit, runpy, sys
+import torch
 from bdgf.compute import peak_memory
 place = sys.argv.pop(1)
-atexit.register(lambda: open(place, "w").write(str(peak_memory())))
+def tell():
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    open(place, "w").write(f"{peak_memory()} {gpu}")
+atexit.register(tell)
 sys.argv[0] = "bdgf"
 runpy.run_module("bdgf", run_name="__main__", alter_sys=True)
 """
@@ -145,12 +153,9 @@ def _measured(words: list[str], place: Path, environment: dict[str, str]) -> Fin
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"bdgf {' '.join(words[4:])} failed:\n{output[-3000:]}")
-    return Finished(
-        time.perf_counter() - start,
-        usage.ru_utime + usage.ru_stime,
-        int(place.read_text(encoding="utf-8")),
-        output,
-    )
+    wall = time.perf_counter() - start
+    peak, gpu_peak = map(int, place.read_text(encoding="utf-8").split())
+    return Finished(wall, usage.ru_utime + usage.ru_stime, peak, gpu_peak, output)
 
 
 def machine() -> dict[str, str]:

@@ -27,6 +27,22 @@ def test_bf16_only_where_a_probe_shows_that_it_is_faster(monkeypatch: pytest.Mon
     assert compute.choose_precision(settings, lambda: work(True)) == "32-true"
 
 
+def test_the_probe_times_the_float32_that_training_runs_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compute, "_has_bf16_units", lambda device: True)
+    seen = []
+
+    def watched() -> torch.Tensor:
+        flags = torch.backends.cudnn
+        seen.append((flags.deterministic, flags.allow_tf32))
+        return torch.ones(1, requires_grad=True).sum()
+
+    compute.choose_precision(ComputeSettings(accelerator="cpu"), watched)
+    assert set(seen) == {(True, False)}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_without_units_for_bf16_the_clock_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "_has_bf16_units", lambda device: False)
     settings = ComputeSettings(accelerator="cpu")

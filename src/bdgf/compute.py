@@ -183,8 +183,9 @@ def join_processes(settings: Settings) -> None:
     make_fabric(settings.compute, "32-true")
 
 
+@exact()
 def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> Precision:
-    """Choose the precision of training.
+    """Choose the precision of training, by the float32 that training would run in.
 
     Args:
         settings: What is asked for; ``auto`` times both where the device has matrix units for bf16.

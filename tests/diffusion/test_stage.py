@@ -76,11 +76,17 @@ def test_the_average_is_what_is_stored(
 ) -> None:
     made: list[stage.Pretraining] = []
     last: list[dict[str, torch.Tensor]] = []
-    own, measured = stage.Pretraining, stage._measure_balance
+    exact: list[tuple[bool, bool]] = []
+    own, measured, reliance = stage.Pretraining, stage._measure_balance, stage.measure_reliance
 
     def kept(*arguments: Any) -> stage.Pretraining:
         made.append(own(*arguments))
         return made[-1]
+
+    def exactly(*arguments: Any) -> Any:
+        flags = torch.backends.cudnn
+        exact.append((flags.deterministic, flags.allow_tf32))
+        return reliance(*arguments)
 
     def before(work: stage.Pretraining, *rest: Any) -> Any:
         last.append({name: value.clone() for name, value in work.model.state_dict().items()})
@@ -88,6 +94,7 @@ def test_the_average_is_what_is_stored(
 
     monkeypatch.setattr(stage, "Pretraining", kept)
     monkeypatch.setattr(stage, "_measure_balance", before)
+    monkeypatch.setattr(stage, "measure_reliance", exactly)
     folder = RunFolder(tmp_path / "run")
     history = History(folder.history)
     stage.pretrain(prepared, tiny_settings, folder, {"scene": "s"}, history, Silent())
@@ -95,3 +102,4 @@ def test_the_average_is_what_is_stored(
     average = made[0].average.state_dict()
     assert all(torch.equal(stored[name], average[name]) for name in average)
     assert not all(torch.equal(stored[name], last[0][name]) for name in average)
+    assert exact == [(True, False)], "measured as it is learned and read"

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from bdgf.fusion.losses import WeightAverage, smoothed_nll
 from bdgf.fusion.normalisation import BatchNorm
@@ -52,6 +53,25 @@ def test_the_average_follows_its_recursion():
     average.adopt()
     assert network.weight.item() == pytest.approx(expected)
     assert expected < 11.9
+
+
+def test_all_weights_move_in_one_call_by_the_bits_of_one_by_one():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.Linear(8, 5))
+    network[0].weight.data = network[0].weight.data.contiguous(memory_format=torch.channels_last)
+    average = WeightAverage(network, 0.9)
+    expected = {name: value.clone() for name, value in average.tensors.items()}
+    for step in range(5):
+        with torch.no_grad():
+            for value in network.parameters():
+                value.add_(torch.randn(value.shape))
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            average.update(step)
+        assert sum("lerp" in event.name for event in profiled.events() if not event.cpu_parent) == 1
+        share = 1.0 - min(0.9, (1 + step) / (10 + step))
+        learned = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        for name, value in expected.items():
+            value.lerp_(learned[name].detach(), share)
+            assert torch.equal(average.tensors[name], value)
 
 
 def test_an_average_that_goes_on_is_the_one_that_was_not_stopped():

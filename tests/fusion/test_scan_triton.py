@@ -67,8 +67,11 @@ def test_kernels_equal_the_float64_loop_in_the_interpreter(
         assert largest_error(found, expected) < (1e-10 if dtype == torch.float64 else 1e-5)
 
 
-@pytest.mark.parametrize("name", ["_forward", "_backward"])
-def test_kernels_compile_for_cuda_without_a_gpu(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize(
+    ("name", "keep"), [("_forward", True), ("_forward", False), ("_backward", True)]
+)
+def test_kernels_compile_for_cuda_without_a_gpu(tmp_path, monkeypatch, name, keep, capability):
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("Triton interprets in this environment and compiles nothing")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -79,7 +82,7 @@ def test_kernels_compile_for_cuda_without_a_gpu(tmp_path, monkeypatch, name):
     from bdgf.fusion import scan_triton
 
     kernel = getattr(scan_triton, name)
-    constants = {"KEEP": True, "WIDTH": 32, "STATES": 16}
+    constants = {"KEEP": keep, "WIDTH": 32, "STATES": 16}
     constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
     signature = {
         argument: "constexpr"
@@ -89,10 +92,10 @@ def test_kernels_compile_for_cuda_without_a_gpu(tmp_path, monkeypatch, name):
     }
     compiled = triton.compile(
         ASTSource(kernel, signature, constants),
-        target=GPUTarget("cuda", 80, 32),
+        target=GPUTarget("cuda", capability, 32),
         options={"num_warps": scan_triton._WARPS},
     )
-    assert ".target sm_80" in compiled.asm["ptx"]
+    assert f".target sm_{capability}" in compiled.asm["ptx"]
     assert len(compiled.asm["cubin"]) > 1000
 
 

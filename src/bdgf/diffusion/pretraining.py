@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bdgf import checkpoint, processes
-from bdgf.compute import Precision, choose_precision, device_of, place, to_device
+from bdgf.compute import Precision, choose_precision, device_of, exact, place, to_device
 from bdgf.config import ComputeSettings, DiffusionSettings, Settings
 from bdgf.diffusion.balance import BalanceController
 from bdgf.diffusion.crops import CropSampler
@@ -176,6 +177,7 @@ class Pretraining:
         trial = copy.deepcopy(self.model)
         return choose_precision(self.compute, lambda: self.loss(trial, 0)[0])
 
+    @exact()
     def estimate(self, progress: Progress) -> None:
         """Tell size, memory and time before a step is made, and when it will stop."""
         trial = copy.deepcopy(self.model)
@@ -205,8 +207,8 @@ class Pretraining:
         The average's decay rises to its final value with the steps.
         """
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast.detach(), 1.0 - decay)
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move(list(self.average.parameters()), list(self.model.parameters()), step)
         names = [m.name for m in self.layout.modalities]
         losses = [parts.get(f"seen_{name}", parts[f"loss_{name}"]) for name in names]
         self.balance.observe(step, torch.stack(losses), self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from bdgf import checkpoint, processes
-from bdgf.compute import Precision, make_fabric
+from bdgf.compute import Precision, exact, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.pretraining import Pretraining
 from bdgf.diffusion.reliance import measure_reliance
@@ -70,6 +70,7 @@ def pretrain(
     remove(resumable)
 
 
+@exact()
 def _measure_balance(
     work: Pretraining, prepared: PreparedScene, seed: int, folder: RunFolder, progress: Progress
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def smoothed_nll(
@@ -51,10 +52,12 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after a step, counted from 0."""
+        if not self.tensors:
+            return
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self._learned():
-            if name in self.tensors:
-                self.tensors[name].lerp_(value.detach(), 1.0 - decay)
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        learned = dict(self._learned())
+        move(list(self.tensors.values()), [learned[name] for name in self.tensors], step)
 
     @torch.no_grad()
     def adopt(self) -> None:
