@@ -109,8 +109,9 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether a process waits for another one that has ended; gloo has words for it and no type."""
-    return processes.count() > 1 and "closed by peer" in str(error)
+    """Whether a process waited for another one that has ended; gloo and NCCL have words for it."""
+    words = ("closed by peer", "reset by peer", "Broken pipe", "remote process exiting")
+    return processes.count() > 1 and any(found in str(error) for found in words)
 
 
 def _first_line(error: BaseException) -> str:
