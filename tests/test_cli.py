@@ -373,6 +373,21 @@ def test_memory_that_is_used_up_is_one_sentence(
         main(["run"])
 
 
+def test_a_process_of_the_job_that_is_lost_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(words: list[str], console: object) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [::1]:4000")
+
+    monkeypatch.setitem(COMMANDS, "run", ("", command))
+    with pytest.raises(RuntimeError):  # of one process alone it is a fault
+        main(["run"])
+    monkeypatch.setattr("bdgf.processes.count", lambda: 2)
+    assert main(["run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("bdgf: another process of the job has ended, ")
+
+
 def test_a_name_that_no_system_takes_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "a" * 5000]) == 2
     said = capsys.readouterr().err

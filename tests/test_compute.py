@@ -49,6 +49,24 @@ def test_without_units_for_bf16_the_clock_decides_nothing(monkeypatch: pytest.Mo
     assert compute.choose_precision(settings, lambda: work(False)) == "32-true"
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_the_first_process_decides_the_precision(
+    first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work is that of all processes: none may do it alone, and none may be missing."""
+    steps = []
+
+    def counted() -> torch.Tensor:
+        steps.append(1)
+        return work(False)
+
+    told = [first, *(["bf16-mixed"] if first else [])]
+    monkeypatch.setattr(compute.processes, "agree", lambda own: told.pop(0))
+    monkeypatch.setattr(compute, "_has_bf16_units", lambda device: not first)
+    found = compute.choose_precision(ComputeSettings(accelerator="cpu"), counted)
+    assert (found == "bf16-mixed", bool(steps), told) == (first, first, [])
+
+
 def test_a_precision_that_is_asked_for_is_taken() -> None:
     def never() -> torch.Tensor:
         pytest.fail("nothing is to be timed")
@@ -70,7 +88,6 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         ({"WORLD_SIZE": "3"}, {"training.unlabelled_pixels": 2}, "training.unlabelled_pixels is 2"),
         ({"WORLD_SIZE": "40"}, {}, "diffusion.batch is 16 and there are 40 processes"),
-        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, {}, "2 processes and 1 GPUs"),
     ],
 )
 def test_processes_that_would_have_nothing_to_work_with_are_refused(
@@ -79,12 +96,33 @@ def test_processes_that_would_have_nothing_to_work_with_are_refused(
     changes: dict[str, int],
     message: str,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=message):
         compute.join_processes(config.replace(config.Settings(), dict(changes)))
+
+
+@pytest.mark.parametrize(
+    ("machines", "message"),
+    [
+        ([(2, "cpu", 0), (2, "cpu", 0), (1, "cpu", 0)], "have 1 and 2 processes; all must"),
+        ([(1, "cuda", 1), (1, "cpu", 0)], "some .* on cpu and some on cuda; all must"),
+        ([(2, "cuda", 2), (2, "cuda", 1)], "2 processes and 1 GPUs on a machine"),
+        ([(1, "cuda", 1), (1, "cuda", 0)], "1 processes and 0 GPUs on a machine"),
+    ],
+)
+def test_machines_that_cannot_work_together_are_refused(
+    machines: list[tuple[int, str, int]], message: str
+) -> None:
+    names = ("processes", "device", "gpus")
+    told = [dict(zip(names, machine, strict=True)) for machine in machines]
+    with pytest.raises(SettingsError, match=message):
+        compute._check_machines(told)
+
+
+@pytest.mark.parametrize("machine", [(2, "cpu", 1), (2, "cuda", 2), (1, "cuda", 8)])
+def test_machines_that_can_are_not(machine: tuple[int, str, int]) -> None:
+    compute._check_machines(2 * [dict(zip(("processes", "device", "gpus"), machine, strict=True))])
 
 
 def test_the_number_of_threads_is_that_of_all_libraries() -> None:

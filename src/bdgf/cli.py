@@ -66,6 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         return BdgfError.exit_status
     except (MemoryError, RuntimeError) as error:
+        if _is_lost(error):
+            errors.print(
+                "bdgf: another process of the job has ended, which says why by itself; the same"
+                " command goes on from the last checkpoint.",
+                style="red",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return BdgfError.exit_status
         if not _is_memory(error):
             raise
         errors.print(
@@ -97,6 +106,12 @@ def _is_memory(error: BaseException) -> bool:
         or "can't allocate memory" in text
         or "out of memory" in text.lower()
     )
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a process waited for another one that has ended; gloo and NCCL have words for it."""
+    words = ("closed by peer", "reset by peer", "Broken pipe", "remote process exiting")
+    return processes.count() > 1 and any(found in str(error) for found in words)
 
 
 def _first_line(error: BaseException) -> str:

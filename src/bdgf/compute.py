@@ -8,10 +8,10 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -152,11 +152,11 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
 
 
 def join_processes(settings: Settings) -> None:
-    """Meet the other processes of the job, where there are any.
+    """Meet the other processes of the job, where there are any and they have not met.
 
     Raises:
-        SettingsError: A batch has fewer samples than there are processes, or the machine fewer
-            GPUs.
+        SettingsError: A batch has fewer samples than there are processes, or a machine fewer GPUs;
+            machines have other numbers of processes, or other devices.
     """
     number = processes.count()
     if number == 1:
@@ -173,14 +173,43 @@ def join_processes(settings: Settings) -> None:
                 f"{name} is {size} and there are {number} processes; each takes its share of the"
                 f" batch, so it must be at least {number}: start fewer processes, or raise it."
             )
-    local = processes.local_count()
-    if device_of(settings.compute).type == "cuda" and local > torch.cuda.device_count():
+    if processes.joined():
+        return
+    machine = {
+        "processes": processes.local_count(),
+        "device": device_of(settings.compute).type,
+        "gpus": torch.cuda.device_count(),
+    }
+    with processes.told_by_all(machine) as machines:
+        _check_machines(machines)  # by all of them: who went on would wait for ever
+        make_fabric(settings.compute, "32-true")
+
+
+def _check_machines(machines: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the machines of a job can work together, as each process tells of its own.
+
+    Raises:
+        SettingsError: They cannot.
+    """
+    numbers = sorted({machine["processes"] for machine in machines})
+    if len(numbers) > 1:
         raise SettingsError(
-            f"there are {local} processes and {torch.cuda.device_count()} GPUs on this machine;"
-            " every process has a GPU of its own: start fewer processes, or use"
-            " compute.accelerator cpu."
+            f"the machines of the job have {' and '.join(map(str, numbers))} processes; all must"
+            " have the same number: start torchrun with one --nproc-per-node on all of them."
         )
-    make_fabric(settings.compute, "32-true")
+    devices = sorted({machine["device"] for machine in machines})
+    if len(devices) > 1:
+        raise SettingsError(
+            f"some processes of the job would compute on {' and some on '.join(devices)}; all must"
+            " use one kind of device: set compute.accelerator cpu, or mend the driver of the"
+            " machines whose torch finds no CUDA device."
+        )
+    gpus = min(machine["gpus"] for machine in machines)
+    if devices == ["cuda"] and numbers[0] > gpus:
+        raise SettingsError(
+            f"there are {numbers[0]} processes and {gpus} GPUs on a machine; every process has a"
+            " GPU of its own: start fewer processes, or use compute.accelerator cpu."
+        )
 
 
 @exact()
@@ -199,7 +228,8 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
     if settings.precision != "auto":
         return "bf16-mixed" if settings.precision == "bf16" else "32-true"
     device = device_of(settings)
-    if not _has_bf16_units(device):
+    # the first process decides for all, whose steps wait for each other
+    if not processes.agree(_has_bf16_units(device)):
         return "32-true"
     seconds = {False: math.inf, True: math.inf}
     for _ in range(4):
@@ -213,7 +243,7 @@ def choose_precision(settings: ComputeSettings, work: Callable[[], Tensor]) -> P
             seconds[half] = min(seconds[half], time.perf_counter() - start)
     faster = seconds[False] / seconds[True]
     logger.info("bf16 autocast runs at %.2f times the speed of float32", faster)
-    return "bf16-mixed" if faster >= PROBE_GAIN else "32-true"
+    return processes.agree("bf16-mixed" if faster >= PROBE_GAIN else "32-true")
 
 
 def _has_bf16_units(device: torch.device) -> bool:

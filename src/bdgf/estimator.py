@@ -223,9 +223,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         validate(config.replace(self.mapper_.settings, {"mapping.acquired": acquired}))
         names = [tile.name for tile in scene.tiles]
         paths = [map_paths(folder, name, len(names) == 1) for name in names]
-        if processes.rank() == 0:
-            self._write_map(scene, folder, paths, acquired)
-        processes.wait()
+        processes.of_first(lambda: self._write_map(scene, folder, paths, acquired))
         return [path for path, _ in paths]
 
     def _write_map(

@@ -126,7 +126,7 @@ def optimise(
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)
     losses = [float(r["loss"]) for r in history.rows if r["stage"] == course.name]
-    begun = min(losses, default=math.inf)
+    begun = processes.agree(min(losses, default=math.inf))
     start: Tensor | None = None
     model, stepper = fabric.setup(work.model, optimizer)
     for step in range(first, course.steps):
@@ -226,8 +226,7 @@ def _resume(
     origin: dict[str, Any],
     progress: Progress,
 ) -> int:
-    # as the first process finds it: on a shared disk others may see it later
-    kept = processes.agree(_kept(path, origin) if processes.rank() == 0 else None)
+    kept = processes.of_first(lambda: _kept(path, origin))
     if kept is None:
         return 0
     tensors, found = kept

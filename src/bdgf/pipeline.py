@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,17 @@ class Pipeline(Run):
                 run of another scene, another process works on it, or the scene lacks what the
                 stages need; nothing was changed.
         """
-        with locked(self.folder.path):
+        with contextlib.ExitStack() as lock:
+            with processes.together():
+                lock.enter_context(locked(self.folder.path))
             with processes.in_turn():
                 self.folder.reload()
                 if processes.rank() == 0:
                     remove_leftovers(self.folder.path)
             self._run(stages)
 
-    def _run(self, stages: tuple[str, ...]) -> None:
+    def _begin(self, stages: tuple[str, ...]) -> None:
+        """Check that the stages can be done, before anything changes, and write the settings."""
         if not any(stage in BEFORE_MAP for stage in stages):
             self.recorded = self.go_by_training()
         self._check_scene()
@@ -124,7 +128,7 @@ class Pipeline(Run):
                     f" settings, and '{stages[0]}' needs it; run 'bdgf {stage}' first, or 'bdgf"
                     " run' for all stages."
                 )
-        if not self.finished("prepare") and processes.rank() == 0:
+        if not self.finished("prepare"):
             self._fitted = Preparation.fit(
                 self.scene, self.settings.preparation, self.settings.seed
             )
@@ -135,12 +139,14 @@ class Pipeline(Run):
             "thinned_labels": spec.budget_seed,
         }
         self.folder.write_config(self.recorded, self.scene_path, seeds)
+
+    def _run(self, stages: tuple[str, ...]) -> None:
+        processes.of_first(partial(self._begin, stages))
         for stage in ("prepare", *(s for s in stages if s != "prepare")):
-            if processes.agree(self.finished(stage)):
-                if not processes.agree(stage == "features" and self._kept_otherwise()):
-                    if stage == "map" and processes.rank() == 0:
-                        acquired = self.settings.mapping.acquired
-                        date_maps(self.scene, self.map_paths, self.legend, acquired)
+            if processes.of_first(partial(self.finished, stage)):
+                if stage != "features" or not processes.of_first(self._kept_otherwise):
+                    if stage == "map":
+                        processes.of_first(self._date_maps)
                     self.progress.say(f"{stage}: finished before, nothing changed; kept")
                     continue
                 # the same features elsewhere: what follows them stays as it is
@@ -153,15 +159,21 @@ class Pipeline(Run):
             work: Callable[[], None] = getattr(self, f"_{stage}")
             try:
                 # the other processes help where there is a batch to share, and wait else
-                if processes.rank() == 0 or stage in SHARED_STAGES:
+                if stage in SHARED_STAGES:
                     work()
-                processes.wait()
+                    processes.wait()
+                else:
+                    processes.of_first(work)
             except BaseException:
                 self.tracker.close(success=False)
                 raise
             self.folder.finish(stage, self.fingerprints[stage], time.perf_counter() - start)
         processes.wait()  # what is finished is on the disk for all
         self.tracker.close(success=True)
+
+    def _date_maps(self) -> None:
+        acquired = self.settings.mapping.acquired
+        date_maps(self.scene, self.map_paths, self.legend, acquired)
 
     def _check_scene(self) -> None:
         """Refuse a folder that holds the run of another scene: its results would be lost."""

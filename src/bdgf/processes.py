@@ -6,18 +6,25 @@ would. Without ``torchrun`` everything here stands for one process alone.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bdgf.errors import BdgfError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Value = TypeVar("Value")
+
+START = timedelta(minutes=30)
+"""Within which all processes of a job must have started."""
 
 
 def count() -> int:
@@ -37,34 +44,98 @@ def local_count() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
 
 
+def joined() -> bool:
+    """Tell whether this is one of several processes, and they have met."""
+    if count() == 1:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_initialized()
+
+
+@contextmanager
+def told_by_all(told: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """Yield what every process tells before they are joined, in the order of their numbers.
+
+    Join them inside of the block: the first one may be the host of what they tell it by.
+
+    Args:
+        told: Plain JSON values.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", timeout=START))
+    store.set(f"bdgf/{rank()}", json.dumps(told))
+    yield [json.loads(store.get(f"bdgf/{number}")) for number in range(count())]
+
+
 def wait() -> None:
     """Wait until all processes have come here; where they were never joined nobody waits."""
-    if count() > 1:
+    if joined():
         import torch.distributed as dist
 
-        if dist.is_initialized():
-            dist.barrier()
+        dist.barrier()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Wait for all processes at the end of the block; the error of one is raised in all of them.
+
+    Inside of the block they do not wait for each other.
+    """
+    if not joined():
+        yield
+        return
+    import torch.distributed as dist
+
+    own: Exception | None = None
+    try:
+        yield
+    except (BdgfError, OSError) as error:
+        own = error
+    found: list[Exception | None] = [None] * count()
+    dist.all_gather_object(found, own)
+    for fault in (own, *found):
+        if fault is not None:
+            raise fault
 
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Let the first process through the block before all others."""
-    if rank() > 0:
-        wait()
-    yield
+    """Let the first process through the block before all others; its error is theirs, too."""
     if rank() == 0:
-        wait()
+        with together():
+            yield
+    else:
+        with together():
+            pass
+        yield
 
 
 def agree(value: Value) -> Value:
     """Return the first process's value, in all of them."""
-    if count() == 1:
+    if not joined():
         return value
     import torch.distributed as dist
 
     found = [value]
     dist.broadcast_object_list(found, src=0)
     return found[0]
+
+
+def of_first(find: Callable[[], Value]) -> Value:
+    """Return what the first process finds, in all of them; the others do not look.
+
+    What processes decide must not differ, or they would wait for each other for ever: their
+    machines may, and a file on a shared disk may be seen by one before another.
+    """
+    if count() == 1:
+        return find()
+    found: Value | None = None
+    with together():
+        if rank() == 0:
+            found = find()
+    return cast(Value, agree(found))
 
 
 def shares(parts: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -99,8 +170,11 @@ def total(tensor: Tensor) -> Tensor:
 
 
 def whole_value(tensor: Tensor) -> Tensor:
-    """Return the sum over the processes that has the gradient of this process's part."""
-    return tensor if count() == 1 else tensor + (total(tensor) - tensor.detach())
+    """Return the sum over the processes that has the gradient of this process's part.
+
+    It is the same in all of them, to the last bit.
+    """
+    return tensor if count() == 1 else total(tensor) + (tensor - tensor.detach())
 
 
 def gathered(tensor: Tensor, rows: Sequence[NDArray[np.int64]]) -> Tensor:

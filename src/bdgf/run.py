@@ -56,14 +56,16 @@ class Run:
         self, scene: Path | Scene, out: Path, settings: Settings, progress: Progress
     ) -> None:
         validate(settings)
-        check_device(settings.compute)
-        check_tracker(settings.logger)
         join_processes(settings)
+        check_device(settings.compute)
         self.settings = with_absolute_start(settings)
         self.progress: Progress = progress if processes.rank() == 0 else Silent()
-        self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
+        with processes.together():
+            if processes.rank() == 0:
+                check_tracker(settings.logger)
+            self.scene = scene if isinstance(scene, Scene) else Scene.open(scene)
         self.scene_path = absolute(self.scene.spec.path)
-        self.fingerprints = fingerprints_of(self.scene, out, settings)
+        self.fingerprints = processes.of_first(lambda: fingerprints_of(self.scene, out, settings))
         with processes.in_turn():
             self.folder = RunFolder(out)
         logger = settings.logger if processes.rank() == 0 else "none"

@@ -45,6 +45,13 @@ def test_plain_and_modality_weights() -> None:
     assert each.weights.tolist() == pytest.approx([1 / 3] * 3)
 
 
+def test_what_the_first_process_measures_steers_all(monkeypatch) -> None:
+    first = steered((2.0, 0.5, 0.5), balance.MEASURE_EVERY, monkeypatch)
+    monkeypatch.setattr(balance.processes, "of_first", lambda find: [2.0, 0.5, 0.5])
+    other = steered((0.2, 1.0, 1.0), balance.MEASURE_EVERY, monkeypatch)
+    assert other.state == first.state
+
+
 @pytest.mark.parametrize(("reliance", "rises"), [((2.0, 0.5, 0.5), False), ((0.2, 1.0, 1.0), True)])
 def test_the_side_that_dominates_loses_weight(reliance, rises, monkeypatch) -> None:
     few = steered(reliance, balance.MEASURE_EVERY, monkeypatch).weights

@@ -82,7 +82,8 @@ def _benchmark(
 
     validate(settings)
     join_processes(settings)
-    found = check_files(locate(find(name), root))
+    with processes.together():
+        found = check_files(locate(find(name), root))
     with processes.in_turn():  # the others open what the first one writes
         target = RunFolder(out).path / "scene.yaml"
         text = scene_file(found, target)

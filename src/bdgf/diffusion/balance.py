@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bdgf import processes
 from bdgf.config import DiffusionSettings
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.masking import loss_gain
@@ -122,16 +123,8 @@ class BalanceController:
         controlled = self.settings.loss_weights == "controlled"
         if not controlled or (step + 1) % MEASURE_EVERY or len(self.layout.modalities) < 2:
             return
-        draws = numpy_generator(work.seed, "balance", step)
-        values, missing = work.crops.draw(PROBE_CROPS, draws)
-        measured = measure_reliance(
-            work.clean_features(work.probe_timestep),
-            values,
-            missing,
-            self.layout,
-            torch_generator(work.seed, "balance", step),
-        )
-        self.state.reliance = list(measured.reliance)
+        # steering by a ratio makes much of little, and processors differ in rounding
+        self.state.reliance = processes.of_first(lambda: self._measured(step, work))
         sides = sides_of(self.state.reliance, self.layout)
         if sides is None or step < self.settings.balance_from * self.settings.steps:
             return
@@ -147,6 +140,19 @@ class BalanceController:
             moved = self.state.log_weights[index] + sign * excess
             limit = LARGEST_LOG_WEIGHT
             self.state.log_weights[index] = min(limit, max(-limit, moved))
+
+    def _measured(self, step: int, work: Probed) -> list[float | None]:
+        """Return the reliance on every modality."""
+        draws = numpy_generator(work.seed, "balance", step)
+        values, missing = work.crops.draw(PROBE_CROPS, draws)
+        measured = measure_reliance(
+            work.clean_features(work.probe_timestep),
+            values,
+            missing,
+            self.layout,
+            torch_generator(work.seed, "balance", step),
+        )
+        return list(measured.reliance)
 
     def _read(self) -> None:
         """Take the losses of the last steps into their moving average."""

@@ -90,12 +90,16 @@ def _measure_balance(
 def _precision(work: Pretraining, folder: RunFolder, origin: dict[str, Any]) -> Precision:
     """Choose the precision once per run: a resumed run must go on in the same."""
     path = folder.path / "precision.json"
-    found: dict[str, Any] = {}
-    if path.is_file():
-        found = folder.read_json(path, "pretrain")
-    found = processes.agree(found)
-    if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
-        return cast(Precision, found["precision"])
-    precision = processes.agree(work.precision())
+
+    def kept() -> Precision | None:
+        found = folder.read_json(path, "pretrain") if path.is_file() else {}
+        if found.get("origin") == origin and found.get("precision") in ("32-true", "bf16-mixed"):
+            return cast(Precision, found["precision"])
+        return None
+
+    known = processes.of_first(kept)
+    if known is not None:
+        return known
+    precision = work.precision()
     folder.write_json(path, {"precision": precision, "origin": origin})
     return precision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ class Fitting:
         )
         self.history.keep("train member", map(_member_stage, range(2, s.network.members + 1)))
         found = self._cross_validate(leads) if s.training.fold_pixels else None
-        trust = found or before
+        trust = processes.agree(found or before)  # processors differ in rounding
         if not s.training.fold_pixels:
             self.history.keep("train fold", ())
         elif found is None:
@@ -199,7 +200,7 @@ class Fitting:
         """Train the members one after the other; those that a killed run had finished are kept."""
         for number, member in enumerate(ensemble.networks(), start=1):
             path, file = self.folder / f"member{number}.safetensors", f"member{number}"
-            known = processes.agree(self._finished_member(path))
+            known = processes.of_first(partial(self._finished_member, path))
             if known is not None:
                 checkpoint.load_weights(member, known, path)
                 continue
@@ -271,7 +272,7 @@ class Fitting:
                 continue
             if sum(map(len, classes)) >= s.training.fold_pixels:
                 break
-            known = processes.agree(self._finished_fold(fold))
+            known = processes.of_first(partial(self._finished_fold, fold))
             if known is None:
                 network = new_network(s, self.prepared, self.store, s.seed + 1 + fold, members=1)
                 name = _fold_stage(fold)

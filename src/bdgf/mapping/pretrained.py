@@ -177,9 +177,7 @@ class PretrainedMapper:
         Raises:
             RunFolderError: The folder cannot be written, or holds a run or other files.
         """
-        if processes.rank() == 0:
-            self._save(folder)
-        processes.wait()
+        processes.of_first(lambda: self._save(folder))
 
     def _save(self, folder: Path) -> None:
         kept = [*folder.iterdir()] if folder.is_dir() else []
