@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdgf.scene import layout
 from bdgf.scene.layout import (
+    PANEL,
     ChannelLayout,
     ModalityChannels,
     Window,
@@ -91,30 +91,23 @@ def test_a_window_is_a_value() -> None:
 
 @pytest.mark.parametrize(("height", "width", "side"), [(50, 130, 16), (7, 5, 16), (33, 64, 11)])
 @pytest.mark.parametrize("panel", [10, 40, 4096])
-def test_panels_have_every_window_once(
-    monkeypatch: pytest.MonkeyPatch, height: int, width: int, side: int, panel: int
-) -> None:
-    monkeypatch.setattr(layout, "PANEL", panel)
-    found = list(panels_of(height, width, side))
+def test_panels_have_every_window_once(height: int, width: int, side: int, panel: int) -> None:
+    found = list(panels_of(height, width, side, panel))
     assert len(found) == len(set(found))
     assert set(found) == set(windows_of(height, width, side))
     if width <= panel // side * side:
         assert found == windows_of(height, width, side)
 
 
-def test_a_panel_is_left_before_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PANEL", 32)
-    lefts = [window.col // 32 for window in panels_of(100, 96, 16)]
+def test_a_panel_is_left_before_the_next_one_begins() -> None:
+    lefts = [window.col // 32 for window in panels_of(100, 96, 16, 40)]
     assert lefts == sorted(lefts)
     assert set(lefts) == {0, 1, 2}
 
 
-def test_a_panel_is_one_window_wide_where_windows_are_wider(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert all(layout.PANEL % side == 0 for side in (16, 32, 64, 128, 256, 512))
-    monkeypatch.setattr(layout, "PANEL", 10)
-    lefts = [window.col for window in panels_of(40, 50, 16)]
+def test_a_panel_is_one_window_wide_where_windows_are_wider() -> None:
+    assert all(PANEL % side == 0 for side in (16, 32, 64, 128, 256, 512))
+    lefts = [window.col for window in panels_of(40, 50, 16, 10)]
     assert lefts == [col for col in (0, 16, 32, 48) for _ in range(3)]
 
 

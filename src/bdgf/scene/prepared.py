@@ -71,6 +71,11 @@ class PreparedScene:
         """Number of tiles."""
         return len(self.scene.tiles)
 
+    @property
+    def kept_pixels(self) -> int:
+        """How many pixels stay in memory once they are prepared."""
+        return self._cache_bytes // (4 * self.layout.channels + len(self.layout.modalities))
+
     def shape(self, tile: int) -> tuple[int, int]:
         """Return the rows and columns of a tile."""
         return self.scene.tiles[tile].height, self.scene.tiles[tile].width
