@@ -11,6 +11,7 @@ from bdgf.scene.layout import (
     ModalityChannels,
     Window,
     WindowGrid,
+    by_window,
     in_order,
     panels_of,
     reflect_index,
@@ -128,3 +129,22 @@ def test_shuffled_windows_are_all_windows() -> None:
     assert sorted(drawn, key=str) == sorted(in_order(grids), key=str)
     assert drawn != list(in_order(grids))
     assert drawn == list(shuffled(grids, np.random.default_rng(0)))
+
+
+def test_pixels_are_grouped_by_the_windows_that_hold_them() -> None:
+    shapes, rng = [(70, 50), (20, 33)], np.random.default_rng(0)
+    tiles = rng.integers(2, size=300)
+    positions = np.array([(tile, *rng.integers(shapes[tile])) for tile in tiles])
+    places, grouped = by_window(positions, 16)
+    found = [(tuple(p), g.tolist()) for p, g in zip(places.tolist(), grouped, strict=True)]
+    expected = []
+    for tile, shape in enumerate(shapes):
+        for window in windows_of(*shape, 16):
+            inside = positions[:, 0] == tile
+            for axis, start in ((1, window.row), (2, window.col)):
+                inside &= (positions[:, axis] >= start) & (positions[:, axis] < start + 16)
+            if inside.any():
+                expected.append(((tile, window.row, window.col), np.flatnonzero(inside).tolist()))
+    assert found == expected
+    places, grouped = by_window(positions[:0], 16)
+    assert len(places) == len(grouped) == 0

@@ -136,6 +136,28 @@ def panels_of(height: int, width: int, side: int, columns: int) -> Iterator[Wind
                 yield Window(row, col, min(side, height - row), min(side, width - col))
 
 
+def by_window(
+    positions: NDArray[np.int64], side: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Group pixels by the window of a grid that they lie in.
+
+    Args:
+        positions: (n, 3) tile, row and column.
+        side: Side of the windows; origins are multiples of it.
+
+    Returns:
+        Tile, first row and first column of the windows with pixels, (m, 3), ascending, and the
+        indices of the pixels of each.
+    """
+    origins = positions.copy()
+    origins[:, 1:] -= origins[:, 1:] % side
+    order = np.lexsort(origins.T[::-1])
+    origins = origins[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (origins[1:] != origins[:-1]).any(axis=1)
+    return origins[first], np.split(order, np.flatnonzero(first))[1:]
+
+
 def reflect_index(start: int, count: int, size: int) -> NDArray[np.int64]:
     """Indices of ``count`` positions from ``start`` on, mirrored at the ends of 0..size-1.
 
