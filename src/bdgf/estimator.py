@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from bdgf import config, processes
+from bdgf.diffusion.computed import panel_columns
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
 from bdgf.mapping.folder import map_folder
@@ -24,7 +25,6 @@ from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
-from bdgf.scene.layout import windows_of
 from bdgf.scene.memory import Images, LabelArrays
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
@@ -170,10 +170,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         scene = self._fitting(X)
         maps = [np.zeros((t.height, t.width), dtype=np.int64) for t in scene.tiles]
         prepared, store = self.mapper_.on(scene)
-        side = self.mapper_.settings.mapping.tile
         for tile, found in enumerate(maps):
-            windows = windows_of(*prepared.shape(tile), side)
-            for part in self.mapper_.mapped(prepared, store, tile, windows):
+            for part in self.mapper_.mapped(prepared, store, tile):
                 known = part.classes >= 0
                 found[part.window.slices] = np.where(known, self.classes_[part.classes], 0)
         return _single(X, maps)
@@ -230,6 +228,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self, scene: Scene, folder: Path, paths: list[tuple[Path, Path]], acquired: str
     ) -> None:
         prepared, store = self.mapper_.on(scene)
+        side = self.mapper_.settings.mapping.tile
         names = [tile.name for tile in scene.tiles]
         record = {"scene": scene.name, "notes": list(scene.notes)}
         with map_folder(folder, names, record), self._progress() as progress:
@@ -238,10 +237,11 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 paths.__getitem__,
                 self.mapper_.classes,
                 lambda tile, windows: self.mapper_.mapped(prepared, store, tile, windows),
-                self.mapper_.settings.mapping.tile,
+                side,
                 self.mapper_.origin_of(scene),
                 progress,
                 acquired,
+                columns=panel_columns(prepared, store, side),
             )
 
     def score(self, X: AnyScene, y: LabelArrays = None) -> float:

@@ -17,6 +17,7 @@ from bdgf.cluster import connected
 from bdgf.compute import keep_freed_memory, set_threads
 from bdgf.config import Settings
 from bdgf.diffusion.cluster import check_source, cluster_blocks
+from bdgf.diffusion.computed import panel_columns
 from bdgf.diffusion.external import adopt
 from bdgf.diffusion.features import Blocks, extract
 from bdgf.diffusion.reduction import REDUCTION
@@ -346,6 +347,7 @@ class Pipeline(Run):
                 self.progress,
                 self.settings.mapping.acquired,
                 Votes(self.votes_path, network.heads),
+                panel_columns(self.prepared, store, side),
             )
         remove_other_maps(self.folder.path, [tile.name for tile in self.scene.tiles])
 

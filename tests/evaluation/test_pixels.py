@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,23 @@ def test_rows_without_any_feature_are_not_seen():
     table = np.array([[1, nan], [nan, nan], [nan, 2]], np.float32)
     assert seen(table).tolist() == [True, False, True]
     assert seen(np.full((2, 3), nan, np.float32)).all()
+
+
+def test_few_pixels_of_a_huge_scene_cost_no_look_at_all_its_windows(prepared, monkeypatch):
+    """A million windows of 128 x 128 pixels, of which two are read."""
+    monkeypatch.setattr(type(prepared), "shape", lambda self, tile: (128_000, 128_000))
+    read, layout = [], prepared.layout
+
+    def window(tile, window, edge):
+        read.append(window)
+        shape = (window.height, window.width)
+        gone = np.zeros((len(layout.modalities), *shape), dtype=bool)
+        return np.full((layout.channels, *shape), window.row, np.float32), gone
+
+    monkeypatch.setattr(prepared, "window", window)
+    positions = np.array([[0, 127_999, 5], [0, 3, 4], [0, 127_900, 9]])
+    start = time.process_time()
+    found = component_features(prepared)(positions)
+    assert time.process_time() - start < 1.0
+    assert sorted(w.row for w in read) == [0, 127_872]
+    assert found[:, 0].tolist() == [127_872, 0, 127_872]

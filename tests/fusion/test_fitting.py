@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,24 @@ from bdgf.fusion.fitting import SCENE_PIXELS, Fitted, Fitting
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import Labelled
 from bdgf.history import History
-from bdgf.progress import Silent
+from bdgf.progress import Progress, Silent
 from bdgf.scene.prepared import PreparedScene
 
 Pixels = set[tuple[int, ...]]
 
 
-def fitting_of(prepared: PreparedScene, settings: config.Settings, folder: Path) -> Fitting:
+def fitting_of(
+    prepared: PreparedScene,
+    settings: config.Settings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> Fitting:
+    folder.mkdir(exist_ok=True)
     names = [tile.name for tile in prepared.scene.tiles]
     shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
     history = History(folder / "history.jsonl")
     store = FeatureStore(None, names, shapes)
-    return Fitting(prepared, store, settings, folder, {"of": "this"}, history, Silent())
+    return Fitting(prepared, store, settings, folder, {"of": "this"}, history, progress or Silent())
 
 
 @pytest.fixture
@@ -126,6 +133,101 @@ def test_a_scene_that_is_read_patch_by_patch_has_its_unlabelled_pixels_at_hand(
     assert 10 < len(pool) <= 20
     monkeypatch.setattr(fitting.source, "_read", None)  # no window is read any more
     fitting.source.gather(np.concatenate([labelled, fitting._scene_pixels()]))
+
+
+class Told(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is given for 20 patches."""
+    monkeypatch.setattr(fitting_module, "PatchSource", partial(PatchSource, table_bytes=1000))
+    monkeypatch.setattr(
+        PatchSource, "room", lambda source: None if source.table is not None else 20
+    )
+
+
+def disk_of(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    usage = SimpleNamespace(free=free)
+    monkeypatch.setattr(fitting_module.shutil, "disk_usage", lambda _: usage)
+
+
+def test_patches_without_room_in_memory_go_to_a_file_and_train_the_same(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    settings = config.replace(tiny_settings, {"training.fold_pixels": 0})
+    expected = fitting_of(prepared, settings, tmp_path / "a").fit()
+    request.getfixturevalue("crowded")
+    disk_of(monkeypatch, 1 << 40)
+    told = Told()
+    fitting = fitting_of(prepared, settings, tmp_path / "b", told)
+    assert "they take" in told.lines[-1]
+    assert [path for path in (tmp_path / "b").iterdir() if "patches" in path.name] == []
+    read = fitting.source._read
+    seen = []
+    monkeypatch.setattr(fitting.source, "_read", lambda *a: (seen.append(a), read(*a))[1])
+    fitting.source.gather(fitting.labelled.positions)
+    assert not seen
+    found = fitting.fit()
+    for name, weight in expected.network.state_dict().items():
+        assert torch.equal(weight, found.network.state_dict()[name]), name
+    assert expected.fusion_weights == found.fusion_weights
+
+
+def test_of_a_large_scene_the_unlabelled_pixels_go_to_the_file_as_well(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crowded: None,
+) -> None:
+    monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 10)
+    disk_of(monkeypatch, 1 << 40)
+    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    fitting = fitting_of(prepared, settings, tmp_path)
+    assert fitting.unlabelled.pool is not None
+    assert len(fitting.unlabelled.pool) > 500
+    monkeypatch.setattr(fitting.source, "_read", None)
+    fitting.source.gather(np.concatenate([fitting.labelled.positions, fitting._scene_pixels()]))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_without_room_on_the_disk_labels_of_a_large_scene_are_thinned_out(
+    prepared: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    crowded: None,
+    large: bool,
+) -> None:
+    if large:
+        monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 10)
+    disk_of(monkeypatch, 1 << 30)
+    settings = config.replace(tiny_settings, {"training.consistency": 0.0})
+    told = Told()
+    fitting = fitting_of(prepared, settings, tmp_path, told)
+    labels = len(prepared.scene.positions("train"))
+    assert "1.07 GB are free" in told.lines[-1]
+    assert len(fitting.labelled) == len(fitting.ground) == (20 if large else labels)
+    assert (f"20 of {labels} labelled pixels" in told.lines[-1]) == large
+    assert ("read at every step" in told.lines[-1]) != large
+    assert fitting.origin == {"of": "this", **({"labels": 20} if large else {})}
+    if large:
+        again = fitting_of(prepared, settings, tmp_path)
+        np.testing.assert_array_equal(again.labelled.positions, fitting.labelled.positions)
+        monkeypatch.setattr(fitting.source, "_read", None)
+        fitting.source.gather(fitting.labelled.positions)
 
 
 def test_classes_that_a_fold_has_not_learned_say_nothing(

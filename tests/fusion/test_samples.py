@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,61 @@ def test_scenes_too_large_for_the_table_give_the_same_patches(
     assert torch.equal(table.values, read.values)
     assert torch.equal(table.missing, read.missing)
     assert all(torch.equal(a, b) for a, b in zip(table.guidance, read.guidance, strict=True))
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_kept_patches_are_those_that_are_read(
+    prepared_tiles: PreparedScene,
+    store: FeatureStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_a_file: bool,
+) -> None:
+    where = positions(prepared_tiles)
+    orientation = torch.arange(len(where)) % 8
+    read = PatchSource(prepared_tiles, store, 5, table_bytes=0).gather(where, orientation)
+    source = PatchSource(prepared_tiles, store, 5, table_bytes=0)
+    before = sorted(tmp_path.iterdir())
+    source.keep(np.concatenate([where[:-1], where[:9]]), tmp_path if in_a_file else None)
+    assert sorted(tmp_path.iterdir()) == before, "the file has no name any more"
+    found = source.gather(where, orientation)
+    for one, other in zip((*found[:2], *found[2]), (*read[:2], *read[2]), strict=True):
+        assert torch.equal(one, other)
+    monkeypatch.setattr(source, "_read", None)
+    source.gather(where[:-1], orientation[:-1])
+    with pytest.raises(TypeError):
+        source.gather(where[-1:])
+
+
+def test_blocks_of_features_are_computed_hardly_more_than_once_for_patches_that_are_kept(
+    prepared_tiles: PreparedScene,
+    tiny_settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tile = SimpleNamespace(name="a", height=1792, width=9000)
+    monkeypatch.setattr(prepared_tiles.scene, "tiles", [tile])
+    made: list[Window] = []
+
+    def block(reduction: object, tile: int, window: Window) -> np.ndarray:
+        made.append(window)
+        return np.broadcast_to(np.float16(0), (5, window.height, window.width))
+
+    extractor = SimpleNamespace(prepared=prepared_tiles, block=block)
+    reduction = SimpleNamespace(levels=[[0, 1], [2], [3, 4]], channels=5)
+    rows = 3 * 256 * 2304 * 2 * 5  # bytes of three rows of blocks
+    features = ComputedFeatures(extractor, reduction, rows)  # type: ignore[arg-type]
+    shape = (prepared_tiles.layout.channels, 7, 7)
+    nothing = np.zeros(shape, np.float32), np.zeros((3, 7, 7), dtype=bool)
+    monkeypatch.setattr(prepared_tiles, "window", lambda *_, **__: nothing)
+    source = PatchSource(prepared_tiles, features, 7, table_bytes=0)
+    rng = np.random.default_rng(0)
+    where = np.stack(
+        [np.zeros(6000, int), rng.integers(1792, size=6000), rng.integers(9000, size=6000)], 1
+    )
+    source.keep(where)
+    assert len(set(made)) == 7 * 36
+    assert len(made) <= 7 * (36 + 10), "twice on both sides of the five borders of panels alone"
 
 
 def computed(

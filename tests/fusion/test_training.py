@@ -21,6 +21,7 @@ from bdgf.fusion.training import (
     class_balance,
     head_log_probabilities,
     steps_for,
+    thinned,
     with_patch_norm,
 )
 from bdgf.history import History
@@ -582,3 +583,19 @@ def test_classes_are_weighed_in_the_loss_of_the_heads(
     # six heads of 30 each: five, and the fused one
     supervised = float(work.loss(work.model, 0)[1]["supervised"])
     assert supervised == pytest.approx(180 * (1 - share), rel=1e-4)
+
+
+def test_labels_are_thinned_out_class_by_class() -> None:
+    classes = np.repeat([0, 2, 3], [50_000, 900, 30_000])
+    classes = np.random.default_rng(1).permutation(classes)
+    drawn = thinned(classes, 20_000, np.random.default_rng(0))
+    counts = np.bincount(classes[drawn], minlength=4)
+    assert counts.sum() == 20_000
+    assert counts[1] == 0
+    assert counts[2] == 900, "a small class stays whole"
+    assert (counts[0] - 1000) / (counts[3] - 1000) == pytest.approx(5 / 3, rel=1e-3)
+    np.testing.assert_array_equal(drawn, thinned(classes, 20_000, np.random.default_rng(0)))
+    assert (drawn != thinned(classes, 20_000, np.random.default_rng(1))).any()
+    assert thinned(classes, 10**6, np.random.default_rng(0)).all()
+    few = thinned(classes, 30, np.random.default_rng(0))
+    assert np.bincount(classes[few], minlength=4).tolist() == [10, 0, 10, 10]

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from bdgf import config
+from bdgf.diffusion.computed import ComputedFeatures, panel_columns
+from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
-from bdgf.mapping import inference
+from bdgf.mapping import inference, pretrained
 from bdgf.mapping.inference import map_windows, window_log_probabilities, window_logits
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.layout import ChannelLayout, ModalityChannels, Window, panels_of, windows_of
 from bdgf.scene.prepared import PreparedScene
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2]
@@ -134,3 +138,64 @@ def test_a_map_stays_on_the_networks_device(
     logits = window_logits(network.to(no_cpu), prepared, store, 0, Window(2, 1, 29, 14))
     assert logits.device == no_cpu
     assert logits.shape == (len(network.heads), 4, 29, 14)
+
+
+class Counted(PreparedScene):
+    """A scene of zeros, which counts how often each of its blocks is prepared."""
+
+    def __init__(self, height: int, width: int, channels: int) -> None:
+        tile = SimpleNamespace(height=height, width=width, name="a")
+        tile.sources = [SimpleNamespace(block=(128, 128))]
+        scene = SimpleNamespace(large=True, tiles=[tile], modalities=["hsi"])
+        layout = ChannelLayout((ModalityChannels("hsi", "spectral", 0, channels),))
+        preparation = SimpleNamespace(layout=layout, order=[0], check_fits=lambda _: None)
+        super().__init__(scene, preparation)  # type: ignore[arg-type]
+        self.made: Counter[tuple[int, int]] = Counter()
+
+    def _without_data(self, tile: int, window: Window) -> bool:
+        return False
+
+    def _prepare(self, tile, row, cols):  # type: ignore[no-untyped-def]
+        self.made.update((row, col) for col in cols)
+        values = np.broadcast_to(np.float32(0), (self.layout.channels, 128, 128))
+        return [(values, np.broadcast_to(np.False_, (1, 128, 128))) for _ in cols]
+
+
+class CountedExtractor:
+    """Reads what features are made from, and counts how often each of their blocks is made."""
+
+    def __init__(self, prepared: PreparedScene, channels: int) -> None:
+        self.prepared, self.channels = prepared, channels
+        self.made: Counter[tuple[int, int]] = Counter()
+
+    def block(self, reduction: object, tile: int, window: Window) -> np.ndarray:
+        self.made[window.row, window.col] += 1
+        self.prepared.load(tile, window.grow(HALO))
+        return np.broadcast_to(np.float16(0), (self.channels, window.height, window.width))
+
+
+@pytest.mark.parametrize(("channels", "features"), [(14, 36), (35, 36), (32, 90)])
+def test_a_wide_scene_is_prepared_hardly_more_than_once(
+    monkeypatch: pytest.MonkeyPatch, channels: int, features: int
+) -> None:
+    prepared = Counted(1536, 4500, channels)
+    kept = pretrained._pixels_kept(prepared.scene, 256, 4 * channels + 1 + 2 * features)
+    assert kept * (4 * channels + 1 + 2 * features) <= 512 << 20
+    prepared._cache_bytes = kept * (4 * channels + 1)
+    extractor = CountedExtractor(prepared, features)
+    reduction = SimpleNamespace(levels=[[0], [0], [0]], channels=features)
+    store = ComputedFeatures(extractor, reduction, kept * 2 * features)  # type: ignore[arg-type]
+
+    def read(network, weights, prepared, store, tile, window, present):  # type: ignore[no-untyped-def]
+        prepared.load(tile, window.grow(5))
+        store.window(tile, window.grow(5))
+
+    monkeypatch.setattr(inference, "classify", read)
+    network = SimpleNamespace(eval=lambda: None, window=11)
+    windows = panels_of(1536, 4500, 256, panel_columns(prepared, store))
+    for _ in map_windows(network, [], prepared, store, 0, windows):  # type: ignore[arg-type]
+        pass
+    assert len(extractor.made) == 6 * 18
+    assert len(prepared.made) == 12 * 36
+    assert extractor.made.total() < 1.4 * len(extractor.made)
+    assert prepared.made.total() < 1.7 * len(prepared.made)

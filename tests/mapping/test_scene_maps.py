@@ -103,3 +103,32 @@ def test_tiles_that_were_finished_before_get_the_date_that_holds_now(
     items = [json.loads(path.read_text()) for path in (tmp_path / "maps").glob("*.json")]
     assert len(items) == len(scene.tiles)
     assert {item["properties"]["datetime"][:4] for item in items} == {"2024"}
+
+
+def test_a_stopped_map_goes_on_with_panels_of_another_width(
+    tiny_scene: Path, tmp_path: Path
+) -> None:
+    scene = Scene.open(tiny_scene)
+    order: dict[str, list[tuple[int, int]]] = {}
+
+    def write(name: str, columns: int, most: int = 1000) -> list[bytes]:
+        def mapped(tile: int, windows):
+            for number, window in enumerate(windows):
+                if number == most:
+                    raise KeyboardInterrupt
+                order.setdefault(name, []).append((window.row, window.col))
+                rows, cols = np.indices((window.height, window.width))
+                where = rows + window.row + 7 * (cols + window.col)
+                confidence = (where / where.max()).astype(np.float32)
+                yield MappedWindow(window, where % 2, confidence, where[None] % 2)
+
+        target = tmp_path / name / "map.tif", tmp_path / name / "confidence.tif"
+        write_maps(scene, lambda _: target, LEGEND, mapped, 16, "x", Silent(), columns=columns)
+        return [path.read_bytes() for path in target]
+
+    whole = write("whole", 4096)
+    with pytest.raises(KeyboardInterrupt):
+        write("stopped", 32, 5)
+    assert write("stopped", 16) == whole
+    assert sorted(order["stopped"]) == sorted(order["whole"])
+    assert order["stopped"] != order["whole"]

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdgf.scene import layout
 from bdgf.scene.layout import (
+    PANEL,
     ChannelLayout,
     ModalityChannels,
     Window,
     WindowGrid,
+    by_window,
     in_order,
     panels_of,
     reflect_index,
@@ -91,30 +92,23 @@ def test_a_window_is_a_value() -> None:
 
 @pytest.mark.parametrize(("height", "width", "side"), [(50, 130, 16), (7, 5, 16), (33, 64, 11)])
 @pytest.mark.parametrize("panel", [10, 40, 4096])
-def test_panels_have_every_window_once(
-    monkeypatch: pytest.MonkeyPatch, height: int, width: int, side: int, panel: int
-) -> None:
-    monkeypatch.setattr(layout, "PANEL", panel)
-    found = list(panels_of(height, width, side))
+def test_panels_have_every_window_once(height: int, width: int, side: int, panel: int) -> None:
+    found = list(panels_of(height, width, side, panel))
     assert len(found) == len(set(found))
     assert set(found) == set(windows_of(height, width, side))
     if width <= panel // side * side:
         assert found == windows_of(height, width, side)
 
 
-def test_a_panel_is_left_before_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PANEL", 32)
-    lefts = [window.col // 32 for window in panels_of(100, 96, 16)]
+def test_a_panel_is_left_before_the_next_one_begins() -> None:
+    lefts = [window.col // 32 for window in panels_of(100, 96, 16, 40)]
     assert lefts == sorted(lefts)
     assert set(lefts) == {0, 1, 2}
 
 
-def test_a_panel_is_one_window_wide_where_windows_are_wider(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert all(layout.PANEL % side == 0 for side in (16, 32, 64, 128, 256, 512))
-    monkeypatch.setattr(layout, "PANEL", 10)
-    lefts = [window.col for window in panels_of(40, 50, 16)]
+def test_a_panel_is_one_window_wide_where_windows_are_wider() -> None:
+    assert all(PANEL % side == 0 for side in (16, 32, 64, 128, 256, 512))
+    lefts = [window.col for window in panels_of(40, 50, 16, 10)]
     assert lefts == [col for col in (0, 16, 32, 48) for _ in range(3)]
 
 
@@ -135,3 +129,22 @@ def test_shuffled_windows_are_all_windows() -> None:
     assert sorted(drawn, key=str) == sorted(in_order(grids), key=str)
     assert drawn != list(in_order(grids))
     assert drawn == list(shuffled(grids, np.random.default_rng(0)))
+
+
+def test_pixels_are_grouped_by_the_windows_that_hold_them() -> None:
+    shapes, rng = [(70, 50), (20, 33)], np.random.default_rng(0)
+    tiles = rng.integers(2, size=300)
+    positions = np.array([(tile, *rng.integers(shapes[tile])) for tile in tiles])
+    places, grouped = by_window(positions, 16)
+    found = [(tuple(p), g.tolist()) for p, g in zip(places.tolist(), grouped, strict=True)]
+    expected = []
+    for tile, shape in enumerate(shapes):
+        for window in windows_of(*shape, 16):
+            inside = positions[:, 0] == tile
+            for axis, start in ((1, window.row), (2, window.col)):
+                inside &= (positions[:, axis] >= start) & (positions[:, axis] < start + 16)
+            if inside.any():
+                expected.append(((tile, window.row, window.col), np.flatnonzero(inside).tolist()))
+    assert found == expected
+    places, grouped = by_window(positions[:0], 16)
+    assert len(places) == len(grouped) == 0

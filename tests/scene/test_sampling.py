@@ -47,6 +47,15 @@ def test_blocks_are_as_many_as_fit_and_seeded(
     assert len({tuple(windows) for windows in drawn}) > 1
 
 
+def test_blocks_of_many_channels_are_fewer(gappy: PreparedScene) -> None:
+    whole = [sample.window for sample in draw_blocks(gappy, 0)]
+    of_a_block = 128 * 128 * (4 * gappy.layout.channels + 1)
+    for fit in (1, 2):
+        prepared = PreparedScene(gappy.scene, gappy.preparation, fit * of_a_block)
+        assert prepared.kept_pixels == fit * 128 * 128
+        assert [sample.window for sample in draw_blocks(prepared, 0)] == whole[:fit]
+
+
 def test_statistics_of_a_large_scene_come_from_some_windows(
     write_scene: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

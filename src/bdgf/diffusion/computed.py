@@ -12,7 +12,11 @@ from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.features import WINDOW, FeatureExtractor
 from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import PANEL, Window
+from bdgf.scene.prepared import PreparedScene
+
+AROUND = 3 * WINDOW
+"""Columns beside a panel that its windows are made from."""
 
 _Key = tuple[int, int, int]
 
@@ -46,12 +50,28 @@ class ComputedFeatures(FeatureStore):
         self._cache_bytes, self._cached = cache_bytes, 0
         self.arrays = [cast(NDArray[np.float16], _Tile(self, t)) for t in range(len(shapes))]
 
-    def needs(self, window: Window) -> Window:
-        """Return the part of the prepared scene that the features of a window are made from."""
-        row, col = window.row // WINDOW * WINDOW, window.col // WINDOW * WINDOW
-        bottom = -(-(window.row + window.height) // WINDOW) * WINDOW
-        right = -(-(window.col + window.width) // WINDOW) * WINDOW
-        return Window(row, col, bottom - row, right - col).grow(HALO)
+    @property
+    def kept_pixels(self) -> int:
+        """How many pixels' features stay in memory."""
+        return self._cache_bytes // max(1, 2 * self.channels)
+
+    def needs(self, tile: int, window: Window) -> Window:
+        """Return the part of the prepared scene that is read for a window and its features."""
+        inside = window.inside(*self.shapes[tile])
+        bottom, right = inside.row + inside.height, inside.col + inside.width
+        missing = [
+            (row, col)
+            for row in range(inside.row // WINDOW * WINDOW, bottom, WINDOW)
+            for col in range(inside.col // WINDOW * WINDOW, right, WINDOW)
+            if (tile, row, col) not in self._cache
+        ]
+        if not missing:
+            return window
+        rows, cols = zip(*missing, strict=True)
+        top, left = min(window.row, min(rows) - HALO), min(window.col, min(cols) - HALO)
+        bottom = max(window.row + window.height, max(rows) + WINDOW + HALO)
+        right = max(window.col + window.width, max(cols) + WINDOW + HALO)
+        return Window(top, left, bottom - top, right - left)
 
     def kept(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which pixels lie in blocks that stay in memory together.
@@ -85,6 +105,38 @@ class ComputedFeatures(FeatureStore):
             _, oldest = self._cache.popitem(last=False)
             self._cached -= oldest.nbytes
         return block
+
+
+def rows_together(side: int) -> int:
+    """Return of how many rows prepared channels and features serve a row of windows and the next.
+
+    Args:
+        side: Side of the windows.
+    """
+    return max(side, WINDOW) + 2 * WINDOW
+
+
+def panel_columns(prepared: PreparedScene, store: FeatureStore, side: int = WINDOW) -> int:
+    """Return how wide the panels are in which every block of a scene is made once.
+
+    What is made for one row of windows stays in memory for the next. At a panel's borders blocks
+    are made for both.
+
+    Args:
+        prepared: The scene.
+        store: Its guidance features.
+        side: Side of the windows.
+
+    Returns:
+        Columns of a panel, as ``panels_of`` takes them.
+    """
+    kept = prepared.kept_pixels
+    if isinstance(store, ComputedFeatures):
+        kept = min(kept, store.kept_pixels)
+    columns = kept // rows_together(side)
+    if columns >= max(width for _, width in store.shapes):
+        return PANEL
+    return min(PANEL, max(2 * WINDOW, columns - AROUND))
 
 
 class _Tile:

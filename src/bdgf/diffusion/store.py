@@ -179,8 +179,8 @@ class FeatureStore:
         """Channels of every guidance level, coarse to fine."""
         return tuple(len(level) for level in self.levels)
 
-    def needs(self, window: Window) -> Window:
-        """Return the part of the prepared scene that the features of a window are made from."""
+    def needs(self, tile: int, window: Window) -> Window:
+        """Return the part of the prepared scene that is read for a window and its features."""
         return window
 
     def window(self, tile: int, window: Window, edge: Edge = "reflect") -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from bdgf.mapping.inference import window_log_probabilities
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import Window, by_window
 from bdgf.scene.leak import Leak
 from bdgf.scene.prepared import PreparedScene
 
@@ -55,11 +55,9 @@ def windows_with(
     Returns:
         Tile, window and the indices of its pixels in ``positions``, each.
     """
-    origins = positions.copy()
-    origins[:, 1:] -= origins[:, 1:] % side
-    places, owner = np.unique(origins, axis=0, return_inverse=True)
+    places, members = by_window(positions, side)
     windows = [
-        Window(int(row), int(col), side, side).inside(*shapes[tile]) for tile, row, col in places
+        Window(row, col, side, side).inside(*shapes[tile]) for tile, row, col in places.tolist()
     ]
     areas = np.array([window.height * window.width for window in windows])
     chosen = np.arange(len(places))
@@ -67,8 +65,6 @@ def windows_with(
         drawn = numpy_generator(seed, "windows of the evaluation").permutation(len(places))
         before = np.cumsum(areas[drawn]) - areas[drawn]
         chosen = np.sort(drawn[before < most_pixels])
-    order = np.argsort(owner.reshape(-1), kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(owner.reshape(-1)))[:-1])
     return [(int(places[i, 0]), windows[i], members[i]) for i in chosen]
 
 

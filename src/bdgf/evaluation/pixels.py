@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from bdgf.diffusion.store import FeatureStore
-from bdgf.scene.layout import Window, reflect_index, windows_of
+from bdgf.scene.layout import Window, by_window, reflect_index
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.tiles import Tile
@@ -72,15 +72,11 @@ def _by_windows(
 ) -> Table:
     """Read channels (C, h, w) window by window at some pixels, (n, C)."""
     table = np.empty((len(positions), channels), dtype=np.float32)
-    for index in np.unique(positions[:, 0]):
-        of_tile = np.flatnonzero(positions[:, 0] == index)
-        where = positions[of_tile, 1:]
-        for window in windows_of(*prepared.shape(int(index)), SIDE):
-            corner = np.array([window.row, window.col])
-            inside = ((where >= corner) & (where < corner + SIDE)).all(axis=1)
-            if inside.any():
-                row, col = (where[inside] - corner).T
-                table[of_tile[inside]] = read(int(index), window)[:, row, col].T
+    places, grouped = by_window(positions, SIDE)
+    for (tile, top, left), inside in zip(places.tolist(), grouped, strict=True):
+        window = Window(top, left, SIDE, SIDE).inside(*prepared.shape(tile))
+        row, col = (positions[inside, 1:] - (top, left)).T
+        table[inside] = read(tile, window)[:, row, col].T
     return table
 
 
@@ -136,25 +132,18 @@ def _gaps(scene: Scene, positions: NDArray[np.int64], kind: Kind) -> Table:
 def _modality_table(scene: Scene, modality: int, positions: NDArray[np.int64], kind: Kind) -> Table:
     bands = scene.tiles[0].sources[modality].bands
     table = np.empty((len(positions), bands if kind == "raw" else 2 * bands), dtype=np.float32)
-    for index in np.unique(positions[:, 0]):
-        tile = scene.tiles[int(index)]
-        of_tile = np.flatnonzero(positions[:, 0] == index)
-        where = positions[of_tile, 1:]
-        for window in windows_of(tile.height, tile.width, SIDE):
-            corner = np.array([window.row, window.col])
-            inside = ((where >= corner) & (where < corner + SIDE)).all(axis=1)
-            if not inside.any():
-                continue
-            pixels = where[inside]
-            first, last = pixels.min(axis=0), pixels.max(axis=0) + 1
-            wanted = Window(int(first[0]), int(first[1]), *(int(n) for n in last - first))
-            row, col = (pixels - first).T
-            if kind == "raw":
-                values, valid = tile.read(modality, wanted)
-                found = np.where(valid, values, np.float32(np.nan))[:, row, col]
-            else:
-                found = _neighbourhoods(tile, modality, wanted, row, col)
-            table[of_tile[inside]] = found.T
+    places, grouped = by_window(positions, SIDE)
+    for place, inside in zip(places, grouped, strict=True):
+        tile, pixels = scene.tiles[int(place[0])], positions[inside, 1:]
+        first, last = pixels.min(axis=0), pixels.max(axis=0) + 1
+        wanted = Window(int(first[0]), int(first[1]), *(int(n) for n in last - first))
+        row, col = (pixels - first).T
+        if kind == "raw":
+            values, valid = tile.read(modality, wanted)
+            found = np.where(valid, values, np.float32(np.nan))[:, row, col]
+        else:
+            found = _neighbourhoods(tile, modality, wanted, row, col)
+        table[inside] = found.T
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor
 from bdgf import checkpoint, processes
 from bdgf.compute import device_of, make_fabric
 from bdgf.config import Settings
-from bdgf.diffusion.store import FeatureStore
+from bdgf.diffusion.store import FeatureStore, Room
 from bdgf.errors import SceneError
 from bdgf.files import remove
 from bdgf.fusion.crossvalidation import (
@@ -36,6 +37,7 @@ from bdgf.fusion.training import (
     few_per_class,
     head_log_probabilities,
     steps_for,
+    thinned,
     with_patch_norm,
 )
 from bdgf.history import History
@@ -108,7 +110,8 @@ class Fitting:
         prepared: The scene, with labels.
         store: Its guidance features.
         settings: All settings; those in use, ``settings`` of this, say how the patch is normalised.
-        folder: Where resumable checkpoints are kept while it runs.
+        folder: Where resumable checkpoints, and patches that have no room in memory, are kept while
+            it runs.
         origin: Inputs and settings that the checkpoints belong to.
         history: Receives the losses.
         progress: Receives lines and steps.
@@ -142,14 +145,7 @@ class Fitting:
             )
         self.source = PatchSource(prepared, store, settings.network.window)
         self.unlabelled = UnlabelledPixels(prepared, settings.seed)
-        kept, room = self.labelled.positions, self.source.room()
-        fewest = len(self.labelled) // 2  # labels of a fold's training
-        asked = consistency_weight(settings, fewest) or settings.mutual.unlabelled
-        if asked and room is not None and room - len(kept) >= LEAST_POOL:
-            # patches that are read one by one are read once
-            some = min(POOL_PIXELS, room - len(kept))
-            kept = np.concatenate([kept, self.unlabelled.settle(some, SCENE_WINDOWS)])
-        self.source.keep(kept)
+        self._keep_patches()
 
     def fit(self) -> Fitted:
         """Train to the last step, resuming what was killed."""
@@ -195,6 +191,46 @@ class Fitting:
         for pattern in ("fold*.safetensors", "member*.safetensors"):
             for path in self.folder.glob(pattern):
                 remove(path)
+
+    def _keep_patches(self) -> None:
+        """Read patches that would be read one by one once: in memory, else in a file."""
+        room, large = self.source.room(), self.prepared.scene.large
+        if room is None:
+            return
+        fewest = len(self.labelled) // 2  # labels of a fold's training
+        asked = consistency_weight(self.settings, fewest) or self.settings.mutual.unlabelled
+        pool, folder = POOL_PIXELS if asked else 0, None
+        if room - len(self.labelled) < min(pool, LEAST_POOL):
+            # a scene that is looked at whole has its unlabelled pixels at hand
+            pool = pool if large else 0
+            needed = (len(self.labelled) + pool) * self.source.patch_bytes
+            disk = Room(processes.count() * needed, shutil.disk_usage(self.folder).free)
+            if processes.agree(disk.enough):
+                folder = self.folder
+                self.progress.say(f"training: patches are read once, to a file; {disk.describe()}")
+            elif large:
+                self._thin_out(room - min(pool, room // 2), disk)
+            else:
+                self.progress.say(f"training: patches are read at every step; {disk.describe()}")
+                return
+        if folder is None:
+            pool = min(pool, room - len(self.labelled))
+        kept = self.labelled.positions
+        if pool:
+            kept = np.concatenate([kept, self.unlabelled.settle(pool, SCENE_WINDOWS)])
+        self.source.keep(kept, folder)
+
+    def _thin_out(self, most: int, disk: Room) -> None:
+        """Go on with so many labelled pixels, drawn class by class."""
+        draws = numpy_generator(self.settings.seed, "labels that fit")
+        chosen = thinned(self.labelled.classes, most, draws)
+        self.progress.say(
+            f"training: {most} of {len(chosen)} labelled pixels, drawn class by class, as the"
+            f" patches of all have no room; {disk.describe()}"
+        )
+        self.labelled, self.ground = self.labelled.select(chosen), self.ground[chosen]
+        # a restart with more room, and so with other labels, does not go on from this
+        self.origin = {**self.origin, "labels": most}
 
     def _train_members(self, ensemble: Ensemble, weights: Sequence[float]) -> None:
         """Train the members one after the other; those that a killed run had finished are kept."""

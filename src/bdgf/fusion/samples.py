@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.compute import to_device
-from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.computed import ComputedFeatures, panel_columns
+from bdgf.diffusion.features import WINDOW
 from bdgf.diffusion.store import FeatureStore
+from bdgf.files import scratch_path, writable
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 
 TABLE_BYTES = 1 << 30
 STRIP = 64
+_PLACE = np.array([1 << 42, 1 << 21, 1])
+"""Makes one number of tile, row and column."""
 
 
 class Patches(NamedTuple):
@@ -91,8 +96,9 @@ class PatchSource:
                     self.table[filled : filled + len(rows)] = rows
                     filled += len(rows)
         self._table_bytes = table_bytes
-        self._kept: Tensor | None = None  # (n·P·P, C + M + g)
-        self._row_of: dict[tuple[int, int, int], int] = {}
+        self._kept: NDArray[np.float32] | None = None  # (n, P·P, C + M + g)
+        # places of the kept patches, ascending, and the row of each; no place is −1
+        self._places, self._rows = np.array([-1]), np.array([-1])
         sizes = [(h + 2 * radius) * (w + 2 * radius) for h, w in shapes]
         self._start = torch.tensor(np.cumsum([0, *sizes])[:-1])  # (tiles,)
         self._stride = torch.tensor([w + 2 * radius for _, w in shapes])  # (tiles,)
@@ -102,29 +108,50 @@ class PatchSource:
         orders = np.stack([np.ascontiguousarray(g).reshape(-1, 2) for g in turned])
         self._orders = torch.from_numpy(orders)
 
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes of a patch that is kept."""
+        return 4 * self.window**2 * self._width
+
     def room(self) -> int | None:
-        """Return how many patches ``keep`` can take, None where the whole scene is at hand."""
-        of_a_patch = 4 * self.window**2 * self._width
-        return None if self.table is not None else self._table_bytes // of_a_patch
+        """Return how many patches memory is given for, None where the whole scene is at hand."""
+        return None if self.table is not None else self._table_bytes // self.patch_bytes
 
-    def keep(self, positions: NDArray[np.int64]) -> None:
-        """Read the patches around pixels (n, 3) that are asked for again and again.
+    def keep(self, positions: NDArray[np.int64], folder: Path | None = None) -> None:
+        """Read the patches around pixels that are asked for again and again.
 
-        Nothing is done where the whole scene is at hand, or where they are more than there is room
-        for. They are read block by block, so that features which are computed where they are read
-        are computed once.
+        Nothing is done where the whole scene is at hand. They are read block by block, so that
+        features which are computed where they are read are computed once.
+
+        Args:
+            positions: (n, 3) tile, row and column.
+            folder: Where a file is made for them, which goes with this process; None keeps them in
+                memory.
+
+        Raises:
+            RunFolderError: The folder cannot be written, or the disk is full.
         """
-        area, room = self.window**2, self.room()
-        if room is None or len(positions) > room:
+        if self.table is not None:
             return
-        order = np.lexsort((*(positions.T[:0:-1] // (2 * STRIP)), positions[:, 0]))
-        kept = torch.empty(len(positions) * area, self._width)
-        for row, index in enumerate(order):
-            tile, line, col = (int(p) for p in positions[index])
-            around = Window(line, col, 1, 1).grow(self.window // 2)
-            kept[row * area : (row + 1) * area] = self._read(tile, around)
-            self._row_of[tile, line, col] = row * area
-        self._kept = kept
+        places, first = np.unique(positions @ _PLACE, return_index=True)
+        tiles, rows, cols = positions[first].T
+        panel = max(1, panel_columns(self.prepared, self.store) // WINDOW) * WINDOW
+        order = np.lexsort((cols // WINDOW, rows // WINDOW, cols // panel, tiles))
+        patches = self._read_all(positions[first][order])
+        shape = (len(order), self.window**2, self._width)
+        if folder is None:
+            self._kept = np.empty(shape, np.float32)
+            for number, patch in enumerate(patches):
+                self._kept[number] = patch
+        else:
+            path = folder / "patches.raw"
+            with writable(path), scratch_path(path) as scratch:
+                with scratch.open("wb") as file:
+                    for patch in patches:
+                        file.write(patch.numpy().data)
+                # it stays readable without its name, which only Windows does not give up
+                self._kept = np.memmap(scratch, np.float32, "r", shape=shape)
+        self._places, self._rows = places, np.argsort(order)
 
     def gather(
         self,
@@ -150,9 +177,9 @@ class PatchSource:
             index = first[:, None] + order[..., 0] * stride + order[..., 1]
             flat = self.table[index.reshape(-1)].view(count, side * side, -1)
         else:
-            parts = [self._patch(int(t), int(r), int(c)) for t, r, c in positions]
             index = order[..., 0] * side + order[..., 1]
-            flat = torch.stack([p[i] for p, i in zip(parts, index, strict=True)])
+            parts = zip(self._patches(positions), index, strict=True)
+            flat = torch.stack([patch[turned] for patch, turned in parts])
         if hidden is not None:
             self._hide(flat, positions, order, hidden)
         patch = flat.view(count, side, side, -1).permute(0, 3, 1, 2)  # channels-last, (B, ., P, P)
@@ -190,12 +217,21 @@ class PatchSource:
                 rows, cols = order[index].unbind(-1)
                 flat[index, :, guidance:] = seen[:, rows, cols].T
 
-    def _patch(self, tile: int, row: int, col: int) -> Tensor:
-        """Return the pixels of the patch around a pixel as rows, (P·P, C + M + g)."""
-        start = self._row_of.get((tile, row, col))
-        if start is not None and self._kept is not None:
-            return self._kept[start : start + self.window**2]
-        return self._read(tile, Window(row, col, 1, 1).grow(self.window // 2))
+    def _patches(self, positions: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Yield the pixels of the patches around pixels (n, 3) as rows, (P·P, C + M + g) each."""
+        places = positions @ _PLACE
+        found = np.minimum(np.searchsorted(self._places, places), len(self._places) - 1)
+        rows = np.where(self._places[found] == places, self._rows[found], -1)
+        for position, row in zip(positions, rows, strict=True):
+            if row >= 0 and self._kept is not None:
+                yield torch.from_numpy(np.array(self._kept[row]))
+            else:
+                yield from self._read_all(position[None])
+
+    def _read_all(self, positions: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Read the patches around pixels (n, 3), one after another."""
+        for tile, row, col in positions.tolist():
+            yield self._read(tile, Window(row, col, 1, 1).grow(self.window // 2))
 
     def _read(self, tile: int, window: Window) -> Tensor:
         """Return the pixels of a window as rows, (h·w, C + M + g)."""

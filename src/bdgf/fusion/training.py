@@ -33,6 +33,9 @@ FEW_LABELS, ENOUGH_LABELS = 1000, 4000
 """Labelled pixels between which what is for few labels falls to nothing."""
 
 
+LEAST_OF_CLASS = 1000
+"""Labelled pixels of a class that stay where not all of them fit."""
+
 FEW_PER_CLASS = 30
 """Labelled pixels per class below which heads of the patch are normalised over the batch, and lead
 the others."""
@@ -157,6 +160,30 @@ def with_patch_norm(settings: Settings, classes: NDArray[np.int64]) -> Settings:
 def few_per_class(classes: NDArray[np.int64]) -> bool:
     """Tell whether labelled pixels (n,) are few for the classes that they are of, in the mean."""
     return len(classes) < FEW_PER_CLASS * len(np.unique(classes))
+
+
+def thinned(
+    classes: NDArray[np.int64], most: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw some of the labelled pixels: the same share of each class, but all of a small one.
+
+    Args:
+        classes: Class of every pixel (n,).
+        most: How many are drawn.
+        generator: Draws them.
+
+    Returns:
+        (n,) those that are drawn.
+    """
+    mixed = generator.permutation(len(classes))
+    order = mixed[np.argsort(classes[mixed], kind="stable")]
+    counts = np.bincount(classes)
+    rank = np.empty(len(classes), dtype=np.int64)  # of a pixel within its class
+    rank[order] = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = np.maximum(rank - LEAST_OF_CLASS, 0) / counts[classes]
+    found = np.zeros(len(classes), dtype=bool)
+    found[np.lexsort((rank, share))[:most]] = True
+    return found
 
 
 def class_balance(

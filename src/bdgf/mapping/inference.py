@@ -147,7 +147,7 @@ def map_windows(
     def read(window: Window) -> tuple[Window, NDArray[np.bool_]]:
         present = prepared.valid_in(tile, window)
         if present.any():
-            prepared.load(tile, store.needs(window.grow(network.window // 2)))
+            prepared.load(tile, store.needs(tile, window.grow(network.window // 2)))
         return window, present
 
     for window, present in ahead(read, windows):

@@ -21,7 +21,7 @@ from torch import Tensor
 from bdgf import __version__, checkpoint, processes
 from bdgf.compute import check_device, device_of
 from bdgf.config import Settings, flat, from_values, replace
-from bdgf.diffusion.computed import ComputedFeatures
+from bdgf.diffusion.computed import AROUND, ComputedFeatures, panel_columns, rows_together
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import OWN_SOURCES, WINDOW, FeatureExtractor
 from bdgf.diffusion.pretraining import load_denoiser
@@ -33,7 +33,7 @@ from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.lock import LOCK, locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
-from bdgf.scene.layout import PANEL, Window, windows_of
+from bdgf.scene.layout import PANEL, Window, panels_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -46,14 +46,21 @@ DESCRIPTION = "config.json"
 Part: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, and the JSON of where they come from."""
 
-_CACHE_BYTES = 256 << 20
-"""Most memory for prepared values, and most for features, of a scene that is mapped."""
+_CACHE_BYTES = 512 << 20
+"""Most memory for prepared values and features together, of a scene that is mapped."""
 
 
-def _pixels_kept(scene: Scene) -> int:
-    """Return how many pixels a map keeps in memory: three rows of windows, however high a tile."""
-    columns = max(min(tile.width, PANEL + 2 * WINDOW) for tile in scene.tiles)
-    return 3 * WINDOW * -(-columns // WINDOW) * WINDOW
+def _pixels_kept(scene: Scene, side: int, bytes_of_each: int) -> int:
+    """Return how many pixels a map keeps in memory: some rows of a panel, however high a tile.
+
+    Args:
+        scene: The scene.
+        side: Side of the map's windows.
+        bytes_of_each: Bytes of a pixel, of prepared values and features.
+    """
+    columns = max(min(tile.width, PANEL + AROUND) for tile in scene.tiles)
+    wanted = rows_together(side) * -(-columns // WINDOW) * WINDOW
+    return min(wanted, _CACHE_BYTES // bytes_of_each)
 
 
 def check_source(settings: Settings) -> None:
@@ -288,18 +295,18 @@ class PretrainedMapper:
         Raises:
             RunFolderError: Modalities or bands are not those of the training scene.
         """
-        layout, kept = self.preparation.layout, _pixels_kept(scene)
+        s, layout = self.settings, self.preparation.layout
         each = 4 * layout.channels + len(layout.modalities)
-        prepared = PreparedScene(scene, self.preparation, min(kept * each, _CACHE_BYTES))
-        s = self.settings
+        of_features = 0 if self.reduction is None else 2 * self.reduction.channels
+        kept = _pixels_kept(scene, s.mapping.tile, each + of_features)
+        prepared = PreparedScene(scene, self.preparation, kept * each)
         if self.denoiser is None or self.reduction is None:
             shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
             return prepared, FeatureStore(None, [tile.name for tile in scene.tiles], shapes)
         extractor = FeatureExtractor(
             self.denoiser, prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
         )
-        of_features = min(2 * kept * self.reduction.channels, _CACHE_BYTES)
-        return prepared, ComputedFeatures(extractor, self.reduction, of_features)
+        return prepared, ComputedFeatures(extractor, self.reduction, kept * of_features)
 
     def log_probabilities(
         self, prepared: PreparedScene, store: FeatureStore, tile: int, window: Window
@@ -323,8 +330,13 @@ class PretrainedMapper:
             windows: Windows inside the tile; None takes all.
         """
         if windows is None:
-            windows = windows_of(*prepared.shape(tile), self.settings.mapping.tile)
+            windows = self._windows(prepared, store, tile)
         return map_windows(self.network, self.weights, prepared, store, tile, windows)
+
+    def _windows(self, prepared: PreparedScene, store: FeatureStore, tile: int) -> Iterator[Window]:
+        side = self.settings.mapping.tile
+        columns = panel_columns(prepared, store, side)
+        return panels_of(*prepared.shape(tile), side, columns)
 
     def origin_of(self, scene: Scene) -> str:
         """Return a digest of all that decides the map of a scene: weights, components, rasters."""
@@ -360,7 +372,7 @@ class PretrainedMapper:
         """
         prepared, store = self.on(scene)
         for tile in range(prepared.tiles):
-            for window in windows_of(*prepared.shape(tile), self.settings.mapping.tile):
+            for window in self._windows(prepared, store, tile):
                 present = prepared.valid_in(tile, window)
                 if present.any():
                     scores = self.log_probabilities(prepared, store, tile, window).numpy()

@@ -16,7 +16,7 @@ from bdgf.mapping.threads import WriteBehind
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.progress import Progress
-from bdgf.scene.layout import Window, WindowGrid, panels_of
+from bdgf.scene.layout import PANEL, Window, WindowGrid, panels_of
 from bdgf.scene.scene import Scene
 from bdgf.scene.tiles import Tile
 
@@ -50,6 +50,7 @@ def write_maps(
     progress: Progress,
     acquired: str = "",
     votes: Votes | None = None,
+    columns: int = PANEL,
 ) -> None:
     """Write map, confidence, legend and STAC item of every tile, and the votes where asked for.
 
@@ -67,6 +68,7 @@ def write_maps(
         progress: Receives pixels of one tile, or tiles.
         acquired: When the rasters were taken (ISO 8601), empty where it is not known.
         votes: Where the votes of the heads go, None for nowhere.
+        columns: Columns of the panels in which windows are handed to the mapper.
 
     Raises:
         RunFolderError: The folder cannot be written, the disk is full, or the mapper left windows
@@ -96,7 +98,7 @@ def write_maps(
             if done:
                 progress.say(f"map: goes on at {100 * done / pixels:.1f} % of {tile.name}")
             with WriteBehind(_both(journal.add, out.write)) as behind:
-                for part in mapper(index, _left(tile.height, tile.width, side, journal)):
+                for part in mapper(index, _left(tile, side, columns, journal)):
                     behind.put(part)
                     done += part.window.height * part.window.width
                     if single:
@@ -190,9 +192,9 @@ def _both(
     return work
 
 
-def _left(height: int, width: int, side: int, journal: Journal) -> Iterator[Window]:
+def _left(tile: Tile, side: int, columns: int, journal: Journal) -> Iterator[Window]:
     """Yield the windows of a tile that are not in its journal."""
     before = frozenset(journal.done)
-    for window in panels_of(height, width, side):
+    for window in panels_of(tile.height, tile.width, side, columns):
         if (window.row, window.col) not in before:
             yield window

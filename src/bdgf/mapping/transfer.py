@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bdgf.cluster import connected
+from bdgf.diffusion.computed import panel_columns
 from bdgf.errors import SceneError
 from bdgf.files import absolute
 from bdgf.mapping.cluster import cluster_mapper
@@ -125,5 +126,6 @@ def map_other(
             mapper.origin_of(scene),
             progress,
             mapper.settings.mapping.acquired,
+            columns=panel_columns(prepared, store, side),
         )
     return shifts

@@ -26,6 +26,11 @@ class SceneWithout(PreparedScene):
         left = [m for m in range(len(self.layout.modalities)) if m != hidden]
         self._needed = [m for m in left if m in self.layout.spectral] or left
 
+    @property
+    def kept_pixels(self) -> int:
+        """How many pixels of the whole scene stay in memory once they are prepared."""
+        return self._whole.kept_pixels
+
     def window(
         self, tile: int, window: Window, edge: Edge
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ Edge = Literal["missing", "reflect"]
 
 
 PANEL = 4096
-"""Columns of a panel: the width in which a large tile is worked through."""
+"""Most columns of a panel: the width in which a large tile is worked through."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +117,45 @@ def windows_of(height: int, width: int, side: int) -> list[Window]:
     ]
 
 
-def panels_of(height: int, width: int, side: int) -> Iterator[Window]:
-    """Yield the windows of ``windows_of`` in panels of ``PANEL`` columns, each from top to bottom.
+def panels_of(height: int, width: int, side: int, columns: int) -> Iterator[Window]:
+    """Yield the windows of ``windows_of`` in panels, each from top to bottom.
 
     What two rows of windows share stays in memory from one row to the next, however wide the tile
     is. A tile that is no wider than a panel goes row by row.
+
+    Args:
+        height: H of the tile.
+        width: W of the tile.
+        side: Side of the windows.
+        columns: Columns of a panel, rounded down to whole windows; a panel has one at least.
     """
-    panel = max(1, PANEL // side) * side
+    panel = max(1, columns // side) * side
     for left in range(0, width, panel):
         for row in range(0, height, side):
             for col in range(left, min(left + panel, width), side):
                 yield Window(row, col, min(side, height - row), min(side, width - col))
+
+
+def by_window(
+    positions: NDArray[np.int64], side: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Group pixels by the window of a grid that they lie in.
+
+    Args:
+        positions: (n, 3) tile, row and column.
+        side: Side of the windows; origins are multiples of it.
+
+    Returns:
+        Tile, first row and first column of the windows with pixels, (m, 3), ascending, and the
+        indices of the pixels of each.
+    """
+    origins = positions.copy()
+    origins[:, 1:] -= origins[:, 1:] % side
+    order = np.lexsort(origins.T[::-1])
+    origins = origins[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (origins[1:] != origins[:-1]).any(axis=1)
+    return origins[first], np.split(order, np.flatnonzero(first))[1:]
 
 
 def reflect_index(start: int, count: int, size: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.scene.formats.base import known_empty
-from bdgf.scene.layout import ChannelLayout, Edge, Window, reflect_index
+from bdgf.scene.layout import ChannelLayout, Edge, Window, by_window, reflect_index
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 
@@ -70,6 +70,11 @@ class PreparedScene:
     def tiles(self) -> int:
         """Number of tiles."""
         return len(self.scene.tiles)
+
+    @property
+    def kept_pixels(self) -> int:
+        """How many pixels stay in memory once they are prepared."""
+        return self._cache_bytes // (4 * self.layout.channels + len(self.layout.modalities))
 
     def shape(self, tile: int) -> tuple[int, int]:
         """Return the rows and columns of a tile."""
@@ -140,14 +145,10 @@ class PreparedScene:
     def valid_at(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some pixels (n, 3), given as tile, row and column, are valid, (n,)."""
         found = np.zeros(len(positions), dtype=bool)
-        origins = positions.copy()
-        origins[:, 1:] -= origins[:, 1:] % _BLOCK
-        places, owner = np.unique(origins, axis=0, return_inverse=True)
-        order = np.argsort(owner.reshape(-1), kind="stable")
-        ends = np.cumsum(np.bincount(owner.reshape(-1)))[:-1]
-        for (tile, row, col), members in zip(places, np.split(order, ends), strict=True):
-            window = Window(int(row), int(col), _BLOCK, _BLOCK).inside(*self.shape(int(tile)))
-            valid = self.valid_in(int(tile), window)
+        places, grouped = by_window(positions, _BLOCK)
+        for (tile, row, col), members in zip(places.tolist(), grouped, strict=True):
+            window = Window(row, col, _BLOCK, _BLOCK).inside(*self.shape(tile))
+            valid = self.valid_in(tile, window)
             found[members] = valid[positions[members, 1] - row, positions[members, 2] - col]
         return found
 

@@ -17,7 +17,7 @@ BLOCK = 128
 """Smallest side of a drawn window: what a prepared scene reads at once."""
 
 BLOCKS = 256
-"""Windows that stand for a large scene, as many as its memory for prepared channels holds."""
+"""Most windows that stand for a large scene."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,10 @@ def draw_blocks(prepared: PreparedScene, seed: int, least_side: int = BLOCK) -> 
         least_side: Least side of the windows, rounded up to whole blocks.
 
     Returns:
-        Up to ``BLOCKS`` windows; none where no pixel of the scene is valid.
+        Up to ``BLOCKS`` windows, fewer where channels are many or windows are larger; none where no
+        pixel of the scene is valid.
     """
     side = -(-least_side // BLOCK) * BLOCK
-    most = max(1, BLOCKS // (side // BLOCK) ** 2)
+    most = max(1, min(BLOCKS * BLOCK**2, prepared.kept_pixels) // side**2)
     drawn = windows_with_data(prepared, side, numpy_generator(seed, "windows of a large scene"))
     return list(itertools.islice(drawn, most))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import struct
+import tempfile
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +26,13 @@ from bdgf.scene.formats.matlab5 import (
     list_mat5,
     name_of,
     read_packed,
+    unpack,
 )
 
+_IN_MEMORY = 4 << 20
+"""Most bytes of an unpacked array that is kept in memory, not in a file."""
+_KEPT = 256
+"""Unpacked arrays that are kept at a time: each in a file holds it open."""
 _ERRORS = (DamagedError, OSError, zlib.error, MemoryError, ValueError, OverflowError)
 _VERSION5 = (b"\x00\x01IM", b"\x01\x00MI")
 _VERSION4 = ("double", "single", "int32", "int16", "uint16", "uint8")
@@ -73,8 +83,10 @@ class MatReader:
     """An array of a MATLAB file of version 4 or 5; see `ArrayReader`.
 
     A variable that is not compressed is read by parts. A compressed one can only be unpacked from
-    its beginning, so its array is loaded at the first read and then kept, in the type it is stored
-    in; it is not carried along to another process.
+    its beginning, so its array is unpacked at the first read and then kept, in the type it is
+    stored in: one of more than 4 MiB in a temporary file without a name, of which the system holds
+    in memory what it has room for. Of many files the last ones stay unpacked. Nothing of it is
+    carried along to another process.
     """
 
     def __init__(self, path: Path, key: str, info: ArrayInfo, place: Place | None) -> None:
@@ -105,9 +117,30 @@ class MatReader:
     def _values(self, place: Place) -> NDArray[Any]:
         if place.packed is None:
             return np.memmap(self.path, place.dtype, "r", place.start, self.info.shape, order="F")
-        if self._array is None:
-            self._array = read_packed(self.path, place, self.info.shape)
-        return self._array
+        array = self._array
+        if array is None:
+            size = math.prod(self.info.shape) * place.dtype.itemsize
+            # without room for the file, memory has to do
+            to_file = _IN_MEMORY < size < shutil.disk_usage(tempfile.gettempdir()).free // 2
+            array = (unpack if to_file else read_packed)(self.path, place, self.info.shape)
+        self._keep(array)
+        return array
+
+    def _keep(self, array: NDArray[Any]) -> None:
+        """Keep the array, and forget that which was used longest ago where they are too many."""
+        with _LOCK:
+            self._array = array
+            _UNPACKED.pop(id(self), None)
+            _UNPACKED[id(self)] = self
+            if len(_UNPACKED) > _KEPT:
+                number, oldest = next(iter(_UNPACKED.items()))
+                oldest._array = None
+                del _UNPACKED[number]
+
+
+_UNPACKED: WeakValueDictionary[int, MatReader] = WeakValueDictionary()
+"""Readers whose arrays are unpacked, used longest ago first."""
+_LOCK = threading.Lock()
 
 
 def _list_mat4(path: Path) -> dict[str, tuple[ArrayInfo, Place | None]]:

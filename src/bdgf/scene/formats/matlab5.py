@@ -8,6 +8,7 @@ against what is there, because a damaged file must end in a message whatever its
 from __future__ import annotations
 
 import math
+import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,27 @@ def read_packed(path: Path, place: Place, shape: tuple[int, ...]) -> NDArray[Any
         data = stream.read(math.prod(shape) * place.dtype.itemsize)
         stream.finish()
     return np.frombuffer(data, place.dtype).reshape(shape, order="F")
+
+
+def unpack(path: Path, place: Place, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Unpack such an array to a temporary file, part by part, and map it into memory.
+
+    The file has no name; it goes with the array, or with the process.
+
+    Raises:
+        DamagedError: The variable is cut short.
+        OSError: The file cannot be read, or the folder of temporary files has no room.
+        zlib.error: The variable is damaged.
+    """
+    left = math.prod(shape) * place.dtype.itemsize
+    with path.open("rb") as file, tempfile.TemporaryFile() as unpacked:
+        stream = _Packed(file, *(place.packed or (0, 0)))
+        stream.skip(place.start)
+        while left:
+            left -= unpacked.write(stream.read(min(left, _CHUNK)))
+        stream.finish()
+        unpacked.flush()
+        return np.memmap(unpacked, place.dtype, "r", shape=shape, order="F")
 
 
 def name_of(data: bytes | bytearray) -> str:
