@@ -32,9 +32,8 @@ def test_it_writes_the_run_s_own_map(exported, tiny_scene: Path, tmp_path: Path,
     folder = shutil.copytree(exported.folder, tmp_path / "copy")
     script = folder / "map_tile.py"
     text = script.read_text()
-    assert len(text.splitlines()) == 34
-    assert 'side = pairs[0][0], about["halo"], 256' in text
-    script.write_text(text.replace('about["halo"], 256', f'about["halo"], {side}'))
+    assert "SIDE = 256" in text
+    script.write_text(text.replace("SIDE = 256", f"SIDE = {side}"))
     carry_out(script, tmp_path / "out.tif", *(tiny_scene.parent / name for name in FILES))
     with (
         rasterio.open(tmp_path / "out.tif") as found,
@@ -132,3 +131,30 @@ def test_a_raster_on_another_grid_is_refused(exported, tiny_scene: Path, tmp_pat
     assert done.returncode == 1
     assert "sar.tif lies on another grid than" in done.stderr
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_raster_that_is_read_is_not_written_over(
+    exported, tiny_scene: Path, tmp_path: Path
+) -> None:
+    files = [Path(shutil.copy(tiny_scene.parent / name, tmp_path)) for name in FILES]
+    before = files[1].read_bytes()
+    script = str(exported.folder / "map_tile.py")
+    words = [sys.executable, "-I", script, "../" + tmp_path.name + "/sar.tif", *map(str, files)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is one of the rasters that are read" in done.stderr
+    assert files[1].read_bytes() == before
+
+
+def test_a_map_that_fails_leaves_the_earlier_one(
+    exported, tiny_scene: Path, tmp_path: Path
+) -> None:
+    files = [Path(shutil.copy(tiny_scene.parent / name, tmp_path)) for name in FILES]
+    data = files[2].read_bytes()
+    files[2].write_bytes(data[: len(data) // 2])
+    (tmp_path / "out.tif").write_bytes(b"earlier")
+    words = [sys.executable, "-I", str(exported.folder / "map_tile.py"), "out.tif", *files]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert (tmp_path / "out.tif").read_bytes() == b"earlier"
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tif", *FILES}
