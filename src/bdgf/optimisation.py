@@ -216,7 +216,8 @@ def _kept(path: Path, origin: dict[str, Any]) -> tuple[dict[str, Tensor], dict[s
     if not path.is_file():
         return None
     tensors, found = checkpoint.load_tensors(path)
-    return (tensors, found) if found.get("origin") == origin else None
+    whole = {"step", "values"} <= found.keys()
+    return (tensors, found) if whole and found.get("origin") == origin else None
 
 
 def _resume(

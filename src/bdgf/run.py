@@ -143,9 +143,7 @@ class Run:
     @cached_property
     def prepared(self) -> PreparedScene:
         """The scene with its fitted preparation."""
-        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
-        arrays = {name: value.numpy() for name, value in tensors.items()}
-        return PreparedScene(self.scene, Preparation.from_parts(arrays, origin["preparation"]))
+        return PreparedScene(self.scene, Preparation.load(self.folder.preparation))
 
     @property
     def guided(self) -> bool:
@@ -196,8 +194,10 @@ class Run:
 
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
         """Return the trained network and the weights of its heads, over the temperature."""
-        tensors, origin = checkpoint.load_tensors(self.folder.network)
-        norm = origin["settings"]["network"].get("patch_norm", "pixel")  # it depends on the labels
+        needs = ("settings", "temperature", "fusion_weights")
+        tensors, origin = checkpoint.load_tensors(self.folder.network, needs)
+        # it depends on the labels
+        norm = origin["settings"].get("network", {}).get("patch_norm", "pixel")
         settings = config.replace(self.settings, {"network.patch_norm": norm})
         network = new_network(settings, self.prepared, store, settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)

@@ -19,6 +19,9 @@ from bdgf.evaluation.transductive import transductive_note
 from bdgf.mapping.reading import confidence_at
 from bdgf.run import Run
 
+_RECORD = ("heads", "fusion_weights", "temperature", "parameters")
+"""What the file of the network says beside the weights."""
+
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Measure a run whose map is written.
@@ -45,7 +48,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         run.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
     else:
         run.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
-    _, origin = checkpoint.load_tensors(run.folder.network)
+    _, origin = checkpoint.load_tensors(run.folder.network, _RECORD)
     train_pixels = len(run.scene.positions("train"))
     metrics = {
         "scene": run.scene.name,

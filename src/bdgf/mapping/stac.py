@@ -24,7 +24,7 @@ from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from bdgf import __version__
-from bdgf.files import atomic_write_text
+from bdgf.files import JSON_ERRORS, atomic_write_text
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.writing import Grid
 from bdgf.scene import grid as grids
@@ -120,7 +120,7 @@ def is_dated(path: Path, acquired: str) -> bool:
         said = json.loads(path.read_text(encoding="utf-8"))["properties"]
         wanted = _written(moment(acquired)) if acquired else said["created"]
         return bool(said["datetime"] == wanted)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (*JSON_ERRORS, KeyError, TypeError):
         return False
 
 

@@ -80,6 +80,10 @@ def load_yaml(path: Path) -> Any:  # noqa: ANN401
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(f"{path} cannot be read as a text file ({error}).") from error
+    except RecursionError:
+        raise SceneError(
+            f"{path.name} is nested too deeply to be read; a scene file has a few levels."
+        ) from None
     except (yaml.YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SceneError(f"{path.name} is not valid YAML: {reason}.") from error
