@@ -39,6 +39,14 @@ class RunFolder:
 
     def __init__(self, path: Path, *, read: bool = False) -> None:
         self.path = path
+        self.diffusion = path / "diffusion.safetensors"
+        self.preparation = path / "preparation.safetensors"
+        self.features = path / "features"
+        self.network = path / "network.safetensors"
+        self.history = path / "history.jsonl"
+        self.metrics = path / "metrics.json"
+        self.balance = path / "balance.json"
+        self.warnings = path / "warnings.json"
         if read:
             if not is_run_folder(path):
                 raise RunFolderError(
@@ -66,15 +74,6 @@ class RunFolder:
                 f"{path} cannot be written; give a folder that can be written with --out."
             )
         self._finished = self._load()
-
-    diffusion = property(lambda self: self.path / "diffusion.safetensors")
-    preparation = property(lambda self: self.path / "preparation.safetensors")
-    features = property(lambda self: self.path / "features")
-    network = property(lambda self: self.path / "network.safetensors")
-    history = property(lambda self: self.path / "history.jsonl")
-    metrics = property(lambda self: self.path / "metrics.json")
-    balance = property(lambda self: self.path / "balance.json")
-    warnings = property(lambda self: self.path / "warnings.json")
 
     def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
         """Return the paths of a tile's map and confidence."""
