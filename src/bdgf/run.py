@@ -156,9 +156,8 @@ class Run:
         if self.guided and not are_stored(self.folder.features):
             return self._computed(self.prepared)
         folder = None if self.settings.features.source == "none" else self.folder.features
-        tiles = range(self.prepared.tiles)
         names = [tile.name for tile in self.scene.tiles]
-        return FeatureStore(folder, names, [self.prepared.shape(t) for t in tiles])
+        return FeatureStore(folder, names, self.prepared.shapes)
 
     @property
     def denoiser(self) -> Denoiser:

@@ -83,7 +83,9 @@ def test_before_is_without_the_temperature_that_the_network_has(run):
     try:
         fitted = fit_temperature(values, reference)
         checkpoint.save_tensors(run.folder.network, tensors, {**origin, "temperature": fitted})
-        found = calibration(run, checkpoint.load_tensors(run.folder.network)[1])
+        mapped = run.mapped_classes(run.scene.positions("test"))
+        origin_now = checkpoint.load_tensors(run.folder.network)[1]
+        found = calibration(run, origin_now, mapped, network, run.store)
     finally:
         checkpoint.save_tensors(run.folder.network, tensors, origin)
     assert found["temperature"] == fitted

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bdgf import checkpoint
 from bdgf.compute import peak_memory
 from bdgf.diffusion.reliance import Reliance
+from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
-from bdgf.evaluation.accuracy import far_from_training, score_methods
+from bdgf.evaluation.accuracy import score_methods
 from bdgf.evaluation.confidence import (
     compare_temperatures,
     evaluate_confidence,
@@ -16,6 +20,7 @@ from bdgf.evaluation.confidence import (
 )
 from bdgf.evaluation.missing import evaluate_without
 from bdgf.evaluation.transductive import transductive_note
+from bdgf.fusion.network import FusionNetwork
 from bdgf.mapping.reading import confidence_at
 from bdgf.run import Run
 
@@ -33,7 +38,10 @@ def evaluate(run: Run) -> dict[str, Any]:
         The content of ``metrics.json``.
     """
     positions = run.scene.positions("test")
+    _, origin = checkpoint.load_tensors(run.folder.network, _RECORD)
     methods: dict[str, Any] = {}
+    missing: dict[str, Any] = {}
+    believed: dict[str, Any] = {}
     unmapped = 0
     if len(positions):
         mapped = run.mapped_classes(positions)
@@ -46,9 +54,12 @@ def evaluate(run: Run) -> dict[str, Any]:
         methods = score_methods(run.scene, run.leak, mapped, run.settings, run.progress.say)
         accuracy = methods["BDGF"]["all"]
         run.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
+        store = run.store
+        network, weights = run.trained(store)
+        missing = _without_each(run, network, weights)
+        believed = calibration(run, origin, mapped, network, store)
     else:
         run.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
-    _, origin = checkpoint.load_tensors(run.folder.network, _RECORD)
     train_pixels = len(run.scene.positions("train"))
     metrics = {
         "scene": run.scene.name,
@@ -63,8 +74,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         "test_pixels_unmapped": unmapped,
         "leak": {"window": run.settings.network.window, "inside": run.leak.inside},
         "methods": methods,
-        "missing": _without_each(run) if len(positions) else {},
-        "calibration": calibration(run, origin) if len(positions) else {},
+        "missing": missing,
+        "calibration": believed,
         "heads": origin["heads"],
         "fusion_weights": origin["fusion_weights"],
         "parameters": origin["parameters"],
@@ -89,12 +100,11 @@ def _balance(run: Run) -> dict[str, Any]:
         ) from None
 
 
-def _without_each(run: Run) -> dict[str, Any]:
+def _without_each(run: Run, network: FusionNetwork, weights: list[float]) -> dict[str, Any]:
     """Return the accuracies without each modality, nothing where they are not asked for."""
     s = run.settings
     if not s.evaluation.missing_modalities or len(run.prepared.layout.modalities) < 2:
         return {}
-    network, weights = run.trained(run.store)
     note = ""
     if not run.guided and s.features.source != "none":
         note = (
@@ -114,23 +124,30 @@ def _without_each(run: Run) -> dict[str, Any]:
     )
 
 
-def calibration(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
+def calibration(
+    run: Run,
+    origin: dict[str, Any],
+    mapped: NDArray[np.int64],
+    network: FusionNetwork,
+    store: FeatureStore,
+) -> dict[str, Any]:
     """Return how far the map's confidence can be believed, and what the temperature did.
 
     Args:
         run: The run, its map written.
         origin: What the file of the network says beside the weights.
+        mapped: Class index of the map at the test pixels, −1 where it has none.
+        network: The trained network.
+        store: The guidance features.
     """
     positions, reference = run.scene.positions("test"), run.scene.labels_at("test")
     paths = [run.map_paths(tile)[1] for tile in range(len(run.scene.tiles))]
     found = evaluate_confidence(
         reference,
-        run.mapped_classes(positions),
+        mapped,
         confidence_at(paths, positions),
-        far_from_training(run.leak, positions),
+        run.leak.is_far(positions),
     )
-    store = run.store
-    network, _ = run.trained(store)
     plain_weights = [float(w) for w in origin["fusion_weights"]]  # at temperature 1
     seen, values = map_log_probabilities(
         network,

@@ -295,7 +295,7 @@ class PretrainedMapper:
         prepared = PreparedScene(scene, self.preparation, min(kept * each, _CACHE_BYTES))
         s = self.settings
         if self.denoiser is None or self.reduction is None:
-            shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+            shapes = prepared.shapes
             return prepared, FeatureStore(None, [tile.name for tile in scene.tiles], shapes)
         extractor = FeatureExtractor(
             self.denoiser, prepared, s.features, s.diffusion, s.seed, device_of(s.compute)

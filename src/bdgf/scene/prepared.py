@@ -71,6 +71,11 @@ class PreparedScene:
         """Number of tiles."""
         return len(self.scene.tiles)
 
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of every tile."""
+        return [self.shape(tile) for tile in range(self.tiles)]
+
     def shape(self, tile: int) -> tuple[int, int]:
         """Return the rows and columns of a tile."""
         return self.scene.tiles[tile].height, self.scene.tiles[tile].width
