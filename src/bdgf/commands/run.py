@@ -31,7 +31,7 @@ from bdgf.validation import validate
 
 SUMMARY = "From a scene file, or the files of a benchmark, to map, accuracy and report"
 
-STAGES = {
+STAGE_SUMMARIES = {
     "pretrain": "Pre-train the diffusion model on all pixels, without labels",
     "features": "Compute the diffusion features of the whole scene",
     "train": "Train the guided branches on the labelled pixels",
@@ -124,7 +124,7 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     another = " | RUN --scene OTHER --to FOLDER" if name == "map" else ""
     parser = make_parser(
         name,
-        STAGES[name],
+        STAGE_SUMMARIES[name],
         f"RUN [--scene SCENE] [--SETTING VALUE ...]{cluster}{another}",
         f"bdgf {name} runs/first",
     )

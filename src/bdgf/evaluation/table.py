@@ -14,6 +14,8 @@ from bdgf.evaluation.metrics_file import ANY, MAYBE, check_form
 from bdgf.files import JSON_ERRORS
 
 MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
+"""Columns of the tables of accuracies: on which pixels, and which measure."""
+
 _FORM = {p: {key: MAYBE for part, key in MEASURES if part == p} for p, _ in MEASURES}
 HEADER = ("method", "OA", "AA", "kappa", "OA far", "AA far")
 

@@ -178,3 +178,11 @@ def check_visible(text: str, what: str) -> None:
 def shown(value: object) -> str:
     """Write a value as messages show it."""
     return "empty" if value is None else repr(value)
+
+
+def flow(value: object) -> str:
+    """Write a value as YAML on one line."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000
+    )
+    return str(text).removesuffix("...\n").strip()
