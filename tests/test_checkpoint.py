@@ -108,6 +108,14 @@ def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
         checkpoint.load_tensors(half)
 
 
+def test_a_record_without_what_is_needed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    checkpoint.save_tensors(path, {"a": torch.zeros(1)}, {"heads": []})
+    assert checkpoint.load_tensors(path, ["heads"])[1] == {"heads": []}
+    with pytest.raises(RunFolderError, match=r"network\.safetensors does not say its settings"):
+        checkpoint.load_tensors(path, ["heads", "settings"])
+
+
 def test_weights_that_do_not_fit_are_refused_before_any_is_loaded() -> None:
     module = nn.Linear(3, 2)
     before = module.weight.clone()

@@ -28,7 +28,7 @@ def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
 def test_signs_without_a_font_are_told_once_and_without_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bdgf.drawing.SCRIPTS", ())
+    monkeypatch.setattr("bdgf.drawing.FONTS", ())
     told: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -42,10 +42,10 @@ def test_signs_without_a_font_are_told_once_and_without_warnings(
 def test_an_installed_font_helps_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sign = "⌒"  # DejaVu Sans Mono, which comes with matplotlib, has it, DejaVu Sans has not
     told: list[str] = []
-    monkeypatch.setattr("bdgf.drawing.SCRIPTS", ())
+    monkeypatch.setattr("bdgf.drawing.FONTS", ())
     box = _drawn(tmp_path / "box.png", sign, told)
     assert told
-    monkeypatch.setattr("bdgf.drawing.SCRIPTS", ("No Such Font", "DejaVu Sans Mono"))
+    monkeypatch.setattr("bdgf.drawing.FONTS", ("No Such Font", "DejaVu Sans Mono"))
     told.clear()
     assert _drawn(tmp_path / "sign.png", sign, told) != box
     assert not told

@@ -89,6 +89,9 @@ def test_settings_by_preset_seed_and_name():
     settings = model.resolved_settings()
     assert (settings.seed, settings.training.steps, settings.diffusion.steps) == (5, 7, 200)
     assert BDGFClassifier(settings=settings).resolved_settings() is settings
+    odd = config.replace(settings, {"network.window": 10})
+    with pytest.raises(SettingsError, match="odd"):
+        BDGFClassifier(settings=odd).resolved_settings()
     nested = BDGFClassifier(settings={"features": {"timesteps": [5, 9]}}).resolved_settings()
     assert nested.features.timesteps == (5, 9)
     seeded = BDGFClassifier(random_state=np.int64(3), settings={"training.steps": np.int32(2)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -34,11 +33,16 @@ def test_writes_and_replaces(tmp_path):
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
-    with contextlib.suppress(KeyError), atomic_path(path) as part:
-        part.write_text("half")
-        assert part.suffix == ".json"
-        assert path.read_text() == "old"
-        raise KeyError("stopped")
+
+    def stopped():
+        with atomic_path(path) as part:
+            part.write_text("half")
+            assert part.suffix == ".json"
+            assert path.read_text() == "old"
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError, match="stopped"):
+        stopped()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 

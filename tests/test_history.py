@@ -30,7 +30,9 @@ def test_a_follower_is_told_every_row_as_it_is_kept(tmp_path: Path) -> None:
     assert len(told) == 1, "what is read back was told before"
 
 
-@pytest.mark.parametrize("text", ['{"stage": "train"', '{"stage": "train"}\n', "[1]\n", "3\n"])
+@pytest.mark.parametrize(
+    "text", ['{"stage": "train"', '{"stage": "train"}\n', "[1]\n", "3\n", 3000 * "["]
+)
 def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "history.jsonl").write_text(text)
     with pytest.raises(RunFolderError, match=r"history\.jsonl cannot be read .*bdgf train"):

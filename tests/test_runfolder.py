@@ -42,6 +42,8 @@ def test_folders_that_cannot_be_a_run_are_refused(tmp_path: Path) -> None:
         '{"map": {"fingerprint": "a"}}',
         '{"map": {"fingerprint": "a", "seconds": [1]}}',
         '{"map": {"fingerprint": "a", "seconds": NaN}}',
+        '{"map": {"fingerprint": "a", "seconds": 1' + 400 * "0" + "}}",
+        3000 * "[",
     ):
         (broken / "stages.json").write_text(damaged)
         with pytest.raises(RunFolderError, match="cannot be read"):

@@ -55,6 +55,7 @@ from bdgf.validation import validate
         ("training.steps", True, "a whole number"),
         ("training.noise", math.nan, "neither NaN"),
         ("training.consistency", math.inf, "neither NaN nor infinite"),
+        ("training.noise", 10**400, "neither NaN nor infinite"),
         ("diffusion.beta_start", 1.5, "between 0 and 1"),
         ("diffusion.masking.ramp", "linear", "one of"),
         ("features.timesteps", 50, "a list"),

@@ -334,7 +334,7 @@ class Cases:
                 ("0", "-1", "1", "2", "3", "7", "16", "1e3", "0.5", "nan", "inf", "-inf", "", "x",
                  "[]", "[1]", "[cnn]", "[cnn,mamba]", "true", "null", "1e400", "999999999999",
                  "[coarse,fine,none]", "none", "{}", "{'a': 1}", "sqrt", "\u2028", "a\nb", "[",
-                 "!!"),
+                 "!!", "1" + 400 * "0"),
             )  # fmt: skip
             words += (
                 [f"--{damage.pick(names)}", value] if damage.random.random() < 0.95 else [value]

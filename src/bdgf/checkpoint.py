@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bdgf import processes
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import JSON_ERRORS, atomic_path
 
 _SMALL = 1 << 20
 _COMPRESSED = 64  # a disk that compresses makes weights less small than that
@@ -37,11 +37,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], origin: Mapping[str,
         temporary.write_bytes(save(data, metadata={"origin": json.dumps(origin, sort_keys=True)}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, needs: Sequence[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_tensors`` wrote.
 
+    Args:
+        path: The file.
+        needs: Entries that the JSON must have.
+
     Raises:
-        RunFolderError: The file is missing, damaged, or not one of ours.
+        RunFolderError: The file is missing, damaged, not one of ours, or lacks an entry.
     """
     try:
         _check_stored(path)
@@ -53,13 +57,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunFolderError(
             f"{path} is missing; an earlier stage writes it: run that stage again."
         ) from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (*JSON_ERRORS, SafetensorError, KeyError) as error:
         raise RunFolderError(
             f"{path} cannot be read as weights written by bdgf ({error}); delete it and run the"
             " stage again."
         ) from None
     if not isinstance(origin, dict):
         raise RunFolderError(f"{path} has no origin record; delete it and run the stage again.")
+    for name in needs:
+        if name not in origin:
+            raise RunFolderError(
+                f"{path} does not say its {name}, so it is damaged or of another kind; delete it"
+                " and run the stage again."
+            )
     return tensors, origin
 
 

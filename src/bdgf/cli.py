@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "inspect": (inspect.SUMMARY, inspect.command),
     "fetch": (fetch.SUMMARY, fetch.command),
     "run": (run.SUMMARY, run.command),
-    **{name: (text, run.stage(name)) for name, text in run.STAGES.items()},
+    **{name: (text, run.stage(name)) for name, text in run.STAGE_SUMMARIES.items()},
     "figures": (figures.SUMMARY, figures.command),
     "export": (export.SUMMARY, export.command),
     "polygons": (polygons.SUMMARY, polygons.command),

@@ -24,7 +24,7 @@ SCREEN = 150
 
 Say = Callable[[str], None]
 
-SCRIPTS = (
+FONTS = (
     "Noto Sans",
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -69,7 +69,7 @@ def plain_text(say: Say = logger.warning, style: Path | None = None) -> Iterator
     with warnings.catch_warnings(), matplotlib.rc_context(fname=style):
         own = matplotlib.rcParams["font.sans-serif"][:1]
         installed = {font.name for font in font_manager.fontManager.ttflist}
-        fonts = [*own, *(name for name in SCRIPTS if name in installed and name not in own)]
+        fonts = [*own, *(name for name in FONTS if name in installed and name not in own)]
         matplotlib.rcParams.update({"text.parse_math": False, "font.family": fonts})
         warnings.filterwarnings("always", _MISSING)
         others = warnings.showwarning

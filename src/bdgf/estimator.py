@@ -135,6 +135,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             SettingsError: A preset or a name that is not known, or a value that cannot work.
         """
         if isinstance(self.settings, config.Settings):
+            validate(self.settings)
             return self.settings
         if self.random_state is None:
             raise SettingsError(
@@ -143,13 +144,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             )
         changes = {"seed": self.random_state, **config.flat(dict(self.settings or {}))}
         settings = config.replace(config.preset(self.preset), changes)
-        try:
-            validate(settings)
-        except TypeError as error:
-            raise SettingsError(
-                f"a setting among {', '.join(changes)} has the wrong type ({error}); 'bdgf run"
-                " --help' says what each takes."
-            ) from None
+        validate(settings)
         return settings
 
     # --- mapping ---

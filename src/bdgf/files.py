@@ -35,6 +35,10 @@ _FOLDER_FAULTS = (
 NPY_ERRORS = (OSError, ValueError, SyntaxError, EOFError, tokenize.TokenError)
 """What NumPy raises on a damaged ``.npy`` file, whose header it reads as a Python literal."""
 
+JSON_ERRORS = (OSError, ValueError, OverflowError, RecursionError)
+"""What reading a damaged JSON file raises: RecursionError where it is nested too deeply,
+OverflowError where a number of it is too large."""
+
 _LONGEST = 100
 """Bytes of a name; of longer ones the beginning is kept."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path
+from bdgf.files import JSON_ERRORS, atomic_write_text
 
 Follower: TypeAlias = Callable[[str, int, Mapping[str, float]], None]
 """Is told stage, step and values of every new row."""
@@ -34,7 +34,7 @@ class History:
                 self.rows = [json.loads(line) for line in lines if line]
                 for row in self.rows:
                     _check(row)
-            except (ValueError, TypeError, KeyError) as error:
+            except (*JSON_ERRORS, TypeError, KeyError) as error:
                 raise RunFolderError(
                     f"{path} cannot be read ({error}); delete it: only the curves of the report are"
                     " lost, or run 'bdgf train' again for them."
@@ -60,9 +60,7 @@ class History:
         """Write the file whole."""
         if self.path is None:
             return
-        with atomic_path(self.path) as temporary:
-            text = "".join(json.dumps(row) + "\n" for row in self.rows)
-            temporary.write_text(text, encoding="utf-8")
+        atomic_write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def _check(row: dict[str, Any]) -> None:

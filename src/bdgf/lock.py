@@ -104,5 +104,5 @@ def _holder(descriptor: int) -> str:
     try:
         found = json.loads(os.read(descriptor, 1000))
         return f" (process {int(found['process'])} on {found['machine']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""

@@ -126,7 +126,7 @@ def optimise(
     first = _resume(work, optimizer, path, origin, progress)
     history.restart(course.name, first)
     losses = [float(r["loss"]) for r in history.rows if r["stage"] == course.name]
-    begun = processes.agree(min(losses, default=math.inf))
+    least = processes.agree(min(losses, default=math.inf))
     start: Tensor | None = None
     model, stepper = fabric.setup(work.model, optimizer)
     for step in range(first, course.steps):
@@ -154,21 +154,21 @@ def optimise(
             }
             named = _read(found)
             value, size = named.pop("loss"), named.pop("norm")
-            begun = min(begun, named.pop("start"))
+            least = min(least, named.pop("start"))
             if not (math.isfinite(value) and math.isfinite(size)):
                 raise TrainingError(
                     f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"
                     " finite; the last checkpoint is kept: lower the learning rate or check the"
                     " scene for extreme values."
                 )
-            highest = EXPLODED * max(1.0, begun)
+            highest = EXPLODED * max(1.0, least)
             if value > highest:
                 raise TrainingError(
                     f"The loss of '{course.name}' has grown to {value:.3g} at step {done}, more"
-                    f" than {EXPLODED:g} times what it was; the last checkpoint is kept: lower the"
-                    " learning rate or check the scene for extreme values."
+                    f" than {EXPLODED:g} times the least that it was; the last checkpoint is kept:"
+                    " lower the learning rate or check the scene for extreme values."
                 )
-            begun = min(begun, value)
+            least = min(least, value)
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
         if saves:
@@ -216,7 +216,8 @@ def _kept(path: Path, origin: dict[str, Any]) -> tuple[dict[str, Tensor], dict[s
     if not path.is_file():
         return None
     tensors, found = checkpoint.load_tensors(path)
-    return (tensors, found) if found.get("origin") == origin else None
+    whole = {"step", "values"} <= found.keys()
+    return (tensors, found) if whole and found.get("origin") == origin else None
 
 
 def _resume(

@@ -315,7 +315,7 @@ class Pipeline(Run):
 
     def _renew_legend(self) -> None:
         """Give the network the legend that holds now: maps of other scenes take it."""
-        tensors, origin = checkpoint.load_tensors(self.folder.network)
+        tensors, origin = checkpoint.load_tensors(self.folder.network, ("classes",))
         classes = self._classes()
         if origin["classes"] != classes:
             checkpoint.save_tensors(self.folder.network, tensors, {**origin, "classes": classes})

@@ -11,7 +11,8 @@ import torch
 def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     """Return the generator of one purpose at one step; it depends on nothing else.
 
-    A last counter of 0 is as none (so numpy makes seeds): one purpose always has as many counters.
+    NumPy ignores trailing zeros of a seed: ``(s, p)`` and ``(s, p, 0)`` are one stream. So give one
+    purpose always the same number of counters.
     """
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *counters])
 

@@ -145,9 +145,7 @@ class Run:
     @cached_property
     def prepared(self) -> PreparedScene:
         """The scene with its fitted preparation."""
-        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
-        arrays = {name: value.numpy() for name, value in tensors.items()}
-        return PreparedScene(self.scene, Preparation.from_parts(arrays, origin["preparation"]))
+        return PreparedScene(self.scene, Preparation.load(self.folder.preparation))
 
     @property
     def guided(self) -> bool:
@@ -160,9 +158,8 @@ class Run:
         if self.guided and not are_stored(self.folder.features):
             return self._computed(self.prepared)
         folder = None if self.settings.features.source == "none" else self.folder.features
-        tiles = range(self.prepared.tiles)
         names = [tile.name for tile in self.scene.tiles]
-        return FeatureStore(folder, names, [self.prepared.shape(t) for t in tiles])
+        return FeatureStore(folder, names, self.prepared.shapes)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -198,8 +195,10 @@ class Run:
 
     def trained(self, store: FeatureStore) -> tuple[FusionNetwork, list[float]]:
         """Return the trained network and the weights of its heads, over the temperature."""
-        tensors, origin = checkpoint.load_tensors(self.folder.network)
-        norm = origin["settings"]["network"].get("patch_norm", "pixel")  # it depends on the labels
+        needs = ("settings", "temperature", "fusion_weights")
+        tensors, origin = checkpoint.load_tensors(self.folder.network, needs)
+        # it depends on the labels
+        norm = origin["settings"].get("network", {}).get("patch_norm", "pixel")
         settings = config.replace(self.settings, {"network.patch_norm": norm})
         network = new_network(settings, self.prepared, store, settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)

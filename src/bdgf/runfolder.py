@@ -19,7 +19,7 @@ import yaml
 from bdgf import __version__
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_path, is_temporary, remove
+from bdgf.files import JSON_ERRORS, atomic_path, atomic_write_text, is_temporary, remove
 from bdgf.lock import LOCK
 from bdgf.stages import STAGES, plain
 
@@ -39,6 +39,14 @@ class RunFolder:
 
     def __init__(self, path: Path, *, read: bool = False) -> None:
         self.path = path
+        self.diffusion = path / "diffusion.safetensors"
+        self.preparation = path / "preparation.safetensors"
+        self.features = path / "features"
+        self.network = path / "network.safetensors"
+        self.history = path / "history.jsonl"
+        self.metrics = path / "metrics.json"
+        self.balance = path / "balance.json"
+        self.warnings = path / "warnings.json"
         if read:
             if not is_run_folder(path):
                 raise RunFolderError(
@@ -66,15 +74,6 @@ class RunFolder:
                 f"{path} cannot be written; give a folder that can be written with --out."
             )
         self._finished = self._load()
-
-    diffusion = property(lambda self: self.path / "diffusion.safetensors")
-    preparation = property(lambda self: self.path / "preparation.safetensors")
-    features = property(lambda self: self.path / "features")
-    network = property(lambda self: self.path / "network.safetensors")
-    history = property(lambda self: self.path / "history.jsonl")
-    metrics = property(lambda self: self.path / "metrics.json")
-    balance = property(lambda self: self.path / "balance.json")
-    warnings = property(lambda self: self.path / "warnings.json")
 
     def map_paths(self, tile: str, single: bool) -> tuple[Path, Path]:
         """Return the paths of a tile's map and confidence."""
@@ -132,8 +131,7 @@ class RunFolder:
 
     def write_json(self, path: Path, value: Any) -> None:  # noqa: ANN401
         """Write JSON whole or not at all."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        atomic_write_text(path, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, path: Path, stage: str) -> dict[str, Any]:
         """Read a JSON object that a stage has written.
@@ -143,7 +141,7 @@ class RunFolder:
         """
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (*JSON_ERRORS, TypeError) as error:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); delete it and run 'bdgf {stage}' again."
             ) from None
@@ -151,8 +149,7 @@ class RunFolder:
     def write_config(self, settings: Settings, scene: Path, seeds: Mapping[str, int]) -> None:
         """Write the resolved settings, and the environment with the seeds of all that is drawn."""
         resolved = {"scene": str(scene), **plain(settings)}
-        with atomic_path(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
         self.write_json(self.path / "environment.json", {**environment(), "seeds": dict(seeds)})
 
     def scene(self) -> Path | None:
@@ -162,7 +159,7 @@ class RunFolder:
             return None
         try:
             return Path(yaml.safe_load(path.read_text(encoding="utf-8"))["scene"])
-        except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError):
+        except (*JSON_ERRORS, yaml.YAMLError, TypeError, KeyError):
             return None
 
     def _load(self) -> dict[str, dict[str, Any]]:
@@ -174,7 +171,7 @@ class RunFolder:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             return {str(stage): _finished_stage(of) for stage, of in found.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*JSON_ERRORS, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); delete the folder or give another with --out."
             ) from None

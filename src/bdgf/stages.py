@@ -30,7 +30,8 @@ NEUTRAL = (
     "features.stored",
     "training.checkpoint_every",
 )
-"""Settings that change nothing of what a finished training has learned."""
+"""Settings that change nothing of what a finished training has learned: how often it was saved, and
+where things lie."""
 
 
 def plain(settings: Settings) -> dict[str, Any]:
@@ -59,11 +60,9 @@ def fingerprints(
     """
     values = plain(settings)
     values["compute"].pop("threads")
-    for part in ("diffusion", "training"):
-        # how often it is saved does not change what comes out
-        values[part].pop("checkpoint_every")
-    # nor does where the features are kept, and they are the same computed or stored
-    values["features"].pop("stored")
+    for name in NEUTRAL:
+        group, _, setting = name.partition(".")
+        values[group].pop(setting)
     # when the rasters were taken is a word beside the map
     values["mapping"].pop("acquired")
     # the weights count, not where they lie

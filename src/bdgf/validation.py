@@ -128,8 +128,12 @@ def _check_types(group: Any, prefix: str = "") -> None:  # noqa: ANN401
 
 
 def _is_number(value: object) -> bool:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and math.isfinite(value)  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 _TYPES: dict[Any, tuple[Callable[[object], bool], str]] = {

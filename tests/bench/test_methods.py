@@ -19,7 +19,7 @@ from bdgf.bench.variants import (
     variant,
 )
 from bdgf.errors import SettingsError
-from bdgf.evaluation.networks import PatchNetwork, PixelPerceptron
+from bdgf.evaluation.networks import PatchCnn, PixelPerceptron
 from bdgf.fusion.network import build_network
 from bdgf.scene.layout import ChannelLayout, ModalityChannels
 from bdgf.validation import validate
@@ -102,8 +102,8 @@ def test_a_branch_alone_is_the_only_head(branch):
     ("name", "kind", "alike"),
     [
         ("MLP", PixelPerceptron, False),
-        ("CNN", PatchNetwork, False),
-        ("CNN balanced", PatchNetwork, True),
+        ("CNN", PatchCnn, False),
+        ("CNN balanced", PatchCnn, True),
     ],
 )
 def test_networks_are_what_they_are_called(monkeypatch, name, kind, alike):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bdgf import checkpoint
 from bdgf.cli import main
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
@@ -137,3 +138,47 @@ def test_a_stage_of_no_run_leaves_nothing(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scene: a.yaml\ntraining: {steps: -1}\n", "config.yaml: training.steps is -1"),
+        ("scene: a.yaml\ntraining: 5\n", "config.yaml: training is 5"),
+        ("scene: a.yaml\ntraining: {stepz: 1}\n", "config.yaml: training.stepz is not a setting"),
+        ("- 1\n", "config.yaml cannot be read"),
+        (3000 * "[", "config.yaml cannot be read"),
+    ],
+)
+def test_a_damaged_config_is_named(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "config.yaml").write_text(text)
+    assert main(["map", str(run)]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("part", ["network", "preparation"])
+@pytest.mark.parametrize("command", ["map", "evaluate", "map --to"])
+def test_weights_of_another_kind_get_one_sentence(
+    trained_run: Path,
+    other: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    command: str,
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    tensors, origin = checkpoint.load_tensors(run / f"{part}.safetensors")
+    kept = {name: origin[name] for name in ("settings", "stage") if name in origin}
+    checkpoint.save_tensors(run / f"{part}.safetensors", tensors, kept)
+    if command == "map":  # so that it is done again
+        (run / "map.tif").unlink()
+    words = command.split()
+    more = [str(run), "--scene", str(other)] if "--to" in words else [str(run)]
+    out = [str(tmp_path / "out")] if "--to" in words else []
+    assert main([words[0], *more, *words[1:], *out]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{part}.safetensors" in error or "does not say" in error
+    assert "Traceback" not in error

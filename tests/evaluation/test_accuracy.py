@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdgf.evaluation.accuracy import compare, far_from_training
+from bdgf.evaluation.accuracy import compare
 from bdgf.scene.leak import leakage
 from bdgf.scene.scene import Scene
 
@@ -14,7 +14,7 @@ def test_far_pixels_are_scored_apart(tiny_scene: Path) -> None:
     scene = Scene.open(tiny_scene)
     leak = leakage(scene, 11)
     positions, reference = scene.positions("test"), scene.labels_at("test")
-    far = far_from_training(leak, positions)
+    far = leak.is_far(positions)
     assert 0 < far.mean() < 1 - leak.inside
     train = scene.positions("train")[:, 1:]
     for (_, row, col), away in zip(positions, far, strict=True):

@@ -83,7 +83,7 @@ def test_before_is_without_the_temperature_that_the_network_has(run):
     try:
         fitted = fit_temperature(values, reference)
         checkpoint.save_tensors(run.folder.network, tensors, {**origin, "temperature": fitted})
-        found = calibration(run)
+        found = calibration(run, run.mapped_classes(run.scene.positions("test")))
     finally:
         checkpoint.save_tensors(run.folder.network, tensors, origin)
     assert found["temperature"] == fitted

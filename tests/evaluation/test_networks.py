@@ -8,11 +8,11 @@ import torch
 
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.evaluation import networks
-from bdgf.evaluation.networks import PatchNetwork, PixelPerceptron, train_and_predict
+from bdgf.evaluation.networks import PatchCnn, PixelPerceptron, train_and_predict
 from bdgf.fusion.samples import PatchSource
 
 
-@pytest.mark.parametrize("kind", [PixelPerceptron, PatchNetwork])
+@pytest.mark.parametrize("kind", [PixelPerceptron, PatchCnn])
 def test_plain_networks_learn_and_repeat(prepared, monkeypatch, kind):
     monkeypatch.setattr(networks, "STEPS", 60)
     before = torch.get_rng_state()
@@ -26,7 +26,7 @@ def test_plain_networks_learn_and_repeat(prepared, monkeypatch, kind):
     assert (other != first).any()
 
 
-@pytest.mark.parametrize("kind", [PixelPerceptron, PatchNetwork])
+@pytest.mark.parametrize("kind", [PixelPerceptron, PatchCnn])
 def test_every_weight_has_a_gradient(kind):
     network = kind(7, 4)
     logits = network(torch.randn(5, 7, kind.window, kind.window))
@@ -81,7 +81,7 @@ def test_classes_can_be_drawn_alike(prepared, monkeypatch):
     shares = []
     for alike in (False, True):
         drawn.clear()
-        train_and_predict(PatchNetwork, prepared, 0, alike=alike)
+        train_and_predict(PatchCnn, prepared, 0, alike=alike)
         pixels = np.concatenate(drawn)
         shares.append((pixels[:, None] == positions[:2]).all(-1).any(1).mean())
     assert shares[0] == pytest.approx(2 / len(kept), abs=0.02)

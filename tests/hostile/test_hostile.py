@@ -194,7 +194,7 @@ def test_names_are_only_text_in_tables(name: str) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["\x1b[2J", "\n", "\u202e", "\x07"])
-@pytest.mark.parametrize("where", ["name", "modality", "class"])
+@pytest.mark.parametrize("where", ["name", "modality", "class", "tile"])
 def test_names_with_control_characters_are_refused(
     hidden: str, where: str, tiny_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +203,8 @@ def test_names_with_control_characters_are_refused(
         values["name"] += hidden + "x"
     elif where == "modality":
         values["modalities"][f"a{hidden}x"] = values["modalities"].pop("dsm")
+    elif where == "tile":
+        values["tiles"] = ["a" + hidden + "x"]
     else:
         values["labels"]["classes"][1] += hidden + "x"
     (tmp_path / "scene.yaml").write_text(yaml.safe_dump(values))
@@ -210,6 +212,39 @@ def test_names_with_control_characters_are_refused(
     said = capsys.readouterr().err
     assert "control character" in said
     assert hidden.strip("\n") not in said or hidden == "\n"
+
+
+@pytest.mark.parametrize(
+    "tile", ["", ".", "..", ".a", "../a", "a\\b", 300 * "a", 70 * "概"], ids=ascii
+)
+def test_tiles_have_names_that_their_maps_can_have(
+    tile: str, tiny_scene: Path, tmp_path: Path
+) -> None:
+    values = yaml.safe_load(tiny_scene.read_text())
+    values["tiles"] = [tile]
+    (tmp_path / "scene.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(SceneError, match="a tile's name also names its map"):
+        load_scene_file(tmp_path / "scene.yaml")
+
+
+def test_tiles_that_a_pattern_finds_are_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "._plot.tif").touch()
+    modality = {"path": "{tile}.tif", "role": "spectral"}
+    values = {"name": "x", "modalities": {"a": modality}, "tiles": "*"}
+    (tmp_path / "scene.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(SceneError, match="does not begin with a dot"):
+        load_scene_file(tmp_path / "scene.yaml")
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["run", "--out", "RUN"]])
+def test_a_scene_file_that_is_nested_too_deeply_is_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scene.yaml").write_text("name: " + 3000 * "[")
+    words = [str(tmp_path / "run") if word == "RUN" else word for word in command]
+    assert main([words[0], str(tmp_path / "scene.yaml"), *words[1:]]) == 2
+    assert "scene.yaml is nested too deeply" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_printed_moves_no_cursor() -> None:

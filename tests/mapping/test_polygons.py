@@ -14,6 +14,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from rasterio.errors import RasterioIOError
 
 from bdgf.errors import RunFolderError
 from bdgf.mapping import polygons as module
@@ -221,5 +222,21 @@ def test_a_geopackage_without_its_spatial_index_is_refused(tmp_path, monkeypatch
 
     monkeypatch.setattr(module, "_append", full)
     with pytest.raises(RunFolderError, match="spatial index"):
+        write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
+    assert not list(tmp_path.glob("*.gpkg"))
+
+
+def test_a_disk_that_fills_up_is_not_taken_for_a_damaged_map(tmp_path, monkeypatch):
+    _write(tmp_path, *_values())
+
+    opened = rasterio.open
+
+    def full(path, mode="r", **about):
+        if mode == "w":
+            raise RasterioIOError("No space left on device")
+        return opened(path, mode, **about)
+
+    monkeypatch.setattr(rasterio, "open", full)
+    with pytest.raises(RunFolderError, match=r"map\.gpkg cannot be written .* free its space"):
         write_polygons(find_maps(tmp_path), tmp_path / "map.gpkg", 0.0, Silent())
     assert not list(tmp_path.glob("*.gpkg"))

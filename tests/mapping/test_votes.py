@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -40,12 +39,14 @@ def test_failure_leaves_the_old_votes(tmp_path: Path) -> None:
     with VotesWriter(path, GRID, (1, 2), HEADS) as writer:
         writer.write(Window(0, 0, 2, 2), np.ones((2, 2, 2), int))
     before = path.read_bytes()
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        VotesWriter(path, GRID, (1, 2), HEADS) as writer,
-    ):
-        writer.write(Window(0, 0, 2, 2), np.zeros((2, 2, 2), int))
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with VotesWriter(path, GRID, (1, 2), HEADS) as writer:
+            writer.write(Window(0, 0, 2, 2), np.zeros((2, 2, 2), int))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["votes.tif"]
 

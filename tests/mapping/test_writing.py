@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -114,9 +113,14 @@ def test_failure_leaves_the_old_map(tmp_path):
     with _writer(tmp_path) as writer:
         writer.write(Window(0, 0, 37, 51), classes, confidence)
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
-    with contextlib.suppress(KeyboardInterrupt), _writer(tmp_path) as writer:
-        writer.write(Window(0, 0, 37, 51), np.zeros_like(classes), confidence)
-        raise KeyboardInterrupt
+
+    def stopped():
+        with _writer(tmp_path) as writer:
+            writer.write(Window(0, 0, 37, 51), np.zeros_like(classes), confidence)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
 
 

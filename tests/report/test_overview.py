@@ -10,7 +10,6 @@ from bdgf.report.overview import (
     NONE,
     RIGHT,
     WRONG,
-    error_summary,
     shown_tiles,
     step_of,
     tile_overview,
@@ -40,7 +39,7 @@ def test_a_small_tile_is_shown_pixel_by_pixel(results: Results) -> None:
     )
     accuracy = results.metrics["methods"]["BDGF"]["all"]["oa"]
     assert 100 * overview.test_right.mean() == pytest.approx(accuracy)
-    assert error_summary([overview]) == (int(wrong.sum()), int(tested.sum()))
+    assert len(overview.test_right) == tested.sum()
 
 
 @pytest.mark.parametrize("side", [7, 13, 26])

@@ -33,7 +33,7 @@ class Borrowed:
     def note(self, pipeline: Pipeline) -> str:
         """Return what a run took over, in a few words."""
         if pipeline.guided:
-            _, origin = checkpoint.load_tensors(pipeline.folder.diffusion)
+            _, origin = checkpoint.load_tensors(pipeline.folder.diffusion, ("from_run",))
             found = origin["from_run"]
             random = " and ".join(found["random"]) or "nothing"
             return f"{100 * found['share']:.1f} % of the denoiser taken over, {random} random"

@@ -20,7 +20,7 @@ from bdgf import __version__, config
 from bdgf.bench.variants import OURS, changes_of
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
-from bdgf.files import NPY_ERRORS, atomic_path, atomic_write_text, file_name
+from bdgf.files import JSON_ERRORS, NPY_ERRORS, atomic_path, atomic_write_text, file_name
 from bdgf.scene.scene import Scene
 from bdgf.stages import plain
 
@@ -136,7 +136,6 @@ def fingerprint(cell: Cell, settings: Settings, images: str, labels: str, outsid
 def write_result(folder: Path, result: Result, mark: str) -> None:
     """Write a result whole or not at all."""
     path = result.cell.file(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # an earlier one must not vouch for the new predictions
     with atomic_path(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
         np.save(file, result.predicted.astype(np.int16))
@@ -180,7 +179,7 @@ def read_result(folder: Path, cell: Cell, mark: str | None) -> Result | None:
             dict(values.get("confidence", {})),
             str(values.get("code", "")),
         )
-    except (*NPY_ERRORS, KeyError, TypeError) as error:
+    except (*NPY_ERRORS, *JSON_ERRORS, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{path} cannot be read ({error}); remove it, and 'bdgf bench' makes it again."
         ) from None

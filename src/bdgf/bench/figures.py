@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bdgf.bench.tables import Block, Row
 from bdgf.bench.variants import CONTROLS, OURS, changes_of, variant
-from bdgf.drawing import SCREEN, Say, logger, new_figure, plain_text, save
+from bdgf.drawing import SCREEN, Say, new_figure, plain_text, save
 from bdgf.files import file_name
 from bdgf.report.figures.pixels import (
     OTHER_COLOR,
@@ -56,6 +57,9 @@ TALLEST = 30.0
 """Inches of all maps below each other; those of a tall, narrow scene are made smaller."""
 
 Image = NDArray[np.uint8]
+
+
+logger = logging.getLogger(__name__)
 
 
 def write_figures(found: Sequence[Block], folder: Path, say: Say = logger.warning) -> list[Path]:

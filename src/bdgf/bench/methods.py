@@ -38,7 +38,7 @@ from bdgf.diffusion.transfer import start_signature
 from bdgf.errors import SettingsError
 from bdgf.evaluation.baselines import predict
 from bdgf.evaluation.classifiers import Fit, fit_boosting, fit_forest, fit_probe, fit_svm
-from bdgf.evaluation.networks import PatchNetwork, PixelPerceptron, train_and_predict
+from bdgf.evaluation.networks import PatchCnn, PixelPerceptron, train_and_predict
 from bdgf.evaluation.pixels import (
     PixelFeatures,
     band_features,
@@ -70,10 +70,10 @@ _FITS: dict[str, Fit] = {"RF": fit_forest, "SVM": fit_svm, "GB": fit_boosting}
 _ON_FEATURES: dict[str, Fit] = {"RF": fit_forest, "SVM": fit_svm, "probe": fit_probe}
 
 CLASSICAL = tuple(f"{fit} {features}" for features in _FEATURES for fit in _FITS)
-NETWORKS: dict[str, tuple[type[PixelPerceptron] | type[PatchNetwork], bool]] = {
+NETWORKS: dict[str, tuple[type[PixelPerceptron] | type[PatchCnn], bool]] = {
     "MLP": (PixelPerceptron, False),
-    "CNN": (PatchNetwork, False),
-    "CNN balanced": (PatchNetwork, True),
+    "CNN": (PatchCnn, False),
+    "CNN balanced": (PatchCnn, True),
 }
 """Plain networks, and whether classes are drawn alike, as ours draws them."""
 ON_FEATURES = tuple(f"{fit} diffusion" for fit in _ON_FEATURES)
@@ -341,7 +341,7 @@ def _on_features(fit: Fit, case: Case) -> Outcome:
 def _network_on_features(case: Case) -> Outcome:
     pipeline, spent, memory = _featured(case)
     start = time.perf_counter()
-    predicted = train_and_predict(PatchNetwork, pipeline.prepared, case.seed, pipeline.store)
+    predicted = train_and_predict(PatchCnn, pipeline.prepared, case.seed, pipeline.store)
     spent += time.perf_counter() - start
     return Outcome(predicted, spent, memory_mb=memory)
 

@@ -35,7 +35,7 @@ from bdgf.config import DiffusionSettings, Settings
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.external import LEVEL
 from bdgf.errors import RunFolderError, SceneError, SettingsError
-from bdgf.files import atomic_path, atomic_write_text, reserve
+from bdgf.files import JSON_ERRORS, atomic_path, atomic_write_text, reserve
 from bdgf.optimisation import Course, forked_seed
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.description import TILE
@@ -114,7 +114,7 @@ def unet_features(prepared: PreparedScene, settings: Settings, within: Path) -> 
         atomic_write_text(record, json.dumps(values, indent=2) + "\n")
     try:
         seconds = float(json.loads(record.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*JSON_ERRORS, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{record} cannot be read ({error}); remove its folder, and 'bdgf bench' makes it"
             " again."

@@ -24,13 +24,14 @@ from bdgf.commands.options import (
 )
 from bdgf.console import ConsoleProgress
 from bdgf.errors import RunFolderError, SettingsError
+from bdgf.files import JSON_ERRORS
 from bdgf.runfolder import RunFolder, is_run_folder
 from bdgf.stages import NEUTRAL
 from bdgf.validation import validate
 
 SUMMARY = "From a scene file, or the files of a benchmark, to map, accuracy and report"
 
-STAGES = {
+STAGE_SUMMARIES = {
     "pretrain": "Pre-train the diffusion model on all pixels, without labels",
     "features": "Compute the diffusion features of the whole scene",
     "train": "Train the guided branches on the labelled pixels",
@@ -124,7 +125,7 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     another = " | RUN --scene OTHER --to FOLDER" if name == "map" else ""
     parser = make_parser(
         name,
-        STAGES[name],
+        STAGE_SUMMARIES[name],
         f"RUN [--scene SCENE] [--SETTING VALUE ...]{cluster}{another}",
         f"bdgf {name} runs/first",
     )
@@ -222,17 +223,17 @@ def stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         scene = str(values.pop("scene"))
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, UnicodeDecodeError) as error:
+    except (*JSON_ERRORS, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{path} cannot be read as a run's settings ({' '.join(str(error).split())}); start"
             " again with 'bdgf run SCENE --out RUN' on another folder."
         ) from None
     try:
         validate(config.from_values(values))
-    except TypeError as error:
+    except SettingsError as error:
         raise RunFolderError(
-            f"{path} holds a setting of the wrong type ({error}); put it right, or start again with"
-            " 'bdgf run SCENE --out RUN' on another folder."
+            f"{path}: {error} Put it right there, or start again with 'bdgf run SCENE --out RUN' on"
+            " another folder."
         ) from None
     return scene, config.flat(values)
 
@@ -276,7 +277,7 @@ def _print_metrics(out: Path, console: Console) -> None:
     path = out / "metrics.json"
     try:
         _print_table(json.loads(path.read_text(encoding="utf-8")), out, console)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (*JSON_ERRORS, LookupError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"{path} cannot be read ({' '.join(str(error).split())}); delete it and run 'bdgf"
             f" evaluate {out}' again."

@@ -41,7 +41,7 @@ class ComputedFeatures(FeatureStore):
         cache_bytes: int = 256 << 20,
     ) -> None:
         prepared = extractor.prepared
-        shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+        shapes = prepared.shapes
         super().__init__(None, [tile.name for tile in prepared.scene.tiles], shapes)
         self.levels = reduction.levels
         self.channels = reduction.channels

@@ -64,7 +64,7 @@ def adopt(
         SceneError: A file that is missing, unreadable, not finite or without a place on the scene.
     """
     names = [tile.name for tile in prepared.scene.tiles]
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     levels = _open_all(prepared.scene, template, base)
     used = levels_in_use(settings.levels)
     if LEVEL in template:
@@ -119,7 +119,7 @@ def _fitted(
     seed: int,
 ) -> Projection:
     """Fit the components of one level on a sample of the scene's pixels."""
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     sample = []
     pixels = valid = 0
     for tile, window in sample_windows(shapes, numpy_generator(seed, "feature components")):

@@ -160,7 +160,7 @@ class LevelBlocks:
 
     def __init__(self, extractor: FeatureExtractor) -> None:
         self.extractor, self.prepared = extractor, extractor.prepared
-        shapes = [self.prepared.shape(tile) for tile in range(self.prepared.tiles)]
+        shapes = self.prepared.shapes
         channels = sum(extractor.denoiser.level_channels) * len(extractor.settings.timesteps)
         self._small = 4 * channels * sum(h * w for h, w in shapes) <= KEPT_BYTES
         self._kept: dict[tuple[int, Window], list[Tensor]] = {}
@@ -216,7 +216,7 @@ def sample_valid(
             if total >= PCA_PIXELS:
                 return
         return
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     pixels = known = 0
     for tile, window in sample_windows(shapes, generator):
         valid = prepared.valid_in(tile, window)
@@ -250,7 +250,7 @@ def extract(
             another processor would fit them to others by rounding.
     """
     prepared = extractor.prepared
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     read = LevelBlocks(extractor)
     stands = known and (folder / REDUCTION).is_file()
     reduction = Reduction.load(folder / REDUCTION) if stands else fit_reduction(read)
@@ -310,7 +310,7 @@ def _write(
 
 def grids_of(prepared: PreparedScene) -> list[WindowGrid]:
     """Return the grid of blocks of every tile: features are computed in these windows alone."""
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     return [WindowGrid(*shape, WINDOW, WINDOW) for shape in shapes]
 
 

@@ -23,7 +23,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
-from bdgf.files import NPY_ERRORS, atomic_path, remove, reserve
+from bdgf.files import JSON_ERRORS, NPY_ERRORS, atomic_path, atomic_write_text, remove, reserve
 from bdgf.scene.layout import Edge, Window, reflect_index
 
 INDEX = "features.json"
@@ -93,7 +93,7 @@ def are_stored(folder: Path) -> bool:
     """Return whether a folder's features are arrays, and not computed where they are read."""
     try:
         return bool(json.loads((folder / INDEX).read_text(encoding="utf-8")).get("stored", True))
-    except (OSError, ValueError, AttributeError):
+    except (*JSON_ERRORS, AttributeError):
         return True  # whoever opens them says what is wrong
 
 
@@ -166,7 +166,7 @@ class FeatureStore:
             self.channels = int(index["channels"])
             if not index.get("stored", True):
                 raise ValueError("it says that they are not stored but computed")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*JSON_ERRORS, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"{folder / INDEX} cannot be read ({error}); delete it and run 'bdgf features'"
                 " again."
@@ -240,6 +240,4 @@ def write_index(
     record = {"channels": channels, "levels": [list(level) for level in levels], "origin": origin}
     if not stored:
         record["stored"] = False
-    text = json.dumps(record, indent=2)
-    with atomic_path(folder / INDEX) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    atomic_write_text(folder / INDEX, json.dumps(record, indent=2))

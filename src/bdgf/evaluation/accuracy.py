@@ -16,11 +16,6 @@ from bdgf.scene.leak import Leak
 from bdgf.scene.scene import Scene
 
 
-def far_from_training(leak: Leak, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which test pixels (n,) are farther than a patch from every training pixel."""
-    return leak.is_far(positions)
-
-
 def score(reference: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Scores:
     """Score predictions (n,), −1 standing for none, which counts as an error."""
     return scores(
@@ -79,7 +74,7 @@ def compare(
         matrix on all.
     """
     reference = scene.labels_at("test")
-    far = far_from_training(leak, scene.positions("test"))
+    far = leak.is_far(scene.positions("test"))
     classes = len(scene.class_codes)
     return {
         name: {

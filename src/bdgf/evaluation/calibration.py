@@ -10,20 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.fusion.temperature import fit_temperature, scaled
-
-__all__ = [
-    "Reliability",
-    "area_under_risk_coverage",
-    "brier_score",
-    "coverage_curve",
-    "expected_calibration_error",
-    "fit_temperature",
-    "negative_log_likelihood",
-    "reliability",
-    "scaled",
-]
-
 BINS = 15
 """Bins of the calibration error, as in Guo et al. (ICML 2017)."""
 

@@ -26,7 +26,7 @@ SVM_MOST = 20_000
 square."""
 
 SVM_LEAST = 50
-"""Of these pixels as many of every class that has them, however rare it is."""
+"""Pixels that every class keeps at least, if it has so many."""
 
 FOREST_CELLS = 3_000_000
 """Training pixels x features up to which every tree draws as many pixels as there are."""

@@ -18,10 +18,10 @@ from bdgf.evaluation.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
     reliability,
-    scaled,
 )
 from bdgf.evaluation.missing import windows_with
 from bdgf.fusion.network import FusionNetwork
+from bdgf.fusion.temperature import scaled
 from bdgf.mapping.inference import window_log_probabilities
 from bdgf.scene.prepared import PreparedScene
 
@@ -54,7 +54,7 @@ def map_log_probabilities(
     """
     network.eval()
     positions = prepared.scene.positions("test")
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     valid = prepared.valid_at(positions)
     indices = [np.zeros(0, dtype=np.int64)]
     values = [torch.zeros(0, len(prepared.scene.class_codes))]

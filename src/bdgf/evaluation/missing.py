@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.diffusion.store import FeatureStore
-from bdgf.evaluation.accuracy import far_from_training, score
+from bdgf.evaluation.accuracy import score
 from bdgf.evaluation.metrics import confusion_matrix
 from bdgf.fusion.network import FusionNetwork
 from bdgf.mapping.inference import window_log_probabilities
@@ -134,10 +134,10 @@ def evaluate_without(
     """
     scene, layout = prepared.scene, prepared.layout
     positions, reference = scene.positions("test"), scene.labels_at("test")
-    shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+    shapes = prepared.shapes
     places = windows_with(positions, shapes, side, most_pixels, seed)
     seen = np.sort(np.concatenate([inside for _, _, inside in places]))
-    far = far_from_training(leak, positions)[seen]
+    far = leak.is_far(positions)[seen]
     classes = len(scene.class_codes)
     notes = [note]
     if len(seen) < len(positions):

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.samples import PatchSource
-from bdgf.randomness import numpy_generator, torch_generator
+from bdgf.randomness import derived_seed, numpy_generator, torch_generator
 from bdgf.scene.prepared import PreparedScene
 
-STEPS = 2000
-BATCH = 64
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 1e-2
-HIDDEN = 128
-FILTERS = (64, 128)
-CHUNK = 512
+STEPS = 2000  # as for any number of labels: to the last step, so that no stop is tuned
+BATCH = 64  # as our own training
+LEARNING_RATE = 1e-3  # the usual one of Adam
+WEIGHT_DECAY = 1e-2  # the default of AdamW
+HIDDEN = 128  # units of a hidden layer: as many as the filters of the CNN
+FILTERS = (64, 128)  # doubled where pooling halves the sides
+CHUNK = 512  # pixels that are predicted at a time: bounds the memory
 
 
 class PixelPerceptron(nn.Module):
@@ -35,6 +35,7 @@ class PixelPerceptron(nn.Module):
     """
 
     window = 1
+    draws = "PixelPerceptron"  # names its random streams
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class PixelPerceptron(nn.Module):
         return logits
 
 
-class PatchNetwork(nn.Module):
+class PatchCnn(nn.Module):
     """Two 3 × 3 convolutions with pooling on an 11 × 11 patch, then a linear layer.
 
     Args:
@@ -63,6 +64,7 @@ class PatchNetwork(nn.Module):
     """
 
     window = 11
+    draws = "PatchNetwork"  # names its random streams
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -87,11 +89,11 @@ class PatchNetwork(nn.Module):
         return logits
 
 
-Plain = PixelPerceptron | PatchNetwork
+Plain = PixelPerceptron | PatchCnn
 
 
 def train_and_predict(
-    kind: type[PixelPerceptron] | type[PatchNetwork],
+    kind: type[PixelPerceptron] | type[PatchCnn],
     prepared: PreparedScene,
     seed: int,
     store: FeatureStore | None = None,
@@ -112,14 +114,11 @@ def train_and_predict(
     positions, labels = positions[known], labels[torch.from_numpy(known)]
     if store is None:
         names = [tile.name for tile in scene.tiles]
-        shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
-        store = FeatureStore(None, names, shapes)
+        store = FeatureStore(None, names, prepared.shapes)
     source = PatchSource(prepared, store, kind.window)
     channels = prepared.layout.channels + len(prepared.layout.modalities) + store.channels
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            int(numpy_generator(seed, kind.__name__).integers(2**31))
-        )
+        torch.default_generator.manual_seed(derived_seed(seed, kind.draws))
         network = kind(channels, len(scene.class_codes))
         _train(network, source, positions, labels, seed, alike)
     return _predict(network, source, scene.positions("test"))
@@ -137,7 +136,7 @@ def _train(
     shares /= shares.sum()
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     course = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
-    purpose = type(network).__name__
+    purpose = network.draws
     for step in range(STEPS):
         draws = numpy_generator(seed, purpose, step)
         if alike:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bdgf import checkpoint
 from bdgf.compute import peak_memory
 from bdgf.diffusion.reliance import Reliance
 from bdgf.errors import RunFolderError
-from bdgf.evaluation.accuracy import far_from_training, score_methods
+from bdgf.evaluation.accuracy import score_methods
 from bdgf.evaluation.confidence import (
     compare_temperatures,
     evaluate_confidence,
@@ -18,6 +21,9 @@ from bdgf.evaluation.missing import evaluate_without
 from bdgf.evaluation.transductive import transductive_note
 from bdgf.mapping.reading import confidence_at
 from bdgf.run import Run
+
+_RECORD = ("heads", "fusion_weights", "temperature", "parameters")
+"""What the file of the network says beside the weights."""
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -30,7 +36,10 @@ def evaluate(run: Run) -> dict[str, Any]:
         The content of ``metrics.json``.
     """
     positions = run.scene.positions("test")
+    _, origin = checkpoint.load_tensors(run.folder.network, _RECORD)
     methods: dict[str, Any] = {}
+    missing: dict[str, Any] = {}
+    believed: dict[str, Any] = {}
     unmapped = 0
     if len(positions):
         mapped = run.mapped_classes(positions)
@@ -43,9 +52,10 @@ def evaluate(run: Run) -> dict[str, Any]:
         methods = score_methods(run.scene, run.leak, mapped, run.settings, run.progress.say)
         accuracy = methods["BDGF"]["all"]
         run.tracker.follow("test", 0, {name: accuracy[name] for name in ("oa", "aa", "kappa")})
+        missing = _without_each(run)
+        believed = calibration(run, mapped)
     else:
         run.progress.say("evaluate: the scene has no test pixel, so accuracy is not measured")
-    _, origin = checkpoint.load_tensors(run.folder.network)
     train_pixels = len(run.scene.positions("train"))
     metrics = {
         "scene": run.scene.name,
@@ -60,8 +70,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         "test_pixels_unmapped": unmapped,
         "leak": {"window": run.settings.network.window, "inside": run.leak.inside},
         "methods": methods,
-        "missing": _without_each(run) if len(positions) else {},
-        "calibration": calibration(run) if len(positions) else {},
+        "missing": missing,
+        "calibration": believed,
         "heads": origin["heads"],
         "fusion_weights": origin["fusion_weights"],
         "parameters": origin["parameters"],
@@ -111,19 +121,20 @@ def _without_each(run: Run) -> dict[str, Any]:
     )
 
 
-def calibration(run: Run) -> dict[str, Any]:
+def calibration(run: Run, mapped: NDArray[np.int64]) -> dict[str, Any]:
     """Return how far the map's confidence can be believed, and what the temperature did.
 
     Args:
         run: The run, its map written.
+        mapped: Class index of the map at the test pixels, −1 where it has none.
     """
     positions, reference = run.scene.positions("test"), run.scene.labels_at("test")
     paths = [run.map_paths(tile)[1] for tile in range(len(run.scene.tiles))]
     found = evaluate_confidence(
         reference,
-        run.mapped_classes(positions),
+        mapped,
         confidence_at(paths, positions),
-        far_from_training(run.leak, positions),
+        run.leak.is_far(positions),
     )
     return {**found, **temperatures(run)}
 
@@ -137,7 +148,7 @@ def temperatures(run: Run) -> dict[str, Any]:
     Returns:
         What `compare_temperatures` gives, of the test pixels that are mapped.
     """
-    _, origin = checkpoint.load_tensors(run.folder.network)
+    _, origin = checkpoint.load_tensors(run.folder.network, _RECORD)
     store = run.store
     network, _ = run.trained(store)
     plain_weights = [float(w) for w in origin["fusion_weights"]]  # at temperature 1

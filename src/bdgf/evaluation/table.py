@@ -11,8 +11,11 @@ from typing import Any
 
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.metrics_file import ANY, MAYBE, check_form
+from bdgf.files import JSON_ERRORS
 
 MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
+"""Columns of the tables of accuracies: on which pixels, and which measure."""
+
 _FORM = {p: {key: MAYBE for part, key in MEASURES if part == p} for p, _ in MEASURES}
 HEADER = ("method", "OA", "AA", "kappa", "OA far", "AA far")
 
@@ -64,7 +67,7 @@ def read_run(folder: Path) -> RunResult:
             total_seconds=sum(seconds.values()),
             memory=float(metrics["peak_memory_mb"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*JSON_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"{folder} holds no finished run ({type(error).__name__}: {error}); name run folders"
             " that 'bdgf run' or 'bdgf evaluate' has finished."

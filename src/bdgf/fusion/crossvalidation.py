@@ -104,9 +104,9 @@ class Trust:
 
 
 def patch_leads(heads: Sequence[str], points: float) -> list[float]:
-    """Return by how many points each head is taken to be better before any is measured.
+    """Return how many points each head is taken to be ahead of the others before any is measured.
 
-    With few labels per class the heads that see the patch as a whole are.
+    With few labels per class the heads that see the patch as a whole are the better ones.
 
     Args:
         heads: Names of the heads.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.fusion.layers import Pointwise, pointwise
-from bdgf.fusion.windows import split_last
+from bdgf.fusion.scan import split_last
 
 _EPSILON = 0.1
 """Of the norm of the guidance: features far below it fade out instead of being blown up."""

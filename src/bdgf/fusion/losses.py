@@ -37,8 +37,7 @@ class WeightAverage:
     Args:
         network: With its initial weights, from which the average starts.
         decay: Final decay, 0 for no average: nothing is kept then.
-        batches: Average what layers keep of the batches that they have seen, to normalise by, as
-            the weights.
+        batches: Whether the running statistics of normalisation layers are averaged as well.
     """
 
     def __init__(self, network: nn.Module, decay: float, batches: bool = True) -> None:

@@ -18,8 +18,7 @@ from bdgf.config import NetworkSettings
 from bdgf.fusion.base import GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ChannelConv, ConvolutionBlock, FeedForward, Pointwise, Stem
-from bdgf.fusion.scan import selective_scan, spiral_order
-from bdgf.fusion.windows import split_last
+from bdgf.fusion.scan import selective_scan, spiral_order, split_last
 from bdgf.scene.layout import ChannelLayout
 
 _PATCHES = 256

@@ -24,6 +24,11 @@ Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """A scan of x, dt, A, B, C and D."""
 
 
+def split_last(x: Tensor, parts: int) -> Tensor:
+    """(..., D) to (..., parts, D / parts), without a copy."""
+    return x.view(*x.shape[:-1], parts, x.shape[-1] // parts)
+
+
 @functools.lru_cache(maxsize=32)
 def spiral_places(side: int) -> tuple[int, ...]:
     """Return the order of ``spiral_order`` as numbers."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bdgf.fusion.scan import spiral_places
+from bdgf.fusion.scan import spiral_places, split_last
 
 
 def exporting() -> bool:
@@ -27,17 +27,17 @@ def window_attention(
 ) -> Tensor:
     """Attend as ``windows.window_attention`` does, of the same tensors."""
     heads = bias.shape[0]
-    q = _split(query, heads)  # (B, h, w, heads, D/heads)
+    q = split_last(query, heads)  # (B, h, w, heads, D/heads)
     scores = torch.stack(
         [
-            (q * _split(shifted, heads)).sum(4) + bias[:, place]
+            (q * split_last(shifted, heads)).sum(4) + bias[:, place]
             for place, shifted in enumerate(_shifts(key, radius))
         ]
     )  # (k², B, h, w, heads)
     weights = torch.softmax(scores, 0)
     read = torch.zeros_like(q)
     for place, shifted in enumerate(_shifts(value, radius)):
-        read = read + weights[place].unsqueeze(4) * _split(shifted, heads)
+        read = read + weights[place].unsqueeze(4) * split_last(shifted, heads)
     return read.flatten(3)
 
 
@@ -50,24 +50,19 @@ def ssd_centre_readout(
     token is known when its turn comes.
     """
     heads = dt.shape[3]
-    entries = list(_shifts((_split(x, heads) * dt.unsqueeze(4)).flatten(3), radius))
+    entries = list(_shifts((split_last(x, heads) * dt.unsqueeze(4)).flatten(3), radius))
     matches = [(b * C_).sum(3, keepdim=True) for b in _shifts(B_, radius)]  # k² × (B, h, w, 1)
     order = spiral_places(2 * radius + 1)[::-1]
     if A is None:
         return entries[0] * matches[0]
     steps = list(_shifts(dt * A, radius))  # k² × (B, h, w, heads)
     after = torch.zeros_like(steps[0])
-    read = torch.zeros_like(_split(entries[0], heads))
+    read = torch.zeros_like(split_last(entries[0], heads))
     for place in order:
         weight = (after.exp() * matches[place]).unsqueeze(4)  # (B, h, w, heads, 1)
-        read = read + weight * _split(entries[place], heads)
+        read = read + weight * split_last(entries[place], heads)
         after = after + steps[place]
     return read.flatten(3)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """(..., D) to (..., heads, D / heads)."""
-    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
 def _shifts(x: Tensor, radius: int) -> Iterator[Tensor]:

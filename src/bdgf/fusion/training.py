@@ -260,6 +260,7 @@ class FusionTraining:
         heads = len(network.heads)
         # what the teacher said in a step counts from the next on
         self.taught = TaughtClasses(heads, classes, t.consistency_balance, self.device)
+        self._last_taught: Tensor  # what the last step taught
         self.mutual = trust is not None and heads > 1
         self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
         deviation = torch.from_numpy(source.prepared.preparation.deviation)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdgf.fusion import shifts
-from bdgf.fusion.scan import spiral_order
+from bdgf.fusion.scan import spiral_order, split_last
 
 _WHOLE = 350_000
 """Centres × tokens × tokens up to which an image is one tile: a patch of 11 × 11 is."""
@@ -112,11 +112,6 @@ def ssd_centre_readout(
             return read.transpose(1, 2).flatten(2)  # (n, Q, D)
 
         return _slide(core, [C_], [entry, dt * A, B_], radius, heads)
-
-
-def split_last(x: Tensor, parts: int) -> Tensor:
-    """(..., D) to (..., parts, D / parts), without a copy."""
-    return x.view(*x.shape[:-1], parts, x.shape[-1] // parts)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bdgf import __version__
 from bdgf.errors import RunFolderError
-from bdgf.files import atomic_write_text, is_temporary, remove_leftovers, writable
+from bdgf.files import JSON_ERRORS, atomic_write_text, is_temporary, remove_leftovers, writable
 from bdgf.lock import LOCK, locked
 from bdgf.runfolder import remove_other_maps
 
@@ -56,7 +56,7 @@ def check_finished(folder: Path) -> None:
         return
     try:
         finished = json.loads(path.read_text(encoding="utf-8")).get("finished", True)
-    except (OSError, ValueError, AttributeError) as error:
+    except (*JSON_ERRORS, AttributeError) as error:
         raise RunFolderError(
             f"{path} cannot be read ({error}); map the scene again with 'bdgf map RUN --scene SCENE"
             f" --to {folder}'."

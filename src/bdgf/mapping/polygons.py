@@ -19,12 +19,13 @@ import rasterio.warp
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from bdgf.errors import RunFolderError
 from bdgf.files import atomic_path, scratch_path
 from bdgf.mapping.folder import check_finished
-from bdgf.mapping.regions import ReadRows, Regions, find_regions, strips
+from bdgf.mapping.reading import open_raster, reading
+from bdgf.mapping.regions import Regions, find_regions, strips
 from bdgf.mapping.writing import BLOCK
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, is_run_folder
@@ -173,19 +174,6 @@ _DOWNWARDS = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 _Polygon = tuple[Any, int]
 
 
-@contextlib.contextmanager
-def _raster(path: Path) -> Iterator[Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                yield dataset
-    except RasterioError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
-        ) from None
-
-
 def _state(tile: TileMap) -> list[tuple[int, int, int] | None]:
     """Return what changes when the files of a map do."""
     found: list[tuple[int, int, int] | None] = []
@@ -200,7 +188,7 @@ def _state(tile: TileMap) -> list[tuple[int, int, int] | None]:
 
 
 def _describe(tile: TileMap) -> _Opened:
-    with _raster(tile.map_path) as codes, _raster(tile.confidence_path) as confidence:
+    with open_raster(tile.map_path) as codes, open_raster(tile.confidence_path) as confidence:
         sizes = [f"{one.height} × {one.width}" for one in (codes, confidence)]
         if sizes[0] != sizes[1]:
             raise RunFolderError(
@@ -221,17 +209,22 @@ def _regions_of(one: _Opened, unit: str) -> Regions:
     height, width = one.grid.height, one.grid.width
     metres = one.grid.pixel_metres if unit == "m2" else None
     areas = np.ones(height) if metres is None else row_areas(one.grid)
-    with _raster(one.tile.map_path) as codes, _raster(one.tile.confidence_path) as confidence:
-        read = _reader(codes, confidence, width)
+    tile = one.tile
+    with open_raster(tile.map_path) as codes, open_raster(tile.confidence_path) as confidence:
+
+        def read(row: int, count: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+            return (
+                _rows(codes, tile.map_path, row, count),
+                _rows(confidence, tile.confidence_path, row, count),
+            )
+
         return find_regions(read, height, width, areas, metres or (1.0, 1.0))
 
 
-def _reader(codes: Any, confidence: Any, width: int) -> ReadRows:  # noqa: ANN401
-    def read(row: int, count: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
-        window = rasterio.windows.Window(0, row, width, count)
-        return codes.read(1, window=window), confidence.read(1, window=window)
-
-    return read
+def _rows(source: Any, path: Path, row: int, count: int) -> NDArray[Any]:  # noqa: ANN401
+    with reading(path):
+        found: NDArray[Any] = source.read(1, window=Window(0, row, source.width, count))
+    return found
 
 
 def row_areas(grid: Grid) -> NDArray[np.float64]:
@@ -297,9 +290,10 @@ def _polygons(one: _Opened, regions: Regions, folder: Path) -> Iterator[_Polygon
     The numbers go through a file, which GDAL reads row by row and with its coordinates.
     """
     height, width = one.grid.height, one.grid.width
+    path = one.tile.map_path
     with scratch_path(folder / "regions.tif") as numbers:
         with (
-            _raster(one.tile.map_path) as codes,
+            open_raster(path) as codes,
             rasterio.open(
                 numbers, "w", driver="GTiff", height=height, width=width, count=1, dtype="int32",
                 nodata=-1, compress="deflate", tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
@@ -308,8 +302,8 @@ def _polygons(one: _Opened, regions: Regions, folder: Path) -> Iterator[_Polygon
         ):  # fmt: skip
             runs = 0
             for row, count in strips(height, width):
-                window = rasterio.windows.Window(0, row, width, count)
-                part, runs = regions.numbers(codes.read(1, window=window), runs)
+                part, runs = regions.numbers(_rows(codes, path, row, count), runs)
+                window = Window(0, row, width, count)
                 target.write(part.astype(np.int32), 1, window=window)
         with rasterio.open(numbers) as source:
             for outline, number in rasterio.features.shapes(rasterio.band(source, 1)):

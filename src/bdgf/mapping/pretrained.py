@@ -28,7 +28,7 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.files import atomic_path, is_temporary, remove, remove_leftovers, writable
+from bdgf.files import JSON_ERRORS, atomic_path, is_temporary, remove, remove_leftovers, writable
 from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.lock import LOCK, locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
@@ -130,7 +130,7 @@ class PretrainedMapper:
         try:
             finished = json.loads(path.read_text(encoding="utf-8"))
             trained = "train" in finished
-        except (OSError, ValueError, TypeError) as error:
+        except (*JSON_ERRORS, TypeError) as error:
             raise _unreadable(path, error) from None
         if not trained:
             # its files may be there all the same, of settings that no longer go together
@@ -170,7 +170,7 @@ class PretrainedMapper:
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
             values, classes = description["settings"], description["classes"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*JSON_ERRORS, KeyError, TypeError) as error:
             raise _unreadable(path, error) from None
         settings = _settings(values, path, changes)
         parts = _read_parts(settings, folder)
@@ -207,7 +207,7 @@ class PretrainedMapper:
             files.enter_context(locked(folder))
             remove_leftovers(folder)
             about = files.enter_context(atomic_path(folder / DESCRIPTION))
-            about.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            about.write_bytes(f"{json.dumps(description, indent=2)}\n".encode())
             for name, (tensors, origin) in self.parts.items():
                 part = files.enter_context(atomic_path(folder / f"{name}.safetensors"))
                 checkpoint.save_tensors(part, tensors, origin)
@@ -301,7 +301,7 @@ class PretrainedMapper:
         kept = _pixels_kept(scene, s.mapping.tile, each + of_features)
         prepared = PreparedScene(scene, self.preparation, kept * each)
         if self.denoiser is None or self.reduction is None:
-            shapes = [prepared.shape(tile) for tile in range(prepared.tiles)]
+            shapes = prepared.shapes
             return prepared, FeatureStore(None, [tile.name for tile in scene.tiles], shapes)
         extractor = FeatureExtractor(
             self.denoiser, prepared, s.features, s.diffusion, s.seed, device_of(s.compute)
@@ -386,7 +386,11 @@ def _read_parts(settings: Settings, folder: Path) -> dict[str, Part]:
     check_source(settings)
     guided = settings.features.source == "diffusion"
     names = ("preparation", *(["diffusion"] if guided else []), "network")
-    return {name: checkpoint.load_tensors(folder / f"{name}.safetensors") for name in names}
+    needs = {"preparation": ("preparation",), "network": ("heads", "fusion_weights")}
+    return {
+        name: checkpoint.load_tensors(folder / f"{name}.safetensors", needs.get(name, ()))
+        for name in names
+    }
 
 
 def _reduction(settings: Settings, folder: Path) -> Reduction | None:

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from bdgf.errors import RunFolderError
 
 _STRIP = 256  # rows: those of a block
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn failures of GDAL while a raster of the run is read into an error of ours.
+
+    Only what opens or reads the raster belongs inside: all that GDAL fails at is taken for it.
+
+    Raises:
+        RunFolderError: The raster is missing or damaged.
+    """
+    try:
+        yield
+    except RasterioError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
+        ) from None
+
+
+def open_raster(path: Path) -> Any:  # noqa: ANN401
+    """Open a raster of the run, for a ``with`` statement.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    with reading(path), warnings.catch_warnings():
+        # scenes without coordinates are no fault
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
 
 
 def read_map(path: Path, class_codes: Sequence[int]) -> NDArray[np.int64]:
@@ -157,47 +188,33 @@ def read_strips(
     Raises:
         RunFolderError: The raster is missing or damaged, or has another size.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
-        with source:
-            if size is not None and source.shape != size:
-                raise RunFolderError(_other_size(path, source.shape, size))
-            for row in range(0, source.height, rows):
-                height = min(rows, source.height - row)
-                place = rasterio.windows.Window(0, row, source.width, height)
-                yield source.read(window=place)
-    except RasterioError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
-        ) from None
+    with open_raster(path) as source:
+        if size is not None and source.shape != size:
+            raise RunFolderError(_other_size(path, source.shape, size))
+        for row in range(0, source.height, rows):
+            height = min(rows, source.height - row)
+            with reading(path):
+                part = source.read(window=Window(0, row, source.width, height))
+            yield part
 
 
 def _read_at(path: Path, pixels: NDArray[np.int64]) -> NDArray[np.generic]:
     """Read some pixels (n, 2), strip by strip, so that a large raster is never whole in memory."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
-        with source:
-            least = (int(pixels[:, 0].max()) + 1, int(pixels[:, 1].max()) + 1)
-            if source.height < least[0] or source.width < least[1]:
-                raise RunFolderError(_other_size(path, source.shape, least))
-            found = np.empty(len(pixels), dtype=source.dtypes[0])
-            strip = pixels[:, 0] // _STRIP
-            for number in np.unique(strip):
-                here = strip == number
-                rows, cols = pixels[here, 0], pixels[here, 1]
-                row, col = int(rows.min()), int(cols.min())
-                size = (int(cols.max()) - col + 1, int(rows.max()) - row + 1)
-                part = source.read(1, window=rasterio.windows.Window(col, row, *size))
-                found[here] = part[rows - row, cols - col]
-            return found
-    except RasterioError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
-        ) from None
+    with open_raster(path) as source:
+        least = (int(pixels[:, 0].max()) + 1, int(pixels[:, 1].max()) + 1)
+        if source.height < least[0] or source.width < least[1]:
+            raise RunFolderError(_other_size(path, source.shape, least))
+        found = np.empty(len(pixels), dtype=source.dtypes[0])
+        strip = pixels[:, 0] // _STRIP
+        for number in np.unique(strip):
+            here = strip == number
+            rows, cols = pixels[here, 0], pixels[here, 1]
+            row, col = int(rows.min()), int(cols.min())
+            size = (int(cols.max()) - col + 1, int(rows.max()) - row + 1)
+            with reading(path):
+                part = source.read(1, window=Window(col, row, *size))
+            found[here] = part[rows - row, cols - col]
+        return found
 
 
 def _other_size(path: Path, found: tuple[int, int], needed: tuple[int, int]) -> str:
@@ -208,14 +225,6 @@ def _other_size(path: Path, found: tuple[int, int], needed: tuple[int, int]) -> 
 
 
 def _read(path: Path) -> NDArray[np.generic]:
-    try:
-        with warnings.catch_warnings():
-            # scenes without coordinates are no fault
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                found: NDArray[np.generic] = source.read(1)
-    except RasterioError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error}); delete it and run 'bdgf map' again."
-        ) from None
+    with open_raster(path) as source, reading(path):
+        found: NDArray[np.generic] = source.read(1)
     return found

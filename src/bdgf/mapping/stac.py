@@ -24,7 +24,7 @@ from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from bdgf import __version__
-from bdgf.files import atomic_write_text
+from bdgf.files import JSON_ERRORS, atomic_write_text
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.writing import Grid
 from bdgf.scene import grid as grids
@@ -57,9 +57,11 @@ def write_item(
     legend: Legend,
     assets: Mapping[str, Path],
     acquired: str = "",
-    properties: Mapping[str, Any] | None = None,
-) -> bool:
+) -> None:
     """Write the STAC item of a map, whole or not at all.
+
+    A grid without coordinates on the ground gets none, and one that an earlier map has left is
+    removed.
 
     Args:
         path: Where the item goes.
@@ -69,11 +71,6 @@ def write_item(
         assets: Where "map" and "confidence" lie; they are named relative to the item.
         acquired: When the rasters were taken (ISO 8601); empty takes the present time, which is
             also what ``created`` says.
-        properties: Further properties.
-
-    Returns:
-        Whether an item was written; a grid without coordinates on the ground gets none, and one
-        that an earlier map has left is removed.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -81,7 +78,7 @@ def write_item(
     footprint = _footprint(grid)
     if footprint is None:
         path.unlink(missing_ok=True)
-        return False
+        return
     now = datetime.now(UTC)
     when = moment(acquired) if acquired else now
     item = {
@@ -98,13 +95,11 @@ def write_item(
             "description": f"Classes and their probabilities, mapped by bdgf {__version__}",
             **_projection(grid),
             "processing:software": {"bdgf": __version__},
-            **(properties or {}),
         },
         "links": [],
         "assets": _assets(path, legend, assets),
     }
     atomic_write_text(path, json.dumps(item, indent=2, ensure_ascii=False) + "\n")
-    return True
 
 
 def is_dated(path: Path, acquired: str) -> bool:
@@ -120,7 +115,7 @@ def is_dated(path: Path, acquired: str) -> bool:
         said = json.loads(path.read_text(encoding="utf-8"))["properties"]
         wanted = _written(moment(acquired)) if acquired else said["created"]
         return bool(said["datetime"] == wanted)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (*JSON_ERRORS, KeyError, TypeError):
         return False
 
 

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.evaluation.table import MEASURES
 from bdgf.report.overview import TileOverview
 from bdgf.report.results import Results
-
-MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far", "aa"))
-"""Columns of the tables of accuracies: on which pixels, and which measure."""
 
 Row = dict[str, Any]
 

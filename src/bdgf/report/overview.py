@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -145,12 +144,6 @@ def tile_overview(results: Results, tile: int, most_side: int = MOST_SIDE) -> Ti
         counts,
         np.concatenate(parts["right"]).astype(np.bool_),
     )
-
-
-def error_summary(overviews: Sequence[TileOverview]) -> tuple[int, int]:
-    """Return the wrong and all test pixels of some tiles."""
-    wrong = sum(int((~one.test_right).sum()) for one in overviews)
-    return wrong, sum(len(one.test_right) for one in overviews)
 
 
 def _middles(size: int, step: int) -> NDArray[np.int64]:

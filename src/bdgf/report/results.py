@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bdgf import checkpoint
 from bdgf.config import Settings
 from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.metrics_file import ENVIRONMENT, TEXT, check_form, check_metrics
+from bdgf.files import JSON_ERRORS
 from bdgf.history import History
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.runfolder import RunFolder
@@ -95,19 +95,12 @@ class Results:
         Raises:
             RunFolderError: It is damaged.
         """
-        try:
-            return History(self.folder.history).rows
-        except ValueError as error:
-            raise RunFolderError(
-                f"{self.folder.history} cannot be read ({error}); run 'bdgf train' again."
-            ) from None
+        return History(self.folder.history).rows
 
     @cached_property
     def preparation(self) -> Preparation:
         """Statistics of the modalities."""
-        tensors, origin = checkpoint.load_tensors(self.folder.preparation)
-        arrays = {name: value.numpy() for name, value in tensors.items()}
-        return Preparation.from_parts(arrays, origin["preparation"])
+        return Preparation.load(self.folder.preparation)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -133,7 +126,7 @@ class Results:
         """Read JSON; ``checked`` returns it, or says by a ValueError or TypeError what is wrong."""
         try:
             return checked(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (*JSON_ERRORS, TypeError) as error:
             raise RunFolderError(
                 f"{path} cannot be read ({error}); run 'bdgf {command}' again."
             ) from None

@@ -80,6 +80,10 @@ def load_yaml(path: Path) -> Any:  # noqa: ANN401
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(f"{path} cannot be read as a text file ({error}).") from error
+    except RecursionError:
+        raise SceneError(
+            f"{path.name} is nested too deeply to be read; a scene file has a few levels."
+        ) from None
     except (yaml.YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SceneError(f"{path.name} is not valid YAML: {reason}.") from error
@@ -174,3 +178,11 @@ def check_visible(text: str, what: str) -> None:
 def shown(value: object) -> str:
     """Write a value as messages show it."""
     return "empty" if value is None else repr(value)
+
+
+def flow(value: object) -> str:
+    """Write a value as YAML on one line."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000
+    )
+    return str(text).removesuffix("...\n").strip()

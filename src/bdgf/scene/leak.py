@@ -17,21 +17,14 @@ class Leak:
     """How close test pixels are to training pixels.
 
     Args:
-        test_pixels: Number of test pixels.
         inside: Share of them that have a training pixel inside their own patch.
         far_pixels: Per tile, the test pixels farther than a patch from every training pixel: more
             than P rows or columns away, so that their patches share no pixel. Tiles whose
             coordinates are in one system are seen to overlap or to be near.
     """
 
-    test_pixels: int
     inside: float
     far_pixels: tuple[TileLabels, ...]
-
-    @property
-    def far(self) -> tuple[NDArray[np.bool_], ...]:
-        """``far_pixels`` as a mask (H, W) per tile."""
-        return tuple(tile.whole() >= 0 for tile in self.far_pixels)
 
     def is_far(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which pixels (n, 3), given as tile, row and column, are among the far ones."""
@@ -62,4 +55,4 @@ def leakage(scene: Scene, window_side: int) -> Leak:
     parts = [tile.labels("test") for tile in scene.tiles]
     is_far = np.split(distance > window_side, np.cumsum([len(part) for part in parts])[:-1])
     far = tuple(part.select(keep) for part, keep in zip(parts, is_far, strict=True))
-    return Leak(len(test), inside / len(test) if len(test) else 0.0, far)
+    return Leak(inside / len(test) if len(test) else 0.0, far)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,19 @@ class Preparation:
                 for one in self.fitted
             ],
         }
+
+    @classmethod
+    def load(cls, path: Path) -> Preparation:
+        """Read the preparation of a run.
+
+        Raises:
+            RunFolderError: The file is missing, damaged, or not one of ours.
+        """
+        from bdgf import checkpoint  # brings torch, which reading a scene does without
+
+        tensors, origin = checkpoint.load_tensors(path, ("preparation",))
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return cls.from_parts(arrays, origin["preparation"])
 
     @classmethod
     def from_parts(

@@ -76,6 +76,11 @@ class PreparedScene:
         """How many pixels stay in memory once they are prepared."""
         return self._cache_bytes // (4 * self.layout.channels + len(self.layout.modalities))
 
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of every tile."""
+        return [self.shape(tile) for tile in range(self.tiles)]
+
     def shape(self, tile: int) -> tuple[int, int]:
         """Return the rows and columns of a tile."""
         return self.scene.tiles[tile].height, self.scene.tiles[tile].width

@@ -31,6 +31,7 @@ _BAND_RANGE = re.compile(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*")
 _PER_CLASS = re.compile(r"(\d+)(\s+per\s+class)?")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _ORDERS = ("auto", "row-major", "column-major")
+_LONGEST_TILE = 200  # a file may have 255 bytes, with what is put around the tile's name
 _LABEL_FILES = ("train", "test", "all", "map")
 
 
@@ -305,14 +306,26 @@ def _tiles(raw: Fields, path: Path, template: str, name: str) -> tuple[str, ...]
         if isinstance(tile, bool) or not isinstance(tile, str | int):
             raise SceneError(f"tiles of {path.name} holds {shown(tile)}: put names in quotes.")
     names = [tile.text if isinstance(tile, WrittenInt) else str(tile) for tile in value]
+    _check_tiles(names, path)
+    _check_unique(names, f"tiles of {path.name}")
+    return tuple(names)
+
+
+def _check_tiles(names: Iterable[str], path: Path) -> None:
+    """Check that tiles can give their maps their names."""
     for tile in names:
-        if tile in ("", ".", "..") or set(tile) & set("/\\"):
+        check_visible(tile, f"a name in tiles of {path.name}")
+        if not tile or set(tile) & set("/\\"):
             raise SceneError(
                 f"tiles of {path.name} holds {tile!r}; a tile's name also names its map, so it has"
                 " no slash: put folders into the paths, around {tile}."
             )
-    _check_unique(names, f"tiles of {path.name}")
-    return tuple(names)
+        if tile.startswith(".") or len(tile.encode()) > _LONGEST_TILE:
+            raise SceneError(
+                f"tiles of {path.name} holds {tile[:40]!r}; a tile's name also names its map, so it"
+                f" does not begin with a dot and has at most {_LONGEST_TILE} bytes: rename the"
+                " tile and its files."
+            )
 
 
 def _glob_tiles(pattern: str, path: Path, template: str) -> tuple[str, ...]:
@@ -346,6 +359,7 @@ def _glob_tiles(pattern: str, path: Path, template: str) -> tuple[str, ...]:
             f"tiles of {path.name} is {pattern!r}, and no file fits"
             f" {template.replace(TILE, pattern)}: correct the pattern, or list the tiles."
         )
+    _check_tiles(sorted(found), path)
     return tuple(sorted(found))
 
 

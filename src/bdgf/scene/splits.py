@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
 from bdgf.scene.labels.pixels import TileLabels
-
-logger = logging.getLogger(__name__)
 
 Labels = list[NDArray[np.int16]]
 """Class indices (H, W) of every tile, -1 where unlabelled."""

@@ -19,7 +19,7 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import Ensemble, build_network
 from bdgf.mapping.inference import window_log_probabilities
 from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
-from bdgf.mapping.portable.graph import Mapper, PreparedModality, _Projected, build_mapper
+from bdgf.mapping.portable.graph import ExportedMapper, PreparedModality, _Projected, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
@@ -35,7 +35,7 @@ def run(trained_run: Path) -> PretrainedMapper:
 
 
 @pytest.fixture(scope="module")
-def mapper(run: PretrainedMapper) -> Mapper:
+def mapper(run: PretrainedMapper) -> ExportedMapper:
     steps = run.settings.features.timesteps
     return build_mapper(
         run.preparation, run.denoiser, run.reduction, steps, run.network, run.weights
@@ -71,7 +71,7 @@ def test_values_that_overflow_are_missing(prepared: PreparedScene) -> None:
 
 
 def test_a_whole_tile_is_mapped_as_the_run_maps_it(
-    mapper: Mapper, run: PretrainedMapper, tiny_scene: Path
+    mapper: ExportedMapper, run: PretrainedMapper, tiny_scene: Path
 ) -> None:
     compare = Comparison(run, Scene.open(tiny_scene), 0, Window(0, 0, 45, 51), mapper.halo)
     found = compare(mapper)
@@ -81,7 +81,7 @@ def test_a_whole_tile_is_mapped_as_the_run_maps_it(
 
 
 def test_a_piece_with_its_halo_is_mapped_as_the_whole(
-    mapper: Mapper, prepared: PreparedScene
+    mapper: ExportedMapper, prepared: PreparedScene
 ) -> None:
     # a larger tile of the same values, so that a piece has cuts on all sides
     values = _larger(read_raw(prepared.scene, 0, Window(0, 0, *prepared.shape(0))))
@@ -162,7 +162,7 @@ def test_an_ensemble_is_what_its_members_say_together(
     ensemble = build_network(settings, prepared.layout, [0, 0, 0], 4, 1).eval()
     assert isinstance(ensemble, Ensemble)
     weights = [0.1, 0.2, 0.3, 0.1, 0.1]  # as at a temperature: they do not sum to 1
-    build = partial(Mapper, prepared.preparation, None, [[], [], []])
+    build = partial(ExportedMapper, prepared.preparation, None, [[], [], []])
     values = read_raw(prepared.scene, 0, Window(0, 0, *prepared.shape(0)))
     with torch.inference_mode():
         found = build(ensemble, weights)(values)[0]

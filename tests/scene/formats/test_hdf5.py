@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.hdf5 import hdf5_arrays, hdf5_readers
+from bdgf.scene.formats.hdf5 import hdf5_readers
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
 
@@ -72,7 +72,7 @@ def test_arrays_are_listed_by_their_paths(tmp_path):
         file["complex"] = np.ones((3, 3)) * 1j
         file["type"] = np.dtype("f4")
         file["links"] = np.array([file["cube"].ref], dtype=h5py.ref_dtype)
-    arrays = hdf5_arrays(tmp_path / "a.h5")
+    arrays = {key: reader.info for key, reader in hdf5_readers(tmp_path / "a.h5").items()}
     assert {key: (info.shape, info.kind, info.numeric) for key, info in arrays.items()} == {
         "cube": ((3, 4, 5), "float32", True),
         "HDFEOS/GRIDS/VNP/Data Fields/dnb": ((3, 4), "int16", True),
@@ -115,7 +115,7 @@ def leading_out(tmp_path):
 
 
 def test_other_files_are_never_read(leading_out):
-    arrays = hdf5_arrays(leading_out)
+    arrays = {key: reader.info for key, reader in hdf5_readers(leading_out).items()}
     assert [key for key, info in arrays.items() if info.dtype is not None] == ["own"]
     assert set(arrays) == {"own", "linked", "folder", "chain", "soft", "raw", "virtual"}
     for key in ("linked", "folder", "raw", "virtual"):
@@ -150,7 +150,7 @@ def test_group_that_holds_itself_ends(tmp_path):
         file["group/x"] = np.ones((3, 4))
         file["group/up"] = file["/"]
         file["group/self"] = file["group"]
-    arrays = hdf5_arrays(tmp_path / "a.h5")
+    arrays = {key: reader.info for key, reader in hdf5_readers(tmp_path / "a.h5").items()}
     assert [key for key, info in arrays.items() if info.numeric] == ["group/x"]
 
 
@@ -218,7 +218,7 @@ def test_odd_names_can_be_shown(tmp_path):
         file[b"\xff\xfe"] = np.ones((3, 4))
         file["line\nbreak"] = np.ones((3, 4))
         file["größe"] = np.ones((3, 4))
-    arrays = hdf5_arrays(tmp_path / "a.h5")
+    arrays = {key: reader.info for key, reader in hdf5_readers(tmp_path / "a.h5").items()}
     assert {key: info.kind for key, info in arrays.items()} == {
         "größe": "float64",
         "line\\nbreak": "float64",
@@ -234,7 +234,7 @@ def test_too_many_arrays_are_refused(tmp_path, monkeypatch):
         for number in range(6):
             file[f"group/{number}"] = np.ones((2, 3))
     with pytest.raises(SceneError, match="more than 5 arrays"):
-        hdf5_arrays(tmp_path / "a.h5")
+        hdf5_readers(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.matlab import mat_arrays, mat_readers
+from bdgf.scene.formats.matlab import mat_readers
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.layout import Window
 
@@ -109,7 +109,7 @@ def test_version_4(folder, array):
     slc = np.ones(array.shape) * 1j
     content = {"one": array, "text": "abc", "slc": slc, "two": array.T}
     scipy.io.savemat(folder / "b.mat", content, format="4")
-    arrays = mat_arrays(folder / "b.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(folder / "b.mat").items()}
     assert {key: info.shape for key, info in arrays.items() if info.numeric} == {
         "one": array.shape,
         "two": array.T.shape,
@@ -149,7 +149,7 @@ def test_structs_and_cells_of_73_are_walked_through(tmp_path):
         mat.mark(mat.list(hsi, "grid", [first, second, first, first], (2, 2)), "cell")
         groups = mat.struct(mat.file, "groups")
         mat.list(groups, "gt", [first["z"], second["z"]])
-    assert {key: info.shape for key, info in mat_arrays(tmp_path / "a.mat").items()} == {
+    assert {key: reader.info.shape for key, reader in mat_readers(tmp_path / "a.mat").items()} == {
         "hsi.Data": (3, 4, 5),
         "hsi.Lidar.z": (3, 4),
         "hsi.two{1}.z": (3, 4),
@@ -176,7 +176,7 @@ def test_what_is_no_array_of_numbers_in_73(tmp_path):
         table = mat.array(mat.file, "table", np.ones((1, 6), np.uint32), "table")
         table.attrs["MATLAB_object_decode"] = np.int32(3)
         mat.mark(mat.file.create_group("call"), "function_handle")["x"] = np.ones((3, 4))
-    arrays = mat_arrays(tmp_path / "a.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(tmp_path / "a.mat").items()}
     assert {key: (info.shape, info.kind, info.numeric) for key, info in arrays.items()} == {
         "text": ((1, 3), "char", False),
         "mask": ((3, 4), "logical", True),
@@ -199,7 +199,9 @@ def test_cells_that_hold_themselves_end(tmp_path):
         struct = mat.struct(mat.file, "loop")
         struct["again"] = struct
         mat.array(mat.file, "x", np.ones((2, 3)))
-    assert [key for key, info in mat_arrays(tmp_path / "a.mat").items() if info.numeric] == ["x"]
+    assert [
+        key for key, reader in mat_readers(tmp_path / "a.mat").items() if reader.info.numeric
+    ] == ["x"]
 
 
 def test_cells_of_cells_of_cells_do_not_grow_without_end(tmp_path, monkeypatch):
@@ -210,7 +212,7 @@ def test_cells_of_cells_of_cells_do_not_grow_without_end(tmp_path, monkeypatch):
         for level in range(20):
             item = mat.mark(mat.list(mat.refs, f"r{level}", [item] * 20), "cell")
         mat.mark(mat.list(mat.file, "all", [item]), "cell")
-    assert len(mat_arrays(tmp_path / "a.mat")) <= 500
+    assert len(mat_readers(tmp_path / "a.mat")) <= 500
 
 
 def test_a_cell_of_very_many_is_not_listed_one_by_one(tmp_path):
@@ -218,7 +220,7 @@ def test_a_cell_of_very_many_is_not_listed_one_by_one(tmp_path):
         item = mat.array(mat.refs, "x", np.ones((2, 3)))
         mat.mark(mat.list(mat.file, "many", [item] * 1_001), "cell")
         mat.array(mat.file, "y", np.ones((2, 3)))
-    arrays = mat_arrays(tmp_path / "a.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(tmp_path / "a.mat").items()}
     assert {key: info.kind for key, info in arrays.items()} == {"many": "cell", "y": "double"}
 
 
@@ -260,7 +262,7 @@ def test_matlab_cube_is_rows_columns_bands_whatever_its_shape(tmp_path):
 def test_file_of_another_kind(tmp_path, content, message):
     (tmp_path / "a.mat").write_bytes(content)
     with pytest.raises(SceneError, match=message):
-        mat_arrays(tmp_path / "a.mat")
+        mat_readers(tmp_path / "a.mat")
 
 
 def test_file_cut_short(tmp_path):
@@ -273,7 +275,7 @@ def test_file_cut_short(tmp_path):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(SceneError, match=f"{name} cannot be read"):
-            mat_arrays(path)
+            mat_readers(path)
 
 
 def test_real_files_read_as_in_scipy(shared_data):
@@ -281,6 +283,6 @@ def test_real_files_read_as_in_scipy(shared_data):
     assert files
     for path in files:
         theirs = scipy.io.loadmat(path)
-        for key, info in mat_arrays(path).items():
-            assert info.shape == theirs[key].shape
+        for key, reader in mat_readers(path).items():
+            assert reader.info.shape == theirs[key].shape
             np.testing.assert_array_equal(load(path, key), theirs[key])

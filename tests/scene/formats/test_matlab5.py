@@ -21,7 +21,7 @@ from scipy.io.matlab import MatlabFunction, MatlabOpaque
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats import matlab
-from bdgf.scene.formats.matlab import mat_arrays, mat_readers
+from bdgf.scene.formats.matlab import mat_readers
 
 TYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
 MATLAB_FILES = Path(scipy.io.__file__).parent / "matlab" / "tests" / "data"
@@ -100,7 +100,7 @@ def test_structs_and_cells_are_walked_through(tmp_path, packed):
         }
     }
     scipy.io.savemat(tmp_path / "a.mat", content, do_compression=packed)
-    arrays = mat_arrays(tmp_path / "a.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(tmp_path / "a.mat").items()}
     assert {key: info.shape for key, info in arrays.items() if info.numeric} == {
         "hsi.Data": (3, 4, 5),
         "hsi.Lidar.z": (3, 4),
@@ -134,7 +134,7 @@ def test_what_is_no_array_of_numbers_is_listed_as_what_it_is(tmp_path):
         "mask": np.ones((3, 4), dtype=bool),
     }
     scipy.io.savemat(tmp_path / "a.mat", content)
-    arrays = mat_arrays(tmp_path / "a.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(tmp_path / "a.mat").items()}
     assert {key: (info.shape, info.kind, info.numeric) for key, info in arrays.items()} == {
         "text": ((1, 7), "char", False),
         "nothing": ((0, 3), "double", True),
@@ -149,7 +149,7 @@ def test_a_cell_of_very_many_is_not_listed_one_by_one(tmp_path):
     many = np.empty((1, 1_001), dtype=object)
     many[:] = [[np.ones((1, 1))] * 1_001]
     scipy.io.savemat(tmp_path / "a.mat", {"many": many, "x": np.ones((2, 3))})
-    arrays = mat_arrays(tmp_path / "a.mat")
+    arrays = {key: reader.info for key, reader in mat_readers(tmp_path / "a.mat").items()}
     assert {key: info.kind for key, info in arrays.items()} == {"many": "cell", "x": "double"}
 
 
@@ -252,7 +252,7 @@ def write(path, *elements):
 def test_whole_numbers_stored_as_bytes_are_doubles_again(tmp_path):
     stored = bytes(range(6))
     path = write(tmp_path / "a.mat", matrix((2, 3), 2, stored))
-    assert mat_arrays(path)["x"].dtype == np.float64
+    assert mat_readers(path)["x"].info.dtype == np.float64
     np.testing.assert_array_equal(load(path, "x"), [[0, 2, 4], [1, 3, 5]])
     assert load(path, "x").dtype == np.float64
 
@@ -275,12 +275,12 @@ def test_whole_numbers_stored_as_bytes_are_doubles_again(tmp_path):
 )
 def test_lengths_that_lie_are_refused(tmp_path, content):
     with pytest.raises(SceneError, match="cannot be read as a MATLAB file"):
-        mat_arrays(write(tmp_path / "a.mat", content))
+        mat_readers(write(tmp_path / "a.mat", content))
 
 
 def test_a_cell_that_cannot_be_there_is_not_walked_through(tmp_path):
     content = matrix((2**31 - 1, 2**31 - 1), 14, bytes(48), kind=1)
-    assert mat_arrays(write(tmp_path / "a.mat", content))["x"].kind == "cell"
+    assert mat_readers(write(tmp_path / "a.mat", content))["x"].info.kind == "cell"
 
 
 def test_promised_values_ask_for_no_memory_before_they_are_there(tmp_path):
@@ -298,7 +298,7 @@ def test_cells_in_cells_without_end_are_refused(tmp_path):
         shape = element(5, np.array((1, 1), "<i4").tobytes())
         inner = element(14, element(6, struct.pack("<II", 1, 0)) + shape + element(1, b"x") + inner)
     with pytest.raises(SceneError, match="more than 32 structs and cells"):
-        mat_arrays(write(tmp_path / "a.mat", inner))
+        mat_readers(write(tmp_path / "a.mat", inner))
 
 
 def test_variables_of_matlab_itself_are_left_out(tmp_path):
@@ -306,7 +306,7 @@ def test_variables_of_matlab_itself_are_left_out(tmp_path):
     shape = element(5, np.array((1, 1), "<i4").tobytes())
     workspace = element(14, element(6, struct.pack("<II", 2, 0)) + shape + element(1, b"") + fields)
     path = write(tmp_path / "a.mat", matrix((2, 3), 9, bytes(48)), workspace)
-    assert list(mat_arrays(path)) == ["x"]
+    assert list(mat_readers(path)) == ["x"]
 
 
 def test_reader_is_carried_to_another_process_without_its_array(tmp_path):

@@ -170,6 +170,9 @@ def test_crs_and_rotation_without_rioxarray_in_use():
     source = MemorySource("hsi", array)
     assert source.crs == CRS.from_epsg(32632)
     assert source.transform == Affine(3, 1, 100, 1, -3, 200)
+    array.spatial_ref.attrs["GeoTransform"] = "100 3 1 200 1 north"
+    with pytest.raises(SceneError, match=r"GeoTransform of hsi is .* must be six numbers"):
+        MemorySource("hsi", array)
 
 
 def test_uneven_coordinates_place_nothing():

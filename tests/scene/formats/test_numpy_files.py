@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats.numpy_files import NpyReader, npz_arrays, npz_readers
+from bdgf.scene.formats.numpy_files import NpyReader, npz_readers
 from bdgf.scene.formats.opening import open_source, read_array
 from bdgf.scene.layout import Window
 
@@ -80,7 +80,7 @@ def test_archive_is_listed_from_headers_and_loaded_once(tmp_path, monkeypatch):
         return data
 
     monkeypatch.setattr(zipfile.ZipExtFile, "read", count)
-    assert {key: info.shape for key, info in npz_arrays(tmp_path / "a.npz").items()} == {
+    assert {key: reader.info.shape for key, reader in npz_readers(tmp_path / "a.npz").items()} == {
         "cube": (30, 40, 5),
         "labels": (30, 40),
     }
@@ -193,11 +193,11 @@ def test_archive_with_other_files_and_folders(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("readme.txt", "text")
         archive.writestr("group/x.npy", with_header((3, 4)))
-    assert list(npz_arrays(tmp_path / "a.npz")) == ["group/x"]
+    assert list(npz_readers(tmp_path / "a.npz")) == ["group/x"]
     assert open_source(tmp_path / "a.npz", "group/x").height == 3
     (tmp_path / "b.npz").write_bytes(b"no archive")
     with pytest.raises(SceneError, match=r"b.npz cannot be read as a NumPy file"):
-        npz_arrays(tmp_path / "b.npz")
+        npz_readers(tmp_path / "b.npz")
 
 
 def test_npy_of_python_2_is_read_without_a_warning(tmp_path, recwarn):

@@ -8,7 +8,8 @@ import rasterio
 import scipy.io
 import shapely
 
-from bdgf.scene.inspection.describe import inspect_paths
+from bdgf.scene.inspection.describe import describe
+from bdgf.scene.inspection.gather import gather
 
 
 def squeezed(text):
@@ -18,7 +19,7 @@ def squeezed(text):
 def test_raster(write_tif, land, place):
     land.hsi[:, :4] = -1
     path = write_tif("hsi [1].tif", land.hsi, nodata=-1, **place)
-    text = inspect_paths([path])
+    text = describe(gather([path]))
     assert text.splitlines()[0] == str(path)
     text = squeezed(text)
     for part in (
@@ -38,7 +39,7 @@ def test_degrees_are_also_told_in_metres(write_tif, land):
     from affine import Affine
 
     place = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 9.0, 0, -1e-4, 60.0)}
-    text = squeezed(inspect_paths([write_tif("dsm.tif", land.dsm, **place)]))
+    text = squeezed(describe(gather([write_tif("dsm.tif", land.dsm, **place)])))
     assert "pixel 0.0001 × 0.0001 degrees, about 5.57 × 11.1 m" in text
     assert "longitude 9.00000 to 9.00450, latitude 59.99600 to 60.00000" in text
 
@@ -47,7 +48,7 @@ def test_few_bands_are_told_one_by_one(write_tif, land):
     path = write_tif("s1.tif", land.sar)
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ("VV", "VH")
-    lines = inspect_paths([path]).splitlines()
+    lines = describe(gather([path])).splitlines()
     (row,) = [line.split() for line in lines if line.split()[:1] == ["VH"]]
     assert row[1:] == [
         f"{value:.4g}"
@@ -63,14 +64,14 @@ def test_wavelengths_and_band_names(write_tif, land):
     path = write_tif("hsi.tif", land.hsi)
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = tuple(f"{400 + 20 * band} nm" for band in range(8))
-    assert "400 to 540 nm, 20 nm apart" in inspect_paths([path])
+    assert "400 to 540 nm, 20 nm apart" in describe(gather([path]))
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = tuple(f"B{band}" for band in range(8))
-    assert "bands      B0, B1, B2, B3, B4, B5, B6, B7" in inspect_paths([path])
+    assert "bands      B0, B1, B2, B3, B4, B5, B6, B7" in describe(gather([path]))
 
 
 def test_label_raster_is_counted(write_tif, land):
-    text = squeezed(inspect_paths([write_tif("gt.tif", land.train)]))
+    text = squeezed(describe(gather([write_tif("gt.tif", land.train)])))
     labelled = (land.train > 0).sum()
     assert f"3 codes on {labelled:,} of 1,800 pixels ({labelled / 18:.1f} %)" in text
     for code in (1, 2, 3):
@@ -83,7 +84,7 @@ def test_mat_lists_every_array(tmp_path, land):
         "train": np.argwhere(land.train > 0), "info": "by someone",
     }  # fmt: skip
     scipy.io.savemat(tmp_path / "a.mat", arrays)
-    text = inspect_paths([tmp_path / "a.mat"])
+    text = describe(gather([tmp_path / "a.mat"]))
     assert f"{tmp_path / 'a.mat'}, array HSI" in text
     assert f"list of {(land.train > 0).sum()} pixel positions" in text
     assert "waves" in text
@@ -93,7 +94,7 @@ def test_mat_lists_every_array(tmp_path, land):
 def test_axes_that_were_put_right_are_told(tmp_path, land):
     scipy.io.savemat(tmp_path / "hsi.mat", {"hsi": land.hsi})
     scipy.io.savemat(tmp_path / "gt.mat", {"gt": land.classes})
-    text = squeezed(inspect_paths([tmp_path]))
+    text = squeezed(describe(gather([tmp_path])))
     assert "40 × 45 pixels (rows × columns), 8 bands" in text
     assert "its axes are read as bands × rows × columns" in text
 
@@ -109,7 +110,7 @@ def test_vectors_and_regions(write_tif, land, place, tmp_path):
     head = ["; ENVI Output of ROIs", "; Number of ROIs: 1", "; File Dimension: 45 x 40"]
     rois = [*head, "; ROI name: water", "; ROI npts: 2", "; ID X Y", "1 1 1", "2 2 1"]
     (tmp_path / "rois.txt").write_text("\n".join(rois))
-    text = squeezed(inspect_paths([tmp_path]))
+    text = squeezed(describe(gather([tmp_path])))
     assert "fields: 2 features, polygon" in text
     assert "crop, text, 2 different: " in text
     assert "wheat (1)" in text
@@ -123,7 +124,7 @@ def test_names_of_classes_are_told(write_tif, land, tmp_path):
         f"<PAMDataset><PAMRasterBand band='1'><CategoryNames>{names}</CategoryNames>"
         "</PAMRasterBand></PAMDataset>"
     )
-    assert f"2: {(land.classes == 2).sum()} Lawn" in inspect_paths([path])
+    assert f"2: {(land.classes == 2).sum()} Lawn" in describe(gather([path]))
 
 
 def test_tiles_are_told_once(write_tif, land, tmp_path):
@@ -131,7 +132,7 @@ def test_tiles_are_told_once(write_tif, land, tmp_path):
         write_tif(f"p{number:02}/hsi.tif", land.hsi[:, : 20 + number])
         if number != 3:
             write_tif(f"p{number:02}/gt.tif", land.classes[: 20 + number])
-    text = inspect_paths([tmp_path])
+    text = describe(gather([tmp_path]))
     assert text.count("{tile}/hsi.tif\n") == 1
     text = squeezed(text)
     assert "11 with the same files: p00, p01, p02, p04, ..., p11" in text
@@ -144,20 +145,20 @@ def test_several_paths_and_what_looks_wrong(write_tif, land):
         write_tif("hsi.tif", land.hsi),
         write_tif("dsm.tif", np.where(land.dsm > 405, land.dsm, -9999)),
     ]
-    text = inspect_paths(paths)
+    text = describe(gather(paths))
     assert "dsm.tif  same size" in text
     assert "  - dsm.tif has the value -9999" in text
     assert max(map(len, text.splitlines())) <= 120
-    assert "nothing was found" in inspect_paths(paths[:1])
+    assert "nothing was found" in describe(gather(paths[:1]))
 
 
 def test_unreadable_files_of_a_folder(write_tif, land, tmp_path):
     write_tif("hsi.tif", land.hsi)
     (tmp_path / "broken.tif").write_bytes(b"no raster")
-    assert "  - broken.tif: " in inspect_paths([tmp_path])
+    assert "  - broken.tif: " in describe(gather([tmp_path]))
 
 
 def test_real_files(shared_data):
-    text = inspect_paths([shared_data / "spain_s1s2", shared_data / "trento_lidar"])
+    text = describe(gather([shared_data / "spain_s1s2", shared_data / "trento_lidar"]))
     assert "216,424" in text
     assert "array mask_test" in text

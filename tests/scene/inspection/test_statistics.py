@@ -104,9 +104,10 @@ def test_parts_of_which_shares_differ_count_by_their_size(write_tif):
 SPARSE = """
 import sys, time
 from pathlib import Path
-from bdgf.scene.inspection.describe import inspect_paths
+from bdgf.scene.inspection.describe import describe
+from bdgf.scene.inspection.gather import gather
 start = time.monotonic()
-print(inspect_paths([sys.argv[1]]))
+print(describe(gather([sys.argv[1]])))
 print("seconds", time.monotonic() - start)
 # Not getrusage: its peak begins with that of the process that started this one.
 status = Path("/proc/self/status")

@@ -18,7 +18,8 @@ from rasterio.crs import CRS
 
 from bdgf.errors import SceneError
 from bdgf.scene.grid import Grid
-from bdgf.scene.labels.vector import VECTOR_SUFFIXES, VectorLabels
+from bdgf.scene.labels.vector import VectorLabels
+from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 
 UTM = CRS.from_epsg(32617)
 CLASSES = {1: "water", 2: "forest", 7: "Bare Soil"}

@@ -19,7 +19,7 @@ from bdgf.errors import RunFolderError, SettingsError
 from bdgf.files import atomic_path, is_temporary
 from bdgf.mapping.portable.comparison import Agreement, Carry, Comparison
 from bdgf.mapping.portable.description import describe
-from bdgf.mapping.portable.graph import Mapper, build_mapper
+from bdgf.mapping.portable.graph import ExportedMapper, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Progress
 from bdgf.scene.layout import Window, windows_of
@@ -95,7 +95,7 @@ def export_run(
     return list(_FILES)
 
 
-def record(mapper: Mapper, bands: int) -> torch.export.ExportedProgram:
+def record(mapper: ExportedMapper, bands: int) -> torch.export.ExportedProgram:
     """Return the program of a mapper for tiles of any size from ``mapper.smallest`` on.
 
     Args:

@@ -2,7 +2,7 @@
 
 It treats what it is given as a whole tile: beyond its edges the denoiser sees missing values and
 the branches see the tile mirrored, as ``bdgf map`` does at the edges of a scene. Of a piece that is
-cut out of a larger raster, the outermost :data:`REACH` pixels and half a patch at every cut are
+cut out of a larger raster, the outermost :data:`HALO` pixels and half a patch at every cut are
 therefore to be thrown away, and a cut must lie at a multiple of :data:`STRIDE` pixels.
 """
 
@@ -20,9 +20,6 @@ from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import LARGEST_HALF, Projection, Reduction, levels_in_use
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.scene.preparation import FittedModality, Preparation
-
-REACH = HALO
-"""Pixels that the diffusion features see to each side."""
 
 
 class PreparedModality(nn.Module):
@@ -112,7 +109,7 @@ class Guidance(nn.Module):
         height, width = values.shape[2:]
         # whole strides; what is added lies beyond the edge, as the halo does
         down, right = -height % STRIDE, -width % STRIDE
-        around = (REACH, REACH + right, REACH, REACH + down)
+        around = (HALO, HALO + right, HALO, HALO + down)
         x = F.pad(values * self.scale, around)
         gone = F.pad(missing, around, value=1.0)
         found: list[list[Tensor]] = [[], [], []]
@@ -124,7 +121,7 @@ class Guidance(nn.Module):
                     features = F.interpolate(
                         features, scale_factor=float(factor), mode="bilinear", align_corners=False
                     )
-                level.append(features[:, :, REACH : REACH + height, REACH : REACH + width])
+                level.append(features[:, :, HALO : HALO + height, HALO : HALO + width])
         joined = [torch.cat(found[index], 1) for index in self.used]
         pairs = zip(self.projections, joined, strict=True)
         return torch.cat([project(level) for project, level in pairs], 1)
@@ -148,7 +145,7 @@ class _Projected(nn.Module):
         return exact.float().half().view(1, -1, features.shape[2], features.shape[3])
 
 
-class Mapper(nn.Module):
+class ExportedMapper(nn.Module):
     """From raw values of all modalities to log-probabilities of the classes.
 
     Args:
@@ -189,7 +186,7 @@ class Mapper(nn.Module):
     @property
     def halo(self) -> int:
         """Pixels that are not right at a cut, in whole strides."""
-        reach = REACH if self.guidance is not None else 0
+        reach = HALO if self.guidance is not None else 0
         return -(-(reach + self.network.window // 2) // STRIDE) * STRIDE
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
@@ -238,7 +235,7 @@ def build_mapper(
     timesteps: Sequence[int],
     network: FusionNetwork,
     weights: Sequence[float],
-) -> Mapper:
+) -> ExportedMapper:
     """Return the mapper of a trained run, with copies of its parts on the CPU."""
     guidance: Guidance | None = None
     levels: list[list[int]] = [[], [], []]
@@ -247,7 +244,9 @@ def build_mapper(
         guidance = Guidance(
             copy.deepcopy(denoiser), reduction, preparation.diffusion_scale, timesteps
         )
-    mapper = Mapper(preparation, guidance, levels, copy.deepcopy(network), weights).cpu().eval()
+    mapper = (
+        ExportedMapper(preparation, guidance, levels, copy.deepcopy(network), weights).cpu().eval()
+    )
     for parameter in mapper.parameters():
         parameter.data = parameter.data.contiguous()
         parameter.requires_grad_(False)

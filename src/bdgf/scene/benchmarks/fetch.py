@@ -13,6 +13,7 @@ import requests
 
 from bdgf import __version__
 from bdgf.errors import SceneError
+from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.benchmarks.archive import sized, unpack
 from bdgf.scene.benchmarks.declaration import Benchmark, Container, Download
@@ -290,7 +291,7 @@ def _recorded(target: Path) -> str | None:
 
 
 def _record(target: Path, found: str, progress: Progress) -> None:
-    _beside(target).write_text(f"{found}  {target.name}\n", encoding="utf-8")
+    atomic_write_text(_beside(target), f"{found}  {target.name}\n")
     progress.say(
         f"{target}: no SHA-256 is known for it, so it could not be checked; the one found, {found},"
         f" was written to {_beside(target).name}."

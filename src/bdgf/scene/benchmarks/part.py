@@ -304,7 +304,7 @@ class Part:
     def _read_notes(self) -> tuple[str | None, int | None]:
         try:
             notes: Any = json.loads(self._notes.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             notes = None
         if isinstance(notes, dict) and notes.get("url") == self.url:
             validator, length = notes.get("validator"), notes.get("length")

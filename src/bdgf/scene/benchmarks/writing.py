@@ -6,10 +6,9 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bdgf.files import absolute
 from bdgf.scene.benchmarks.declaration import Container, Found, Modality, Stored
+from bdgf.scene.fields import flow
 
 _NEAR = 2
 """Folders up that a relative path may go; farther away the path is written in full."""
@@ -43,17 +42,17 @@ def scene_file(found: Found, target: Path) -> str:
         lines.append(f"align: {container.align}")
     lines.append("modalities:")
     for modality in container.modalities:
-        lines.append(f"  {modality.name}: {_flow(_modality(found, modality, folder))}")
+        lines.append(f"  {modality.name}: {flow(_modality(found, modality, folder))}")
     lines.append("labels:")
     for name, fields in _labels(found, container, folder).items():
-        lines.append(f"  {name}: {_flow(fields)}")
+        lines.append(f"  {name}: {flow(fields)}")
     lines.append("  classes:")
     names = {code: name for code, (name, _) in benchmark.classes.items()} | dict(found.names)
-    lines += [f"    {code}: {_flow(name)}" for code, name in names.items()]
+    lines += [f"    {code}: {flow(name)}" for code, name in names.items()]
     colors = {code: color for code, (_, color) in benchmark.classes.items()}
     lines.append("  colors:")
-    lines += [f"    {code}: {_flow(color)}" for code, color in colors.items()]
-    lines.append(f"split: {_flow(container.split)}")
+    lines += [f"    {code}: {flow(color)}" for code, color in colors.items()]
+    lines.append(f"split: {flow(container.split)}")
     return "\n".join(lines) + "\n"
 
 
@@ -108,11 +107,3 @@ def _comment(text: str) -> list[str]:
             line = "#  "
         line += f" {word}"
     return [*lines, line]
-
-
-def _flow(value: object) -> str:
-    """Write a value as YAML on one line."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000
-    )
-    return str(text).removesuffix("...\n").strip()

@@ -74,6 +74,7 @@ class _Probe:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
+        self.usable = False
         self._answers: queue.Queue[str] = queue.Queue()
         package = str(Path(__file__).resolve().parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -94,8 +95,6 @@ class _Probe:
         stdout = self._process.stdout
         threading.Thread(target=self._listen, args=(stdout,), daemon=True).start()
         self.usable = self._answer(60.0) == "ready"
-
-    usable = False
 
     def ask(self, path: str) -> str:
         """Return what is wrong with a file, nothing where nothing is."""

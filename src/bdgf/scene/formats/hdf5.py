@@ -48,21 +48,12 @@ def is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def hdf5_arrays(path: Path) -> dict[str, ArrayInfo]:
-    """Return every array of an HDF5 file by its key, without reading values.
+def hdf5_readers(path: Path) -> dict[str, Hdf5Reader]:
+    """Return readers of all arrays of an HDF5 file by their keys, without reading values.
 
     Groups are parted by a slash. Of MATLAB's arrays fields of structs follow a dot, elements of
     cells and struct arrays are numbered (``hsi.Lidar{2}.z``), and axes are in MATLAB's order. Links
     to other files are listed and never followed.
-
-    Raises:
-        SceneError: The file is no HDF5 file, or damaged.
-    """
-    return {key: reader.info for key, reader in hdf5_readers(path).items()}
-
-
-def hdf5_readers(path: Path) -> dict[str, Hdf5Reader]:
-    """Return readers of all arrays of an HDF5 file by their keys; see `hdf5_arrays`.
 
     Raises:
         SceneError: The file is no HDF5 file, or damaged.

@@ -39,20 +39,11 @@ _VERSION4 = ("double", "single", "int32", "int16", "uint16", "uint8")
 """The types of numbers of version 4, by their codes."""
 
 
-def mat_arrays(path: Path) -> dict[str, ArrayInfo]:
-    """Return every array of a MATLAB file by its key, without reading values.
+def mat_readers(path: Path) -> dict[str, ArrayReader]:
+    """Return readers of all arrays of a MATLAB file by their keys, without reading values.
 
     Fields of structs follow a dot, elements of cells and struct arrays are numbered as in MATLAB:
     ``hsi.Lidar{2}.z``. A struct or cell of one element needs no number.
-
-    Raises:
-        SceneError: The file is no MATLAB file, or damaged.
-    """
-    return {key: reader.info for key, reader in mat_readers(path).items()}
-
-
-def mat_readers(path: Path) -> dict[str, ArrayReader]:
-    """Return readers of all arrays of a MATLAB file by their keys; see `mat_arrays`.
 
     Raises:
         SceneError: The file is no MATLAB file, or damaged.

@@ -94,7 +94,7 @@ class MemorySource:
         self.crs: Any | None = _own_crs(array, keeper)
         if self.crs is None and crs is not None:
             self.crs = _crs(name, crs)
-        self.transform = _own_transform(array, dims, self._order) or transform
+        self.transform = _own_transform(name, array, dims, self._order) or transform
         self.nodata = _own_nodata(array, keeper) if nodata is None else _number(name, nodata)
         self.masked = True
         self.band_names = _band_names(array, self.bands)
@@ -196,7 +196,12 @@ def _own_crs(array: Any, keeper: Any) -> Any | None:  # noqa: ANN401
         return None
 
 
-def _own_transform(array: Any, dims: Sequence[str], order: str) -> Affine | None:  # noqa: ANN401
+def _own_transform(
+    name: str,
+    array: Any,  # noqa: ANN401
+    dims: Sequence[str],
+    order: str,
+) -> Affine | None:
     """Return the transform by an array's coordinates, None where they do not say it."""
     where = getattr(array, "coords", {})
     y, x = (dims[order.index("H")], dims[order.index("W")]) if dims else ("", "")
@@ -211,7 +216,13 @@ def _own_transform(array: Any, dims: Sequence[str], order: str) -> Affine | None
         # a rotated raster has no coordinates of rows and columns
         numbers = str(where["spatial_ref"].attrs.get("GeoTransform", "")).split()
         if len(numbers) == 6:
-            return Affine.from_gdal(*map(float, numbers))
+            try:
+                return Affine.from_gdal(*map(float, numbers))
+            except ValueError:
+                raise SceneError(
+                    f"GeoTransform of {name} is {' '.join(numbers)!r}; it must be six numbers:"
+                    " correct or remove this attribute of spatial_ref."
+                ) from None
     return None
 
 

@@ -120,17 +120,8 @@ class NpzReader:
         return array.reshape(info.shape, order="F" if fortran else "C")
 
 
-def npz_arrays(path: Path) -> dict[str, ArrayInfo]:
-    """Return every array of a .npz file by its key, from the headers alone.
-
-    Raises:
-        SceneError: The file is no .npz file, or damaged.
-    """
-    return {key: reader.info for key, reader in npz_readers(path).items()}
-
-
 def npz_readers(path: Path) -> dict[str, NpzReader]:
-    """Return readers of all arrays of a .npz file by their keys.
+    """Return readers of all arrays of a .npz file by their keys, from the headers alone.
 
     Raises:
         SceneError: The file is no .npz file, or damaged.

@@ -13,6 +13,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.formats.location import named
 from bdgf.scene.formats.selection import read_bands
+from bdgf.scene.grid import apply
 from bdgf.scene.layout import Window
 
 _PIXEL_SHARE = 0.01
@@ -132,15 +133,10 @@ def _check_transform(first: RasterSource, other: RasterSource) -> None:
     for corner in ((0, 0), (first.width, 0), (0, first.height), (first.width, first.height)):
         off = np.inf
         if back is not None:
-            x, y = _apply(back, *_apply(other.transform, *corner))
+            x, y = apply(back, *apply(other.transform, *corner))
             off = max(abs(x - corner[0]), abs(y - corner[1]))
         if not off <= _PIXEL_SHARE:
             raise SceneError(
                 f"{named(other.path)} lies {off:.3g} pixels away from {named(first.path)}. Files of"
                 " one stack share one grid: resample one of them to the other's."
             )
-
-
-def _apply(transform: Affine, col: float, row: float) -> tuple[float, float]:
-    x = transform.a * col + transform.b * row + transform.c
-    return x, transform.d * col + transform.e * row + transform.f

@@ -13,7 +13,6 @@ from bdgf.scene.grid import Grid
 from bdgf.scene.inspection import words
 from bdgf.scene.inspection.doubts import doubts
 from bdgf.scene.inspection.findings import Found, Group, PixelList, Raster, Vector
-from bdgf.scene.inspection.gather import gather
 from bdgf.scene.inspection.legends import raster_legend
 from bdgf.scene.inspection.lineup import line_up
 from bdgf.scene.inspection.recognise import recognised
@@ -30,23 +29,11 @@ _LONGEST = 24
 _Row = tuple[str, ...]
 
 
-def inspect_paths(paths: Sequence[str | Path]) -> str:
-    """Describe rasters, arrays, labels, scene files and folders of these.
-
-    Args:
-        paths: Files, addresses, or folders; see `gather`.
+def describe(found: Found) -> str:
+    """Describe what was gathered.
 
     Returns:
         Text with one paragraph per file, how the images line up, and what looks wrong.
-
-    Raises:
-        SceneError: A file that cannot be read, or a folder without any.
-    """
-    return describe(gather(paths))
-
-
-def describe(found: Found) -> str:
-    """Describe what was gathered.
 
     Raises:
         SceneError: A scene file, or a file of it, that cannot be used.

@@ -153,11 +153,11 @@ def label_codes(
     if grid.height * grid.width > 4 * _MOST_PIXELS:
         raise SceneError(f"{one.name} is not drawn on {image.path.name}, which is too large.")
     if one.form == "roi" and isinstance(one.path, Path):
-        return _reduced(roi_codes(one.path, grid, classes), size)
+        return reduced(roi_codes(one.path, grid, classes), size)
     whole = None if codes is None else thinned(codes, (codes.height, codes.width))
     listed = read_array(Path(str(one.path)), one.fields.get("key"))
     placed, _ = index_codes(listed, None, whole, (grid.height, grid.width), one.name)
-    return _reduced(placed, size)
+    return reduced(placed, size)
 
 
 def thinned(source: RasterSource, size: tuple[int, int]) -> NDArray[np.int32]:
@@ -180,7 +180,8 @@ def thinned(source: RasterSource, size: tuple[int, int]) -> NDArray[np.int32]:
     return found
 
 
-def _reduced(codes: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
+def reduced(codes: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
+    """Return codes (H, W) at a smaller size (h, w), of which no labelled pixel is lost."""
     found = np.zeros(size, dtype=np.int32)
     rows, cols = np.nonzero(codes)
     found[rows * size[0] // codes.shape[0], cols * size[1] // codes.shape[1]] = codes[rows, cols]

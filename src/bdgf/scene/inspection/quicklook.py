@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 
-from bdgf.drawing import SOFTWARE, Say, logger, new_figure, plain_text, save
+from bdgf.drawing import SOFTWARE, Say, new_figure, plain_text, save
 from bdgf.errors import RunFolderError, SceneError
 from bdgf.files import file_name
 from bdgf.scene.formats.base import RasterSource
@@ -25,11 +26,14 @@ from bdgf.scene.inspection.pictures import (
     color_bands,
     label_codes,
     picture,
+    reduced,
     stretched,
 )
 from bdgf.scene.inspection.roles import kind_of
 from bdgf.scene.palette import palette
 from bdgf.scene.scene import Scene
+
+logger = logging.getLogger(__name__)
 
 MOST_TILES = 4
 """Most tiles of a scene that are shown."""
@@ -129,7 +133,7 @@ def _of_scene(scene: Scene) -> list[Sheet]:
             row = [Panel(f"{tile.name}: {title}" if len(scene.tiles) > 1 else title, plain)]
             if scene.has_labels:
                 for which, labels in (("train", tile.train), ("test", tile.test)):
-                    codes = _thin(labels.astype(np.int32) + 1, plain.shape[:2])
+                    codes = reduced(labels.astype(np.int32) + 1, plain.shape[:2])
                     named = {c + 1: color for c, color in colors.items()}
                     row.append(Panel(_title(which, labels >= 0), _over(plain, codes, named)))
             sheet.rows.append(row)
@@ -229,13 +233,6 @@ def _stacked(group: Group) -> tuple[Image, str]:
         layers.append((values[0][np.ix_(rows, cols)], valid[0][np.ix_(rows, cols)]))
     values, valid = (np.stack([layer[part] for layer in layers]) for part in (0, 1))
     return stretched(values, valid.astype(np.bool_)), title
-
-
-def _thin(codes: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
-    found = np.zeros(size, dtype=np.int32)
-    rows, cols = np.nonzero(codes)
-    found[rows * size[0] // codes.shape[0], cols * size[1] // codes.shape[1]] = codes[rows, cols]
-    return found
 
 
 def _over(plain: Image, codes: NDArray[np.int32], colors: Mapping[int, str]) -> Image:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.files import absolute
 from bdgf.scene.description import TILE, SplitSpec
+from bdgf.scene.fields import flow
 from bdgf.scene.formats.location import Location, RemotePath
 from bdgf.scene.inspection import words
 from bdgf.scene.inspection.doubts import declared_nodata, undeclared_nodata
@@ -71,9 +71,9 @@ def suggest_scene_file(found: Found, target: Path) -> str:
             resampled |= not relation(one.raster, reference.finest).same
     head = [_remark("Written by 'bdgf inspect'. What has a remark is guessed: check it.")]
     head += [_remark(sentence) for sentence in recognised(found)]
-    head.append(f"name: {_flow(_scene_name(found, reference))}")
+    head.append(f"name: {flow(_scene_name(found, reference))}")
     if resampled:
-        head.append(f"align: {_flow(reference.name)}  # the others are resampled onto its pixels")
+        head.append(f"align: {flow(reference.name)}  # the others are resampled onto its pixels")
     tiles = _tiles(reference, folder)
     return (
         "\n".join([*head, "modalities:", *lines, *apart, *tiles, *_labels(choice, folder)]) + "\n"
@@ -139,8 +139,8 @@ def _tiles(reference: Group, folder: Path) -> list[str]:
     if not set(path) & set("*?[]") and sum(1 for _ in places) == len(tiles.names):
         return [f"tiles: '*'  # {words.plural(len(tiles.names), 'tile')}"]
     if any(" " in name for name in tiles.names):
-        return ["tiles:", *(f"  - {_flow(name)}" for name in tiles.names)]
-    text = f"tiles: {_flow(list(tiles.names))}"
+        return ["tiles:", *(f"  - {flow(name)}" for name in tiles.names)]
+    text = f"tiles: {flow(list(tiles.names))}"
     wrapped = textwrap.fill(
         text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
@@ -158,9 +158,7 @@ def _labels(choice: Choice, folder: Path) -> list[str]:
         lines += _label_file("map", choice.map, folder)
     lines.append("  classes:")
     guessed = {code for code, name in names.items() if not name}
-    entries = {
-        code: f"    {code}: {_flow(name or f'class {code}')}" for code, name in names.items()
-    }
+    entries = {code: f"    {code}: {flow(name or f'class {code}')}" for code, name in names.items()}
     longest = max(map(len, entries.values()))
     what = "features" if choice.sources[0].form == "vector" else "pixels"
     for code, entry in entries.items():
@@ -177,12 +175,12 @@ def _labels(choice: Choice, folder: Path) -> list[str]:
     elif lent:
         lines[lines.index("  classes:")] += f"  # named as in {lent}"
     if colors and set(colors) == set(names):
-        lines += ["  colors:", *(f"    {code}: {_flow(colors[code])}" for code in names)]
+        lines += ["  colors:", *(f"    {code}: {flow(colors[code])}" for code in names)]
     if any(one.raster is not None and not one.raster.statistics.exact for one in choice.sources):
         lines.append("    # the labels were read in part: add the codes that are missing here")
     ignore = sorted({code for one in choice.sources for code in one.ignore})
     if ignore:
-        lines.append(f'  ignore: {_flow(ignore)}  # looks like "no label"')
+        lines.append(f'  ignore: {flow(ignore)}  # looks like "no label"')
     if len(names) < 2:
         remark = (
             "A map needs two classes, and these labels have one; 0 means unlabelled: where it is a"
@@ -198,7 +196,7 @@ def _labels(choice: Choice, folder: Path) -> list[str]:
 def _label_file(which: str, one: LabelSource, folder: Path) -> list[str]:
     path = _path(one.path, one.raster, folder)
     if not one.fields:
-        return [f"  {which}: {_flow(path)}"]
+        return [f"  {which}: {flow(path)}"]
     return _mapping(which, {"path": path, **one.fields}, 2)
 
 
@@ -280,17 +278,17 @@ def _path(path: Location, raster: Raster | None, folder: Path) -> str:
 
 def _mapping(name: str, fields: dict[str, Any], indent: int) -> list[str]:
     """Write an entry on one line, a long one on several."""
-    line = f"{' ' * indent}{_flow(name)}: {_flow(fields)}"
+    line = f"{' ' * indent}{flow(name)}: {flow(fields)}"
     if len(line) <= _WIDTH:
         return [line]
-    lines = [f"{' ' * indent}{_flow(name)}:"]
+    lines = [f"{' ' * indent}{flow(name)}:"]
     inner = " " * (indent + 2)
     for key, value in fields.items():
         if isinstance(value, list):
             lines.append(f"{inner}{key}:")
-            lines += [f"{inner}  - {_flow(item)}" for item in value]
+            lines += [f"{inner}  - {flow(item)}" for item in value]
         else:
-            lines.append(f"{inner}{key}: {_flow(value)}")
+            lines.append(f"{inner}{key}: {flow(value)}")
     return lines
 
 
@@ -304,10 +302,3 @@ def _wrapped(line: str) -> str:
         line, _WIDTH, subsequent_indent=f"{indent}# ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
-
-
-def _flow(value: object) -> str:
-    """Write a value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True,
-                          width=1_000_000)  # fmt: skip
-    return str(text).removesuffix("...\n").strip()

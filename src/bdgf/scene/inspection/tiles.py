@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bdgf.scene.description import TILE
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.grid import Bounds, Grid
 from bdgf.scene.inspection.roles import kind_of
 
-TILE = "{tile}"
 _MOST_SHARED = 0.2
 _MOST_OF = 0.9
 """Share of the tiles that a file must be there for to count as one of theirs."""

@@ -20,20 +20,14 @@ from shapely.errors import ShapelyError
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import reason
-from bdgf.scene.grid import Grid
+from bdgf.scene.grid import Grid, apply
 from bdgf.scene.labels.roi import ClassNames, listed
 from bdgf.scene.labels.vector_files import (
-    VECTOR_SUFFIXES,
     Box,
-    ColumnInfo,
     Layer,
-    LayerInfo,
-    describe_vector,
     layer_names,
     load_layer,
 )
-
-__all__ = ["VECTOR_SUFFIXES", "ColumnInfo", "LayerInfo", "VectorLabels", "describe_vector"]
 
 _POINT, _POLYGON, _FIRST_MULTI = 0, 3, 4
 _SMALL = 3
@@ -134,7 +128,7 @@ class VectorLabels:
             )
         cols = np.array([0, grid.width, grid.width, 0])
         rows = np.array([0, 0, grid.height, grid.height])
-        footprint = shapely.Polygon(np.column_stack(_apply(transform, cols, rows)))
+        footprint = shapely.Polygon(np.column_stack(apply(transform, cols, rows)))
         box: Box | None = footprint.bounds
         source, target = self._layer.crs, grid.crs
         differ = source is not None and target is not None and not _same(source, target)
@@ -365,20 +359,13 @@ def _moved(
     return shapely.transform(parts, move), index
 
 
-def _apply(
-    transform: Affine, x: NDArray[Any], y: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    t = transform
-    return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
-
-
 def _covers(parts: NDArray[np.object_], grid: Grid, transform: Affine) -> NDArray[np.bool_]:
     """Tell which parts (n,) hold the middle of a pixel of a grid; large ones are taken to do so."""
     found = np.zeros(len(parts), dtype=np.bool_)
     if not len(parts):
         return found
     left, bottom, right, top = shapely.bounds(parts).T
-    at = [_apply(~transform, x, y) for x in (left, right) for y in (bottom, top)]
+    at = [apply(~transform, x, y) for x in (left, right) for y in (bottom, top)]
     cols, rows = np.array([c for c, _ in at]), np.array([r for _, r in at])  # (4, n)
     # first and number of the columns and rows whose middle its box holds
     (left_col, wide), (top_row, high) = (
@@ -391,9 +378,7 @@ def _covers(parts: NDArray[np.object_], grid: Grid, transform: Affine) -> NDArra
     for step_col in range(_SMALL):
         for step_row in range(_SMALL):
             here = small[(wide[small] > step_col) & (high[small] > step_row)]
-            x, y = _apply(
-                transform, left_col[here] + step_col + 0.5, top_row[here] + step_row + 0.5
-            )
+            x, y = apply(transform, left_col[here] + step_col + 0.5, top_row[here] + step_row + 0.5)
             found[here] |= shapely.intersects_xy(parts[here], x, y)
     return found
 
@@ -418,7 +403,7 @@ def _draw(
         polygons = list(zip(parts[areal], codes[areal].tolist(), strict=True))
         rasterize(polygons, out=drawn, transform=transform)
     xy = shapely.get_coordinates(parts[~areal])
-    cols, rows = (np.floor(place) for place in _apply(~transform, xy[:, 0], xy[:, 1]))
+    cols, rows = (np.floor(place) for place in apply(~transform, xy[:, 0], xy[:, 1]))
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
     at = rows[inside].astype(np.int64), cols[inside].astype(np.int64)
     point_codes = codes[~areal][inside]
