@@ -3,9 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bdgf import compute, config
@@ -125,13 +130,53 @@ def test_machines_that_can_are_not(machine: tuple[int, str, int]) -> None:
     compute._check_machines(2 * [dict(zip(("processes", "device", "gpus"), machine, strict=True))])
 
 
-def test_the_number_of_threads_is_that_of_all_libraries() -> None:
-    with threadpool_limits(2):
-        compute.set_threads(ComputeSettings(threads=1))
-        assert torch.get_num_threads() == 1
-        found = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-        assert found
-        assert set(found) == {1}
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def in_a_thread(work: Callable[..., object], *arguments: object) -> None:
+    """Do something in a thread that ends; what it limits others may limit again."""
+    thread = Thread(target=work, args=arguments)
+    thread.start()
+    thread.join()
+
+
+@pytest.fixture
+def _two_blas_threads() -> Iterator[None]:
+    before = max(blas_threads())
+    in_a_thread(threadpool_limits, 2, "blas")
+    yield
+    in_a_thread(threadpool_limits, before, "blas")
+
+
+@pytest.mark.usefixtures("_two_blas_threads")
+def test_the_number_of_threads_is_that_of_torch_and_numpy_has_one() -> None:
+    found = []
+
+    def set_threads() -> None:
+        compute.set_threads(ComputeSettings(threads=2))
+        found.append(torch.get_num_threads())
+
+    in_a_thread(set_threads)
+    assert found == [2]
+    assert blas_threads() == {1}
+
+
+@pytest.mark.usefixtures("_two_blas_threads")
+def test_products_have_the_same_bits_in_several_threads() -> None:
+    generator = np.random.default_rng(0)
+    a, b = (generator.normal(size=shape).astype("f4") for shape in ((30, 180), (180, 16384)))
+
+    def product(_: int) -> NDArray[np.float32]:
+        with compute.one_blas_thread():
+            return a @ b
+
+    with threadpool_limits(1, user_api="blas"):
+        expected = a @ b
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(product, range(8)):
+            np.testing.assert_array_equal(found, expected)
+    assert blas_threads() == {2}, "all have left"
 
 
 def test_copies_to_a_device_keep_the_values() -> None:

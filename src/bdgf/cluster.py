@@ -7,6 +7,7 @@ another one.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 import torch
 
 from bdgf import __version__
+from bdgf.config import ComputeSettings
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.scene.layout import Window
 
@@ -31,10 +33,14 @@ CONNECT_SECONDS = 30
 Result = TypeVar("Result")
 """What a worker hands back for a window."""
 
+Work: TypeAlias = Callable[[int, list[Window]], Iterable[Result]]
+"""What is done with windows of a tile, one result for each in their order."""
+
 Group: TypeAlias = tuple[int, list[Window]]
 """The windows of a task, with the index of their tile."""
 
-_TASKS_PER_THREAD = 8  # at least, so that a scene of few windows is divided all the same
+_TASKS_PER_THREAD = 8  # as long as there are windows, so that threads end at about the same time
+_LEAST = 4  # windows of a task in each direction, as long as every thread has one
 _IN_ADVANCE = 3  # tasks that are handed out per thread of the cluster
 _ATTEMPTS = 10  # of a task that took its workers with it
 
@@ -49,11 +55,8 @@ class Job(ABC, Generic[Result]):
     """What the same command does after an error, as the error says it."""
 
     @abstractmethod
-    def open(self) -> Callable[[int, Window], Result]:
+    def open(self) -> Work[Result]:
         """Open the scene and build the networks, in a worker.
-
-        Returns:
-            What is done with a window of a tile.
 
         Raises:
             BdgfError: The scene cannot be read, or is not what the job was made for.
@@ -66,7 +69,7 @@ class Parcel(Generic[Result]):
 
     Args:
         job: The job.
-        threads: CPU threads of torch, so that sums have the same order everywhere.
+        threads: CPU threads of a task, so that sums have the same order everywhere.
         version: Version of the package.
     """
 
@@ -74,7 +77,7 @@ class Parcel(Generic[Result]):
     threads: int
     version: str = __version__
 
-    def open(self) -> Callable[[int, Window], Result]:
+    def open(self) -> Work[Result]:
         """Open the job in a worker.
 
         Raises:
@@ -86,12 +89,11 @@ class Parcel(Generic[Result]):
                 f"a worker has bdgf {__version__} and the client {self.version}; features and maps"
                 " are made by one version: install the same on all machines."
             )
-        torch.set_num_threads(self.threads)
         return self.job.open()
 
 
 _LOCK = threading.Lock()
-_OPENED: list[tuple[Parcel[Any], Callable[[int, Window], Any]]] = []
+_OPENED: list[tuple[Parcel[Any], Work[Any]]] = []
 
 
 def carry_out(parcel: Parcel[Result], tile: int, windows: list[Window]) -> list[Result]:
@@ -103,11 +105,11 @@ def carry_out(parcel: Parcel[Result], tile: int, windows: list[Window]) -> list[
         BdgfError: The scene cannot be read, or is not what the job was made for.
     """
     with _LOCK:
-        work = _opened(parcel)
-        return [work(tile, window) for window in windows]
+        torch.set_num_threads(parcel.threads)  # torch keeps it for each thread of the process
+        return list(_opened(parcel)(tile, windows))
 
 
-def _opened(parcel: Parcel[Result]) -> Callable[[int, Window], Result]:
+def _opened(parcel: Parcel[Result]) -> Work[Result]:
     """Return a job as this process holds it, opened with its first task."""
     if not _OPENED or _OPENED[0][0] is not parcel:
         _OPENED.clear()  # before the next one takes its memory
@@ -160,10 +162,11 @@ class Tasks(Generic[Result]):
     Args:
         client: Connected to the scheduler.
         job: The job; every worker gets it once.
+        compute: Names the threads of a task.
     """
 
-    def __init__(self, client: Client, job: Job[Result]) -> None:
-        self.client, self.job = client, job
+    def __init__(self, client: Client, job: Job[Result], compute: ComputeSettings) -> None:
+        self.client, self.job, self.compute = client, job, task_compute(compute)
         self._parcel = self._sent()
 
     @property
@@ -237,7 +240,7 @@ class Tasks(Generic[Result]):
             raise self._lost()
 
     def _sent(self) -> Future:
-        parcel = Parcel(self.job, torch.get_num_threads())
+        parcel = Parcel(self.job, self.compute.threads)
         (future,) = self.client.scatter([parcel], broadcast=True, hash=False)
         return future
 
@@ -248,21 +251,31 @@ class Tasks(Generic[Result]):
         )
 
 
-def groups(windows: list[Window], side: int, threads: int, most: int) -> list[list[Window]]:
-    """Put neighbouring windows together to tasks.
+def task_compute(settings: ComputeSettings) -> ComputeSettings:
+    """Return the settings of a task: one thread, unless they name another number."""
+    return dataclasses.replace(settings, threads=settings.threads or 1)
+
+
+def groups(
+    places: Iterable[tuple[int, Window]], side: int, total: int, threads: int, most: int
+) -> Iterator[Group]:
+    """Put neighbouring windows together to tasks, tile by tile.
 
     Args:
-        windows: Windows of one tile.
-        side: Their side.
-        threads: Threads of the cluster; there are several tasks for each as long as windows last.
+        places: Windows with the index of their tile, one tile after another.
+        side: Side of the windows.
+        total: Number of windows of the scene.
+        threads: Threads of the cluster.
         most: Most windows of a task in each direction.
     """
-    wanted = math.isqrt(max(1, len(windows) // (_TASKS_PER_THREAD * threads)))
-    step = side * min(most, max(1, wanted))
-    found: dict[tuple[int, int], list[Window]] = {}
-    for window in windows:
-        found.setdefault((window.row // step, window.col // step), []).append(window)
-    return list(found.values())
+    wanted = math.isqrt(total // (_TASKS_PER_THREAD * threads))
+    least = min(_LEAST, math.isqrt(total // threads))
+    step = side * min(most, max(1, least, wanted))
+    for tile, windows in itertools.groupby(places, key=lambda place: place[0]):
+        found: dict[tuple[int, int], list[Window]] = {}
+        for _, window in windows:
+            found.setdefault((window.row // step, window.col // step), []).append(window)
+        yield from ((tile, group) for group in found.values())
 
 
 def _first(error: Any) -> str:  # noqa: ANN401

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import Tensor, nn
 
 from bdgf import processes
@@ -30,6 +32,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 Precision = Literal["32-true", "bf16-mixed"]
 
+_LIMITED = threading.RLock()
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 PROBE_GAIN = 1.5
@@ -37,10 +41,28 @@ PROBE_GAIN = 1.5
 
 
 def set_threads(settings: ComputeSettings) -> None:
-    """Set the number of CPU threads, of torch and of NumPy, 0 leaving their own choice."""
+    """Set the number of CPU threads of torch, and let NumPy take one; 0 leaves both as they are."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-        threadpool_limits(settings.threads, user_api="blas")
+        # not more: what this thread has set, no other thread can limit (`one_blas_thread`)
+        threadpool_limits(1, user_api="blas")
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let NumPy's matrix products have the same bits however many threads the process may use.
+
+    Their library divides a product among its threads, and rounds otherwise at the borders.
+    """
+    # the limit is the process's: a thread that leaves must not lift it while another computes
+    with _LIMITED, _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries with threads, which take milliseconds to find."""
+    return ThreadpoolController()
 
 
 def keep_freed_memory() -> None:

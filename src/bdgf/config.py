@@ -337,7 +337,7 @@ class ComputeSettings:
         accelerator: auto (CUDA when it is there), cpu or cuda.
         precision: Of pre-training: auto (bf16 where the device has units for it and a probe shows
             that it is faster), 32 or bf16. The branches are small and trained in 32 bits.
-        threads: CPU threads, 0 for all.
+        threads: CPU threads, 0 for all; with ``--scheduler`` those of a task, 0 for one.
     """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

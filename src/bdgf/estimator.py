@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -20,7 +21,7 @@ from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
-from bdgf.mapping.scene_maps import write_maps
+from bdgf.mapping.scene_maps import tile_by_tile, write_maps
 from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
@@ -231,7 +232,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 scene,
                 paths.__getitem__,
                 self.mapper_.classes,
-                lambda tile, windows: self.mapper_.mapped(prepared, store, tile, windows),
+                tile_by_tile(partial(self.mapper_.mapped, prepared, store)),
                 side,
                 self.mapper_.origin_of(scene),
                 progress,

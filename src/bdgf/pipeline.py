@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bdgf import checkpoint, processes
-from bdgf.cluster import connected
+from bdgf.cluster import connected, task_compute
 from bdgf.compute import keep_freed_memory, set_threads
 from bdgf.config import Settings
 from bdgf.diffusion.cluster import check_source, cluster_blocks
@@ -33,14 +33,13 @@ from bdgf.lock import locked
 from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.inference import map_windows
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.scene_maps import Mapped, Mapper, Votes, date_maps, write_maps
+from bdgf.mapping.scene_maps import Mapper, Votes, date_maps, tile_by_tile, write_maps
 from bdgf.progress import Progress
 from bdgf.report.page import write_report
 from bdgf.report.results import Results
 from bdgf.run import Run, fingerprints_of
 from bdgf.runfolder import RunFolder, remove_other_maps
 from bdgf.scene.cautions import find_cautions
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 from bdgf.stages import STAGES, plain
@@ -62,7 +61,8 @@ class Pipeline(Run):
         settings: All settings.
         progress: Receives lines and steps.
         scheduler: Address of a ``dask.distributed`` scheduler whose workers compute the features
-            and make the map; None does both here.
+            and make the map; None does both here. With one, ``compute.threads`` 0 is one thread, of
+            a task and here.
 
     Raises:
         BdgfError: Settings, scene or folder that cannot be used; nothing was changed then.
@@ -81,7 +81,8 @@ class Pipeline(Run):
         self.scheduler = scheduler
         super().__init__(scene, out, settings, progress)
         self.recorded = self.settings
-        set_threads(settings.compute)
+        # what the client computes itself, the components, has the bits of its workers
+        set_threads(settings.compute if scheduler is None else task_compute(settings.compute))
         keep_freed_memory()
 
     def run(self, stages: tuple[str, ...] = STAGES) -> None:
@@ -328,10 +329,8 @@ class Pipeline(Run):
         with contextlib.ExitStack() as cluster:
             mapper: Mapper
             if self.scheduler is None:
-
-                def mapper(tile: int, windows: Iterable[Window]) -> Mapped:
-                    return map_windows(network, weights, self.prepared, store, tile, windows)
-
+                work = partial(map_windows, network, weights, self.prepared, store)
+                mapper = tile_by_tile(work)
             else:
                 client = cluster.enter_context(connected(self.scheduler))
                 changes = {"compute": self.settings.compute}

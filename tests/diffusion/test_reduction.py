@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from bdgf import checkpoint
 from bdgf.diffusion.reduction import Projection, Reduction
@@ -79,3 +80,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     checkpoint.save_tensors(path, {"0.mean": torch.zeros(3)}, {"explained": [1.0]})
     with pytest.raises(RunFolderError, match="run 'bdgf features' again"):
         Reduction.load(path)
+
+
+def test_components_have_the_same_bits_on_any_number_of_threads() -> None:
+    sample = np.random.default_rng(3).normal(size=(2000, 256)).astype(np.float32)
+    fitted = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            fitted.append(Projection.fit(sample, 12).matrix)
+    np.testing.assert_array_equal(*fitted)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
@@ -337,3 +338,18 @@ def test_a_band_that_costs_the_others_their_pixels_is_told(write_scene, caplog):
     told = record.getMessage()
     assert "all of its bands at 25.0 % of its pixels only, and some of them at 100.0 %" in told
     assert "(bands 5)" in told
+
+
+@pytest.mark.parametrize(("bands", "components"), [(12, 12), (180, 30)])
+def test_prepared_values_have_the_same_bits_on_any_number_of_threads(bands, components):
+    rng = np.random.default_rng(4)
+    mixing = rng.normal(size=(bands, bands)).astype(np.float32)
+    values = np.tensordot(mixing, rng.normal(size=(bands, 128, 128)), 1).astype(np.float32)
+    scene = Scene.from_arrays({"hsi": values})
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            preparation = Preparation.fit(scene, PreparationSettings(components=components), 0)
+            found.append((preparation.fitted[0].matrix, prepare(scene, preparation)[0]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bdgf.cluster import Job, Tasks, groups
+from bdgf.cluster import Job, Tasks, Work, groups
 from bdgf.compute import device_of
 from bdgf.config import Settings
 from bdgf.diffusion.features import OWN_SOURCES, WINDOW, Block, Blocks, FeatureExtractor, grids_of
@@ -19,7 +19,7 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import Reduction
 from bdgf.errors import SettingsError
 from bdgf.scene.description import SceneSpec
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import in_order
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
@@ -55,14 +55,14 @@ class FeatureJob(Job[NDArray[np.float16]]):
 
     again: ClassVar[str] = "the same command computes all features again"
 
-    def open(self) -> Callable[[int, Window], NDArray[np.float16]]:
+    def open(self) -> Work[NDArray[np.float16]]:
         """Open the scene and build the denoiser, in a worker."""
         s = self.settings
         prepared = PreparedScene(Scene.open(self.scene), self.preparation, _CACHE_BYTES)
         denoiser = load_denoiser(s, prepared.layout, self.weights, Path("diffusion"))
         device = device_of(s.compute)
         extractor = FeatureExtractor(denoiser, prepared, s.features, s.diffusion, s.seed, device)
-        return lambda tile, window: extractor.block(self.reduction, tile, window)
+        return lambda tile, windows: (extractor.block(self.reduction, tile, w) for w in windows)
 
 
 def cluster_blocks(client: Client, extractor: FeatureExtractor, settings: Settings) -> Blocks:
@@ -80,13 +80,9 @@ def cluster_blocks(client: Client, extractor: FeatureExtractor, settings: Settin
         job = FeatureJob(
             prepared.scene.spec.absolute(), prepared.preparation, weights, reduction, settings
         )
-        tasks = Tasks(client, job)
-        threads = tasks.threads
-        return tasks.run(
-            (tile, group)
-            for tile, grid in enumerate(grids_of(prepared))
-            for group in groups(list(grid), WINDOW, threads, GROUP)
-        )
+        tasks, grids = Tasks(client, job, settings.compute), grids_of(prepared)
+        total = sum(map(len, grids))
+        return tasks.run(groups(in_order(grids), WINDOW, total, tasks.threads, GROUP))
 
     return blocks
 

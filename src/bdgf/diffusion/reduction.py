@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf import checkpoint
+from bdgf.compute import one_blas_thread
 from bdgf.errors import RunFolderError
 
 REDUCTION = "reduction.safetensors"
@@ -39,6 +40,7 @@ class Projection:
         self.mean, self.matrix, self.explained = mean, matrix, explained
 
     @classmethod
+    @one_blas_thread()
     def fit(cls, sample: NDArray[np.float32], components: int) -> Projection:
         """Fit the components.
 

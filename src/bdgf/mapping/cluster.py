@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bdgf.cluster import Job, Tasks, groups
-from bdgf.mapping.inference import classify
-from bdgf.mapping.journal import decode, encode
+from bdgf.cluster import Job, Tasks, Work, groups
+from bdgf.mapping.journal import encode
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper
 from bdgf.scene.description import SceneSpec
-from bdgf.scene.layout import Window
+from bdgf.scene.layout import Window, WindowGrid
 from bdgf.scene.scene import Scene
 
 if TYPE_CHECKING:
@@ -36,14 +35,12 @@ class MapJob(Job[bytes]):
 
     again: ClassVar[str] = "what is finished is kept, and the same command goes on"
 
-    def open(self) -> Callable[[int, Window], bytes]:
+    def open(self) -> Work[bytes]:
         """Open the scene and build the networks, in a worker."""
         prepared, store = self.mapper.on(Scene.open(self.scene))
-        network, weights = self.mapper.network, self.mapper.weights
 
-        def classified(tile: int, window: Window) -> bytes:
-            present = prepared.valid_in(tile, window)
-            return encode(classify(network, weights, prepared, store, tile, window, present))
+        def classified(tile: int, windows: list[Window]) -> Iterator[bytes]:
+            return map(encode, self.mapper.mapped(prepared, store, tile, windows))
 
         return classified
 
@@ -57,11 +54,11 @@ def cluster_mapper(client: Client, mapper: PretrainedMapper, scene: Scene, side:
         scene: The scene; one of files.
         side: Side of the windows.
     """
-    tasks = Tasks(client, MapJob(mapper, scene.spec.absolute()))
+    job = MapJob(mapper, scene.spec.absolute())
+    tasks = Tasks(client, job, mapper.settings.compute)
+    total = sum(len(WindowGrid(tile.height, tile.width, side, side)) for tile in scene.tiles)
 
-    def mapped(tile: int, windows: Iterable[Window]) -> Mapped:
-        grouped = groups(list(windows), side, tasks.threads, GROUP)
-        for _, _, record in tasks.run((tile, group) for group in grouped):
-            yield decode(record)
+    def mapped(places: Iterable[tuple[int, Window]]) -> Mapped:
+        return tasks.run(groups(places, side, total, tasks.threads, GROUP))
 
     return mapped

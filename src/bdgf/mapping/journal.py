@@ -13,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -67,9 +66,9 @@ def decode(record: bytes) -> MappedWindow:
 
 
 class Journal:
-    """Classified windows of one tile on the disk.
+    """Classified windows of one tile on the disk, taken up when they are first asked for.
 
-    A context manager.
+    No file stays open, so that there may be as many as there are tiles.
 
     Args:
         path: Where the journal lies. One that is there is taken up if it is of the same origin, and
@@ -82,53 +81,43 @@ class Journal:
 
     def __init__(self, path: Path, origin: str) -> None:
         self.path, self.origin = path, origin
-        self.done: set[tuple[int, int]] = set()
-        self._file: BinaryIO | None = None
+        self._done: set[tuple[int, int]] | None = None
+        self._before: frozenset[tuple[int, int]] = frozenset()
 
-    def __enter__(self) -> Journal:
-        head = self._head()
-        if not self._is_ours(head):
-            atomic_write_text(self.path, head.decode())
-        with writable(self.path):
-            self._file = self.path.open("r+b")
-            self._file.seek(len(head))
-            end = len(head)
-            while (record := self._next()) is not None:
-                row, col = _PLACE.unpack_from(record)[:2]
-                self.done.add((row, col))
-                end = self._file.tell()
-            self._file.truncate(end)
-            self._file.seek(end)
-        return self
+    @property
+    def done(self) -> set[tuple[int, int]]:
+        """First rows and columns of the windows that are in it."""
+        if self._done is None:
+            self._done = self._take_up()
+            self._before = frozenset(self._done)
+        return self._done
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    @property
+    def before(self) -> frozenset[tuple[int, int]]:
+        """Those that were in it when it was taken up."""
+        _ = self.done
+        return self._before
 
     def parts(self) -> Iterator[MappedWindow]:
         """Yield what is in it so far, in the order in which it came."""
-        self._opened.seek(len(self._head()))
-        while (record := self._next()) is not None:
-            yield decode(record)
+        if self.done:
+            with self.path.open("rb") as file:
+                for record in self._records(file):
+                    yield decode(record)
 
-    def add(self, part: MappedWindow) -> None:
-        """Append a window; it is safe from the end of this process on.
+    def add(self, record: bytes) -> None:
+        """Append the record of a window; it is safe from the end of this process on.
 
         Raises:
             RunFolderError: The disk is full, or the folder gone.
         """
-        file = self._opened
-        with writable(self.path):
-            file.write(encode(part))
+        done = self.done
+        with writable(self.path), self.path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
             # not forced onto the disk: a record that a power failure tears is noticed
-            file.flush()
-        self.done.add((part.window.row, part.window.col))
+            file.write(record)
+        row, col = _PLACE.unpack_from(record)[:2]
+        done.add((row, col))
 
     def close_finished(self) -> None:
         """Leave a note that the tile is finished in place of its windows.
@@ -136,19 +125,13 @@ class Journal:
         Raises:
             RunFolderError: The folder cannot be written.
         """
-        self.__exit__(None, None, None)
         atomic_write_text(self.path, self._head(finished=True).decode())
+        self._done, self._before = None, frozenset()
 
     @property
     def finished(self) -> bool:
         """Whether the tile was finished from the same origin; asked before it is opened."""
         return self._is_ours(self._head(finished=True))
-
-    @property
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("the journal is not open")
-        return self._file
 
     def _head(self, finished: bool = False) -> bytes:
         return (json.dumps({"origin": self.origin, "finished": finished}) + "\n").encode()
@@ -160,17 +143,30 @@ class Journal:
         except OSError:
             return False
 
-    def _next(self) -> bytes | None:
-        """Read the record at the present place, None where there is no whole one."""
-        file = self._opened
-        head = file.read(_HEAD)
-        if len(head) < _HEAD:
-            return None
-        size = _PLACE.unpack_from(head)[-1]
-        if size > os.fstat(file.fileno()).st_size:
-            return None
-        record = head + file.read(size)
-        return record if _is_whole(record) else None
+    def _take_up(self) -> set[tuple[int, int]]:
+        """Return the windows of whole records, and cut off what follows them."""
+        head, found = self._head(), set()
+        if not self._is_ours(head):
+            atomic_write_text(self.path, head.decode())
+        with writable(self.path), self.path.open("r+b") as file:
+            end = len(head)
+            for record in self._records(file):
+                row, col = _PLACE.unpack_from(record)[:2]
+                found.add((row, col))
+                end += len(record)
+            file.truncate(end)
+        return found
+
+    def _records(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the records of the open journal up to the first that is not whole."""
+        file.seek(len(self._head()))
+        size = os.fstat(file.fileno()).st_size
+        while len(head := file.read(_HEAD)) == _HEAD:
+            length = _PLACE.unpack_from(head)[-1]
+            record = head + file.read(min(length, size))
+            if not _is_whole(record):
+                return
+            yield record
 
 
 def _is_whole(record: bytes) -> bool:

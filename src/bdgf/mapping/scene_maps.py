@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bdgf.errors import RunFolderError
 from bdgf.mapping.inference import MappedWindow
-from bdgf.mapping.journal import Journal
+from bdgf.mapping.journal import Journal, decode, encode
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.stac import is_dated, write_item
 from bdgf.mapping.threads import WriteBehind
@@ -20,11 +21,26 @@ from bdgf.scene.layout import PANEL, Window, WindowGrid, panels_of
 from bdgf.scene.scene import Scene
 from bdgf.scene.tiles import Tile
 
-Mapped = Iterable[MappedWindow]
-"""Classified windows of a tile, in any order."""
+Mapped = Iterable[tuple[int, Window, MappedWindow | bytes]]
+"""Index of the tile, window, and its classes or their record of the journal, in any order."""
 
-Mapper = Callable[[int, Iterable[Window]], Mapped]
-"""Classifies windows of a tile, given by its index."""
+Mapper = Callable[[Iterable[tuple[int, Window]]], Mapped]
+"""Classifies windows of all tiles, given one tile after another by its index."""
+
+
+def tile_by_tile(work: Callable[[int, Iterable[Window]], Iterable[MappedWindow]]) -> Mapper:
+    """Return what classifies the windows of each tile by itself, in their order.
+
+    Args:
+        work: Classifies windows of a tile, given by its index.
+    """
+
+    def mapped(places: Iterable[tuple[int, Window]]) -> Mapped:
+        for tile, group in itertools.groupby(places, key=lambda place: place[0]):
+            for part in work(tile, (window for _, window in group)):
+                yield tile, part.window, part
+
+    return mapped
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ def write_maps(
 
     A map that was stopped goes on from its journal, ``MAP.tif.partial`` beside the map, and comes
     out the same. Memory does not grow with the tiles: windows are written by a thread of its own
-    while the next ones are classified.
+    while the next ones are classified, those of later tiles to their journals alone until the turn
+    of their tile comes.
 
     Args:
         scene: The scene that is mapped.
@@ -75,46 +92,96 @@ def write_maps(
             out.
     """
     single = len(scene.tiles) == 1
-    journals = []
-    for index, tile in enumerate(scene.tiles):
+    outputs, journals = [], []
+    for index in range(len(scene.tiles)):
         map_path, confidence_path = paths(index)
-        outputs = [map_path, confidence_path, *([votes.path(index)] if votes else [])]
-        journal = Journal(
-            map_path.with_name(f"{map_path.name}.partial"), f"{origin} {side} {index}"
-        )
-        journals.append(journal.path)
-        if journal.finished and all(path.is_file() for path in outputs):
-            # what is cheap is written anew: it may say another date by now
-            _describe(scene, tile, legend, outputs, acquired)
+        outputs.append([map_path, confidence_path, *([votes.path(index)] if votes else [])])
+        partial = map_path.with_name(f"{map_path.name}.partial")
+        journals.append(Journal(partial, f"{origin} {side} {index}"))
+
+    def finished(index: int) -> bool:
+        return journals[index].finished and all(path.is_file() for path in outputs[index])
+
+    def left() -> Iterator[tuple[int, Window]]:
+        for index, tile in enumerate(scene.tiles):
+            if finished(index):
+                continue
+            before = journals[index].before
+            for window in panels_of(tile.height, tile.width, side, columns):
+                if (window.row, window.col) not in before:
+                    yield index, window
+
+    results = iter(mapper(left()))
+    for index, tile in enumerate(scene.tiles):
+        known = finished(index)
+        if not known:
+            _write_tile(
+                scene, index, outputs[index], legend, votes, journals, results, side, progress
+            )
+        # what is cheap is written anew: it may say another date by now
+        _describe(scene, tile, legend, outputs[index], acquired)
+        if not single:
+            if not known:
+                journals[index].close_finished()
             progress.track("map", index + 1, len(scene.tiles))
-            continue
-        done, pixels = 0, tile.height * tile.width
-        with contextlib.ExitStack() as files:
-            files.enter_context(journal)
-            out = _TileFiles(files, tile, outputs, legend, votes.heads if votes else ())
-            for part in journal.parts():
-                out.write(part)
-                done += part.window.height * part.window.width
-            if done:
-                progress.say(f"map: goes on at {100 * done / pixels:.1f} % of {tile.name}")
-            with WriteBehind(_both(journal.add, out.write)) as behind:
-                for part in mapper(index, _left(tile, side, columns, journal)):
-                    behind.put(part)
-                    done += part.window.height * part.window.width
+    for journal in journals:
+        journal.path.unlink(missing_ok=True)
+
+
+def _write_tile(
+    scene: Scene,
+    index: int,
+    outputs: Sequence[Path],
+    legend: Legend,
+    votes: Votes | None,
+    journals: Sequence[Journal],
+    results: Iterator[tuple[int, Window, MappedWindow | bytes]],
+    side: int,
+    progress: Progress,
+) -> None:
+    """Write the rasters of a tile, from its journal and from what is classified till it is whole.
+
+    Raises:
+        RunFolderError: The folder cannot be written, the disk is full, or nothing is classified any
+            more while windows of the tile are missing.
+    """
+    single = len(scene.tiles) == 1
+    tile, journal = scene.tiles[index], journals[index]
+    grid = WindowGrid(tile.height, tile.width, side, side)
+    done, before, pixels = 0, 0, tile.height * tile.width
+    with contextlib.ExitStack() as files:
+        out = _TileFiles(files, tile, outputs, legend, votes.heads if votes else ())
+        for known in journal.parts():
+            out.write(known)
+            size = known.window.height * known.window.width
+            done += size
+            before += size * ((known.window.row, known.window.col) in journal.before)
+        if before:
+            progress.say(f"map: goes on at {100 * before / pixels:.1f} % of {tile.name}")
+
+        def write(found: tuple[int, MappedWindow | bytes]) -> None:
+            of, part = found
+            record = part if isinstance(part, bytes) else encode(part)
+            journals[of].add(record)
+            if of == index:
+                out.write(decode(record) if isinstance(part, bytes) else part)
+
+        left = len(grid) - len(journal.done)
+        with WriteBehind(write) as behind:
+            while left and (found := next(results, None)) is not None:
+                of, window, part = found
+                behind.put((of, part))
+                if of == index:
+                    left -= 1
+                    done += window.height * window.width
                     if single:
                         progress.track("map", done, pixels)
-            missing = len(WindowGrid(tile.height, tile.width, side, side)) - len(journal.done)
-            if missing:  # a map with a hole never takes its name
-                raise RunFolderError(
-                    f"{missing:,} windows of {tile.name} were not classified; what is finished is"
-                    " kept: run the same command again to go on."
-                )
-        _describe(scene, tile, legend, outputs, acquired)
-        if not single:
-            journal.close_finished()
-            progress.track("map", index + 1, len(scene.tiles))
-    for path in journals:
-        path.unlink(missing_ok=True)
+        missing = len(grid) - len(journal.done)
+        if missing:  # a map with a hole never takes its name
+            raise RunFolderError(
+                f"{missing:,} windows of {tile.name} were not classified; what is finished is kept:"
+                " run the same command again to go on."
+            )
 
 
 def date_maps(
@@ -180,21 +247,3 @@ class _TileFiles:
         self.map.write(part.window, part.classes, part.confidence)
         if self.votes is not None:
             self.votes.write(part.window, part.votes)
-
-
-def _both(
-    first: Callable[[MappedWindow], None], second: Callable[[MappedWindow], None]
-) -> Callable[[MappedWindow], None]:
-    def work(part: MappedWindow) -> None:
-        first(part)
-        second(part)
-
-    return work
-
-
-def _left(tile: Tile, side: int, columns: int, journal: Journal) -> Iterator[Window]:
-    """Yield the windows of a tile that are not in its journal."""
-    before = frozenset(journal.done)
-    for window in panels_of(tile.height, tile.width, side, columns):
-        if (window.row, window.col) not in before:
-            yield window

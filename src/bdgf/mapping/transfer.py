@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from bdgf.cluster import connected
@@ -13,10 +13,9 @@ from bdgf.files import absolute
 from bdgf.mapping.cluster import cluster_mapper
 from bdgf.mapping.folder import map_folder
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.scene_maps import Mapped, Mapper, write_maps
+from bdgf.mapping.scene_maps import Mapper, tile_by_tile, write_maps
 from bdgf.progress import Progress
 from bdgf.runfolder import map_paths
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
 from bdgf.scene.shift import Shift, find_shifts
 
@@ -110,10 +109,7 @@ def map_other(
         held.enter_context(map_folder(folder, [tile.name for tile in scene.tiles], record))
         classify: Mapper
         if scheduler is None:
-
-            def classify(tile: int, windows: Iterable[Window]) -> Mapped:
-                return mapper.mapped(prepared, store, tile, windows)
-
+            classify = tile_by_tile(partial(mapper.mapped, prepared, store))
         else:
             client = held.enter_context(connected(scheduler))
             classify = cluster_mapper(client, mapper, scene, side)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf.compute import one_blas_thread
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
 from bdgf.scene.bands import band_labels, other_order
@@ -89,7 +90,8 @@ class FittedModality:
         flat -= self.mean[:, None]
         with np.errstate(over="ignore", invalid="ignore"):
             if self.role == "spectral":
-                out = self.matrix @ flat
+                with one_blas_thread():
+                    out = self.matrix @ flat
             else:
                 # A diagonal matrix; written as a product per band it stays exact per pixel.
                 out = flat * np.diagonal(self.matrix)[:, None]
@@ -474,6 +476,7 @@ def _varying(
     return np.flatnonzero(varies)
 
 
+@one_blas_thread()
 def _moments(
     sample: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -486,6 +489,7 @@ def _moments(
     return mean, covariance / (len(sample) - 1)
 
 
+@one_blas_thread()
 def _principal_components(
     covariance: NDArray[np.float64], components: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
