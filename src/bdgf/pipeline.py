@@ -319,6 +319,7 @@ class Pipeline(Run):
         tensors, origin = checkpoint.load_tensors(self.folder.network, ("classes",))
         classes = self._classes()
         if origin["classes"] != classes:
+            remove(self.folder.warnings)  # which name classes; the report tells them anew
             checkpoint.save_tensors(self.folder.network, tensors, {**origin, "classes": classes})
 
     def _map(self) -> None:

@@ -94,7 +94,12 @@ def together() -> Iterator[None]:
     except (BdgfError, OSError) as error:
         own = error
     found: list[Exception | None] = [None] * count()
-    dist.all_gather_object(found, own)
+    try:
+        dist.all_gather_object(found, own)
+    except RuntimeError:  # another process has ended
+        if own is not None:
+            raise own from None
+        raise
     for fault in (own, *found):
         if fault is not None:
             raise fault

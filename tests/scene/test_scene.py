@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import rasterio
 from affine import Affine
 
 from bdgf.errors import SceneError
-from bdgf.scene.description import NAMING, LabelFile, LabelSpec
+from bdgf.scene.description import NAMING, LabelFile, LabelSpec, ModalitySpec, SceneSpec
 from bdgf.scene.labels.reading import ROI_SUFFIXES
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 from bdgf.scene.layout import Window
@@ -102,11 +101,26 @@ def test_signature_of_a_part_changes_with_its_inputs_alone(write_scene, tmp_path
     assert (changed != touched, same == recoded) == (True, True)
 
 
-def test_names_count_where_files_tell_classes_by_them():
-    codes = LabelSpec(train=LabelFile("train.tif"), classes={1: "water"}, colors={1: "#123456"})
-    assert codes.without_legend() == replace(codes, classes={1: ""}, colors={})
-    named = replace(codes, test=LabelFile("polygons.GPKG"))
-    assert named.without_legend() == replace(named, colors={})
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        ({"train": "train.tif"}, False),
+        ({"train": "train.tif", "test": "polygons.GPKG"}, True),
+        ({"train": "list.mat", "map": "polygons.geojson"}, True),
+        ({"train": "labels/{tile}"}, True),
+    ],
+)
+def test_names_count_where_files_tell_classes_by_them(tmp_path, labels, named):
+    def described(name, color):
+        files = {which: LabelFile(path) for which, path in labels.items()}
+        spec = LabelSpec(**files, classes={1: name}, colors={1: color})
+        modality = ModalitySpec("hsi", "{tile}.tif")
+        return SceneSpec(
+            "x", tmp_path / "x.yaml", tmp_path, (modality,), ("a.gpkg",), spec
+        ).described("labels")
+
+    assert (described("water", "#000000") != described("lake", "#ffffff")) == named
+    assert described("water", "#000000") == described("water", "#ffffff")
     assert VECTOR_SUFFIXES | set(ROI_SUFFIXES) == NAMING
 
 

@@ -44,6 +44,7 @@ def work(task: Path) -> None:
     Raises:
         BdgfError: The method or the scene cannot be used.
     """
+    code = code_digest()  # of what is at work, whatever is edited meanwhile
     values = json.loads(task.read_text(encoding="utf-8"))
     folder, cell = Path(values["folder"]), Cell(**values["cell"])
     settings = config.replace(config.from_values(values["settings"]), {"seed": cell.seed})
@@ -82,7 +83,7 @@ def work(task: Path) -> None:
         outcome.note,
         outcome.cost,
         outcome.confidence,
-        code_digest(),
+        code,
     )
     write_result(folder, result, mark(cell))
 

@@ -208,6 +208,8 @@ class Fitting:
             if processes.agree(disk.enough):
                 folder = self.folder
                 self.progress.say(f"training: patches are read once, to a file; {disk.describe()}")
+            elif len(self.labelled) <= room:
+                pool = 0  # the labels fit, unlabelled pixels are read as they are drawn
             elif large:
                 self._thin_out(room - min(pool, room // 2), disk)
             else:

@@ -92,10 +92,13 @@ def confidence_charts(calibration: dict[str, Any]) -> list[Chart]:
     if calibration.get("curve"):
         curve = calibration["curve"]
         lines = [Line("test pixels", _percent(curve["coverage"]), _percent(curve["accuracy"]))]
-        before = calibration.get("before", {}).get("curve")
-        if before:
-            shares = _percent(before["coverage"]), _percent(before["accuracy"])
-            lines.append(Line("before the temperature", *shares))
+        both = [calibration.get(when, {}).get("curve") for when in ("before", "after")]
+        if all(both):  # of the same pixels, of large scenes a draw
+            names = ("before the temperature", "after it")
+            lines = [
+                Line(name, _percent(one["coverage"]), _percent(one["accuracy"]))
+                for name, one in zip(names, both, strict=True)
+            ]
         x_label = "share of the test pixels, most confident first (%)"
         charts.append(Chart("Accuracy against coverage", x_label, "accuracy (%)", tuple(lines)))
     if calibration.get("bins"):

@@ -114,15 +114,6 @@ class LabelSpec:
         ]
         return [(which, file) for which, file in named if file is not None]
 
-    def without_legend(self) -> LabelSpec:
-        """Return the labels without what only the legend of a map shows.
-
-        Colours never matter to what is learned, names only where files tell classes by them.
-        """
-        named = any(Path(file.path).suffix.lower() in NAMING for _, file in self.files())
-        classes = self.classes if named else dict.fromkeys(self.classes, "")
-        return replace(self, classes=classes, colors={})
-
 
 @dataclass(frozen=True)
 class SplitSpec:
@@ -220,8 +211,19 @@ class SceneSpec:
         """Return the description of a part as a text: what it says, and not what the files hold."""
         if part == "images":
             return repr((self.modalities, self.tiles, self.align))
-        plain = None if self.labels is None else self.labels.without_legend()
-        return repr((plain, self.split, (self.budget, self.budget_seed)))
+        return repr((self._labels_without_legend(), self.split, (self.budget, self.budget_seed)))
+
+    def _labels_without_legend(self) -> LabelSpec | None:
+        """Return the labels without what only the legend of a map shows.
+
+        Colours never matter to what is learned, names only where files tell classes by them.
+        """
+        if self.labels is None:
+            return None
+        files = self.label_files()
+        named = any(Path(str(file)).suffix.lower() in NAMING for file in files)
+        classes = self.labels.classes if named else dict.fromkeys(self.labels.classes, "")
+        return replace(self.labels, classes=classes, colors={})
 
     def signature(self, part: Literal["images", "labels"]) -> str:
         """Return a digest that changes when the description or a file of this part does.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdgf import checkpoint
 from bdgf.compute import one_blas_thread
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError, SceneError
@@ -234,8 +235,6 @@ class Preparation:
         Raises:
             RunFolderError: The file is missing, damaged, or not one of ours.
         """
-        from bdgf import checkpoint  # brings torch, which reading a scene does without
-
         tensors, origin = checkpoint.load_tensors(path, ("preparation",))
         arrays = {name: value.numpy() for name, value in tensors.items()}
         return cls.from_parts(arrays, origin["preparation"])

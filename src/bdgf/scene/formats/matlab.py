@@ -31,7 +31,7 @@ from bdgf.scene.formats.matlab5 import (
 
 _IN_MEMORY = 4 << 20
 """Most bytes of an unpacked array that is kept in memory, not in a file."""
-_KEPT = 256
+_KEPT = 64
 """Unpacked arrays that are kept at a time: each in a file holds it open."""
 _ERRORS = (DamagedError, OSError, zlib.error, MemoryError, ValueError, OverflowError)
 _VERSION5 = (b"\x00\x01IM", b"\x01\x00MI")
@@ -110,12 +110,23 @@ class MatReader:
             return np.memmap(self.path, place.dtype, "r", place.start, self.info.shape, order="F")
         array = self._array
         if array is None:
-            size = math.prod(self.info.shape) * place.dtype.itemsize
-            # without room for the file, memory has to do
-            to_file = _IN_MEMORY < size < shutil.disk_usage(tempfile.gettempdir()).free // 2
-            array = (unpack if to_file else read_packed)(self.path, place, self.info.shape)
+            array = self._unpacked(place)
+            if array is None:  # without room for the file, memory has to do
+                array = read_packed(self.path, place, self.info.shape)
         self._keep(array)
         return array
+
+    def _unpacked(self, place: Place) -> NDArray[Any] | None:
+        """Return a large array from a temporary file, None where there is no room for one."""
+        size = math.prod(self.info.shape) * place.dtype.itemsize
+        if size <= _IN_MEMORY:
+            return None
+        try:
+            if size >= shutil.disk_usage(tempfile.gettempdir()).free // 2:
+                return None
+            return unpack(self.path, place, self.info.shape)
+        except OSError:  # no folder, other processes took the room, or too many files are open
+            return None
 
     def _keep(self, array: NDArray[Any]) -> None:
         """Keep the array, and forget that which was used longest ago where they are too many."""
