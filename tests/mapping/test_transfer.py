@@ -171,7 +171,7 @@ def test_maps_of_two_scenes_are_no_map(
     assert json.loads((out / "mapped.json").read_text())["finished"]
     assert find_maps(out)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise RunFolderError("No space left on device")
 
     with monkeypatch.context() as patch:
