@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import subprocess
 from pathlib import Path
 
 import bdgf
+from bdgf.files import code_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (Path(bdgf.__file__).resolve().parent, Path(__file__).resolve().parent)
@@ -16,12 +16,7 @@ PACKAGES = (Path(bdgf.__file__).resolve().parent, Path(__file__).resolve().paren
 @functools.cache
 def code() -> str:
     """Return a digest of the modules that measure and are measured, committed or not."""
-    digest = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted(package.rglob("*.py")):
-            digest.update(f"{path.relative_to(package.parent)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return code_digest(*PACKAGES)
 
 
 def commit() -> str:

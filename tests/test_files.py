@@ -14,6 +14,7 @@ from bdgf.files import (
     atomic_path,
     atomic_write_bytes,
     atomic_write_text,
+    code_digest,
     file_name,
     is_temporary,
     remove_leftovers,
@@ -165,3 +166,16 @@ def test_names_of_all_scripts_have_files_of_their_own(tmp_path):
     for folder in folders:
         (tmp_path / folder).mkdir()
     assert file_name("augsburg_like") == "augsburg_like"
+
+
+def test_a_digest_of_code_follows_names_and_contents(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "a.py").write_text("x = 1\n")
+    first = code_digest(package)
+    (package / "notes.txt").write_text("no module")
+    assert code_digest(package) == first
+    (package / "a.py").rename(package / "b.py")
+    renamed = code_digest(package)
+    (package / "b.py").write_text("x = 2\n")
+    assert len({first, renamed, code_digest(package)}) == 3

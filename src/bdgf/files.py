@@ -248,3 +248,17 @@ def _unwritable(path: Path, error: Exception) -> RunFolderError:
         f"{path} cannot be written ({reason}); its folder must accept new files:"
         " choose another output folder, or free its space and rights."
     )
+
+
+def code_digest(*packages: Path) -> str:
+    """Return a short digest of all modules of packages, as they lie on the disk.
+
+    Args:
+        packages: Folders of the packages.
+    """
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted(package.rglob("*.py")):
+            digest.update(f"{path.relative_to(package.parent).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]

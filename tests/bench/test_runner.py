@@ -13,19 +13,22 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import bdgf
 from bdgf import config
 from bdgf.bench import cells, runner
-from bdgf.bench.cells import Cell, code_digest, fingerprint, read_result, write_result
+from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
 from bdgf.bench.methods import GROUPS, expand
 from bdgf.bench.published import Published, published_for
 from bdgf.bench.runner import Bench, Plan
 from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
 from bdgf.bench.variants import ALL_ABLATIONS, EQUAL_TIME, variant
 from bdgf.errors import SceneError, SettingsError, TrainingError
+from bdgf.files import code_digest
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -436,6 +439,6 @@ def test_results_are_plain_json(finished):
         values = json.loads(path.read_text())
         known = {"cell", "fingerprint", "accuracy", "seconds", "memory_mb", "note", "cost"}
         assert set(values) == known | {"confidence", "code"}
-        assert values["code"] == code_digest()
+        assert values["code"] == code_digest(Path(bdgf.__file__).parent)
         ours = values["cell"]["method"].startswith("BDGF")
         assert bool(values["confidence"]) == ours, "simple methods have none"

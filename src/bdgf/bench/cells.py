@@ -8,14 +8,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import bdgf
 from bdgf import __version__, config
 from bdgf.bench.variants import OURS, changes_of
 from bdgf.config import Settings
@@ -96,16 +94,6 @@ class Result:
     cost: Mapping[str, float] = field(default_factory=dict)
     confidence: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
-
-
-@cache
-def code_digest() -> str:
-    """Return a short digest of the package's own code, as it lies on the disk."""
-    digest = hashlib.sha256()
-    root = Path(bdgf.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def fingerprint(cell: Cell, settings: Settings, images: str, labels: str, outside: str = "") -> str:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import bdgf
 from bdgf import config
 from bdgf.bench.case import Case
 from bdgf.bench.cells import (
     Cell,
     Result,
-    code_digest,
     fingerprint,
     read_result,
     write_result,
@@ -30,7 +30,7 @@ from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError
 from bdgf.evaluation.accuracy import compare
-from bdgf.files import file_name
+from bdgf.files import code_digest, file_name
 from bdgf.progress import Silent
 from bdgf.scene.leak import leakage
 
@@ -44,7 +44,9 @@ def work(task: Path) -> None:
     Raises:
         BdgfError: The method or the scene cannot be used.
     """
-    code = code_digest()  # of what is at work, whatever is edited meanwhile
+    code = code_digest(
+        Path(bdgf.__file__).parent
+    )  # of what is at work, whatever is edited meanwhile
     values = json.loads(task.read_text(encoding="utf-8"))
     folder, cell = Path(values["folder"]), Cell(**values["cell"])
     settings = config.replace(config.from_values(values["settings"]), {"seed": cell.seed})
