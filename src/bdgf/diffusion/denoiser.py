@@ -18,8 +18,8 @@ from torch import Tensor, nn
 STRIDE = 4
 """Total stride; windows that are read must start at multiples of it."""
 
-HALO = 48
-"""Receptive field of every level's features, upsampling included, rounded up to the stride."""
+HALO = 40
+"""How far any level's features see, upsampling included (38 pixels), in whole strides."""
 
 
 class PixelNorm(nn.Module):
