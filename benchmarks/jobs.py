@@ -67,7 +67,7 @@ def memory(setup: Setup, work: Path) -> Values:
                 "width": spec.width,
                 "bands": spec.bands,
                 "peak": done.peak,
-                "cpu": done.cpu,
+                "seconds": setup.seconds(done),
             }
         )
     shutil.rmtree(target, ignore_errors=True)
@@ -126,7 +126,7 @@ def growth(setup: Setup, work: Path) -> Values:
                     "bands": spec.bands,
                     "classes": spec.classes,
                     "labels": metrics["train_pixels"],
-                    "cpu": done.cpu,
+                    "seconds": setup.seconds(done),
                     "peak": done.peak,
                     "training": stages["pretrain"] + stages["train"],
                 }
@@ -146,7 +146,7 @@ def draw_growth(growth: Mapping[str, list[dict[str, float]]], path: Path) -> Non
     figure, axes = pyplot.subplots(1, len(growth), figsize=(2.6 * len(growth), 2.5), squeeze=False)
     for place, (name, rows) in zip(axes[0], growth.items(), strict=True):
         x = [row[name] for row in rows]
-        seconds = [row["cpu"] for row in rows]
+        seconds = [row["seconds"] for row in rows]
         memory = [row["peak"] / 2**20 for row in rows]
         place.plot(x, seconds, "o-", color="#0072b2", markersize=4)
         place.set_xlabel(name)

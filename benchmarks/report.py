@@ -269,19 +269,19 @@ def _memory(results: Results, setups: Sequence[str]) -> str:
         if values := results.get("memory", setup):
             for row in values["maps"]:
                 size = f"{row['height']} × {row['width']}, {row['bands']} bands"
-                per_pixel = 1e6 * row["cpu"] / row["height"] / row["width"]
+                per_pixel = 1e6 * row["seconds"] / row["height"] / row["width"]
                 rows.append(
                     [
                         size,
                         setup,
                         f"{row['peak'] / MEGABYTE:.0f}",
-                        figure(row["cpu"]),
+                        figure(row["seconds"]),
                         figure(per_pixel),
                     ]
                 )
     if not rows:
         return ""
-    columns = ["Scene", "Setup", "peak MB", "user s", "µs a pixel"]
+    columns = ["Scene", "Setup", "peak MB", "s", "µs a pixel"]
     return f"### Memory of `bdgf map RUN --scene`, a process of its own\n\n{table(columns, rows)}"
 
 
@@ -296,13 +296,13 @@ def _large(results: Results, setups: Sequence[str]) -> str:
                         f"{row['pixels']:,}",
                         setup,
                         f"{row['peak'] / MEGABYTE:.0f}",
-                        figure(row["cpu"]),
+                        figure(row["seconds"]),
                         figure(row["us"]) if rows else "",
                     ]
                 )
     if not rows:
         return ""
-    columns = ["Scene", "pixels with data", "Setup", "peak MB", "user s", "µs a pixel, start apart"]
+    columns = ["Scene", "pixels with data", "Setup", "peak MB", "s", "µs a pixel, start apart"]
     title = "### Large scenes: `bdgf map RUN --scene`, 12 optical bands and 2 of radar"
     return f"{title}\n\n{table(columns, rows)}"
 
@@ -332,10 +332,10 @@ def _growth(results: Results, setups: Sequence[str]) -> str:
             for factor, found in values["growth"].items():
                 for row in found:
                     rows.append(
-                        [factor, f"{row[factor]:,}", setup, figure(row["cpu"]),
+                        [factor, f"{row[factor]:,}", setup, figure(row["seconds"]),
                          f"{row['peak'] / MEGABYTE:.0f}"]
                     )  # fmt: skip
     if not rows:
         return ""
-    columns = ["What grows", "to", "Setup", "user s", "peak MB"]
+    columns = ["What grows", "to", "Setup", "s", "peak MB"]
     return f"### Growth of the whole job\n\n{table(columns, rows)}"

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -40,12 +42,12 @@ def test_the_probe_times_the_float32_that_training_runs_in(
 
     def watched() -> torch.Tensor:
         flags = torch.backends.cudnn
-        seen.append((flags.deterministic, flags.allow_tf32))
+        seen.append((flags.deterministic, flags.conv.fp32_precision))
         return torch.ones(1, requires_grad=True).sum()
 
     compute.choose_precision(ComputeSettings(accelerator="cpu"), watched)
-    assert set(seen) == {(True, False)}
-    assert torch.backends.cudnn.allow_tf32
+    assert set(seen) == {(True, "ieee")}
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
 
 
 def test_without_units_for_bf16_the_clock_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,13 +200,72 @@ def test_a_program_starts_without_the_compiler_of_torch() -> None:
     assert found.stdout.split() == ["False"]
 
 
-def test_convolutions_are_exact_inside_and_as_they_were_outside() -> None:
-    flags = torch.backends.cudnn
-    before = (flags.deterministic, flags.allow_tf32, flags.benchmark)
-    assert before == (False, True, False), "torch's own"
+def switches() -> tuple[bool, bool, str, str, str, str]:
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    return (
+        cudnn.deterministic,
+        cudnn.benchmark,
+        cudnn.conv.fp32_precision,
+        torch.backends.cuda.matmul.fp32_precision,
+        mkldnn.conv.fp32_precision,
+        mkldnn.matmul.fp32_precision,
+    )
+
+
+EXACT = (True, False, "ieee", "ieee", "ieee", "ieee")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.cudnn.allow_tf32 = False",
+    ],
+)
+def test_single_precision_is_exact_whatever_was_asked_of_torch(before: str) -> None:
+    # the switches are those of a whole program, so each case has one of its own
+    told = f"""
+import torch
+{before}
+from bdgf.compute import exact, make_fabric
+from bdgf.config import ComputeSettings
+from tests.test_compute import EXACT, switches
+as_asked = switches()
+for _ in range(2):
+    with exact():
+        assert switches() == EXACT
+        with exact():
+            pass
+        assert switches() == EXACT, "the inner block has put the switches back"
+        assert torch.get_float32_matmul_precision()  # may raise where switches disagree
+    assert switches() == as_asked
+make_fabric(ComputeSettings(accelerator="cpu"), "32-true")
+assert switches() == as_asked
+"""
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", told], check=True, cwd=root)
+
+
+def test_blocks_of_several_threads_keep_it_exact_until_the_last_ends() -> None:
+    before = switches()
+    entered, end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with compute.exact():
+            entered.set()
+            end.wait(10)
+
+    thread = threading.Thread(target=other)
     with compute.exact():
-        assert (flags.deterministic, flags.allow_tf32, flags.benchmark) == (True, False, False)
-    assert (flags.deterministic, flags.allow_tf32, flags.benchmark) == before
+        thread.start()
+        assert entered.wait(10)
+    assert switches() == EXACT, "the other thread is still at work"
+    end.set()
+    thread.join()
+    assert switches() == before
 
 
 def test_what_goes_to_a_device_has_no_gaps_and_its_own_order() -> None:

@@ -181,12 +181,12 @@ def test_weights_are_drawn_without_a_word_to_cuda_and_learned_exactly(
     class Watched(Line):
         def loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
             flags = torch.backends.cudnn
-            seen.append((flags.deterministic, flags.allow_tf32))
+            seen.append((flags.deterministic, flags.conv.fp32_precision))
             return super().loss(model, step)
 
     carry_through(tmp_path, Watched())
-    assert set(seen) == {(True, False)}
-    assert torch.backends.cudnn.allow_tf32
+    assert set(seen) == {(True, "ieee")}
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
 
 
 def test_it_is_adamw_with_the_rates_decay_and_clipping_of_the_course(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -130,19 +129,52 @@ def _pinned(tensor: Tensor, pin: bool) -> Tensor:
     return torch.empty_like(tensor, pin_memory=pin).copy_(tensor)
 
 
+_exact_lock = threading.Lock()
+_exact_blocks: list[Callable[[], None]] = []
+"""How to put torch's switches back, once for each block of `exact` that is open, in any thread."""
+
+
 @contextlib.contextmanager
 def exact() -> Iterator[None]:
-    """Let convolutions on CUDA be those of the processor: no TF32, and the same bits every time.
+    """Let float32 be float32 on every device, and convolutions on CUDA the same bits every time.
 
-    The switches are torch's own for the whole program, and are put back.
+    No TF32 and no bf16 in place of it, neither in convolutions nor in matrix products, whatever
+    else the program asked torch for. The switches are torch's own for the whole program, and are
+    put back when the last of several blocks ends, in whichever thread it was.
     """
-    with torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        benchmark=False,
-        deterministic=True,
-        allow_tf32=False,
-    ):
+    with _exact_lock:
+        _exact_blocks.append(_exact_blocks[0] if _exact_blocks else _switch())
+    try:
         yield
+    finally:
+        with _exact_lock:
+            put_back = _exact_blocks.pop()
+            if not _exact_blocks:
+                put_back()
+
+
+def _switch() -> Callable[[], None]:
+    """Set torch's switches for `exact`; what is returned puts them back as they were."""
+    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
+    mkldnn: Any = torch.backends.mkldnn  # whose parts are made as it is loaded
+    switches: list[tuple[Any, str, str | bool]]
+    if hasattr(cudnn, "conv"):  # before torch 2.9 there is one switch, and one for products
+        switches = [
+            (part, "fp32_precision", "ieee")
+            for part in (cudnn.conv, cuda.matmul, mkldnn.conv, mkldnn.matmul)
+        ]
+    else:
+        switches = [(part, "allow_tf32", False) for part in (cudnn, cuda.matmul)]
+    switches += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    before = [(part, name, getattr(part, name)) for part, name, _ in switches]
+
+    def put_back() -> None:
+        for part, name, value in before:
+            setattr(part, name, value)
+
+    for part, name, value in switches:
+        setattr(part, name, value)
+    return put_back
 
 
 def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
@@ -153,6 +185,8 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
     from lightning_fabric import Fabric  # loads the compiler of torch, which takes seconds
     from lightning_fabric.strategies.ddp import DDPStrategy
 
+    # it advises every owner of a GPU to give the precision up that `exact` keeps
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     kind = device_of(settings).type
     if processes.count() == 1:
         # the one that the program uses, on which the work lies already
@@ -160,8 +194,7 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
         fabric = Fabric(accelerator=kind, devices=own, precision=precision)
     else:
         local = processes.local_count()
-        # the others wait for the first process as long as its own stages take
-        strategy = DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=30))
+        strategy = DDPStrategy(find_unused_parameters=True, timeout=processes.PATIENCE)
         fabric = Fabric(
             accelerator=kind,
             devices=local,
@@ -169,7 +202,8 @@ def make_fabric(settings: ComputeSettings, precision: Precision) -> Fabric:
             strategy=strategy,
             precision=precision,
         )
-    fabric.launch()
+    with exact():  # else it asks for a precision that torch may refuse to name
+        fabric.launch()
     return fabric
 
 

@@ -6,6 +6,7 @@ would. Without ``torchrun`` everything here stands for one process alone.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +21,15 @@ from bdgf.errors import BdgfError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
 
 START = timedelta(minutes=30)
 """Within which all processes of a job must have started."""
+
+PATIENCE = timedelta(days=30)
+"""The others wait for the first process as long as its own stages take."""
 
 
 def count() -> int:
@@ -69,12 +74,25 @@ def told_by_all(told: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     yield [json.loads(store.get(f"bdgf/{number}")) for number in range(count())]
 
 
+@functools.cache
+def _talk() -> ProcessGroup | None:
+    """The group in which the processes talk and wait, made by all of them at their first word.
+
+    Through NCCL words would go by way of the GPUs, which spin while they wait, and a process that
+    has ended would not be noticed.
+    """
+    import torch.distributed as dist
+
+    gloo = dist.get_backend() == "gloo"
+    return dist.group.WORLD if gloo else dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
 def wait() -> None:
     """Wait until all processes have come here; where they were never joined nobody waits."""
     if joined():
         import torch.distributed as dist
 
-        dist.barrier()
+        dist.barrier(group=_talk())
 
 
 @contextmanager
@@ -95,7 +113,7 @@ def together() -> Iterator[None]:
         own = error
     found: list[Exception | None] = [None] * count()
     try:
-        dist.all_gather_object(found, own)
+        dist.all_gather_object(found, own, group=_talk())
     except RuntimeError:  # another process has ended
         if own is not None:
             raise own from None
@@ -124,7 +142,7 @@ def agree(value: Value) -> Value:
     import torch.distributed as dist
 
     found = [value]
-    dist.broadcast_object_list(found, src=0)
+    dist.broadcast_object_list(found, src=0, group=_talk())
     return found[0]
 
 

@@ -57,11 +57,11 @@ def test_alternatives_run_in_the_precision_of_the_product():
     flags, seen = torch.backends.cudnn, []
 
     def work():
-        seen.append((flags.deterministic, flags.allow_tf32))
+        seen.append((flags.deterministic, flags.conv.fp32_precision))
 
     interleaved(Setup(rounds=1), {"a": work})
-    assert set(seen) == {(True, False)}
-    assert flags.allow_tf32
+    assert set(seen) == {(True, "ieee")}
+    assert flags.conv.fp32_precision == "tf32"
 
 
 OPTIONS = {"code": "c", "rounds": 7, "preset": "quick", "small": False}
@@ -367,7 +367,7 @@ KINDS = ("forward", "both")
 
 
 def test_growth_is_drawn(tmp_path):
-    rows = [{"pixels": n, "cpu": n / 10, "peak": 1e9} for n in (10, 20)]
+    rows = [{"pixels": n, "seconds": n / 10, "peak": 1e9} for n in (10, 20)]
     jobs.draw_growth({"pixels": rows}, tmp_path / "new" / "growth.png")
     assert 1000 < (tmp_path / "new" / "growth.png").stat().st_size < 100_000
 

@@ -206,7 +206,8 @@ def test_estimate_says_size_time_and_when_it_stops(
 
     def watched(*arguments: Any) -> Any:
         flags = torch.backends.cudnn
-        assert (flags.deterministic, flags.allow_tf32) == (True, False), "as training runs"
+        switches = (flags.deterministic, flags.conv.fp32_precision)
+        assert switches == (True, "ieee"), "as training runs"
         return own(*arguments)
 
     work.loss = watched  # type: ignore[method-assign]

@@ -76,7 +76,7 @@ def test_the_average_is_what_is_stored(
 ) -> None:
     made: list[stage.Pretraining] = []
     last: list[dict[str, torch.Tensor]] = []
-    exact: list[tuple[bool, bool]] = []
+    exact: list[tuple[bool, str]] = []
     own, measured, reliance = stage.Pretraining, stage._measure_balance, stage.measure_reliance
 
     def kept(*arguments: Any) -> stage.Pretraining:
@@ -85,7 +85,7 @@ def test_the_average_is_what_is_stored(
 
     def exactly(*arguments: Any) -> Any:
         flags = torch.backends.cudnn
-        exact.append((flags.deterministic, flags.allow_tf32))
+        exact.append((flags.deterministic, flags.conv.fp32_precision))
         return reliance(*arguments)
 
     def before(work: stage.Pretraining, *rest: Any) -> Any:
@@ -102,4 +102,4 @@ def test_the_average_is_what_is_stored(
     average = made[0].average.state_dict()
     assert all(torch.equal(stored[name], average[name]) for name in average)
     assert not all(torch.equal(stored[name], last[0][name]) for name in average)
-    assert exact == [(True, False)], "measured as it is learned and read"
+    assert exact == [(True, "ieee")], "measured as it is learned and read"

@@ -6,9 +6,24 @@ import torch.nn.functional as F
 from bdgf.config import NetworkSettings
 from bdgf.fusion import patch
 from bdgf.fusion.network import build_network
-from bdgf.fusion.patch import PatchMambaLevel
+from bdgf.fusion.patch import PatchMambaLevel, attention
 
 SETTINGS = NetworkSettings(kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2)
+
+
+def test_attention_of_single_operations_is_that_of_the_fused_kernels() -> None:
+    """On CUDA what learns takes it, since its gradients are the same every time."""
+    values = [torch.randn(2, 4, 9, 12, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    own = attention(*values)
+    fused = F.scaled_dot_product_attention(*values)
+    torch.testing.assert_close(own, fused)
+    weights = torch.randn_like(own)
+    for gradients in zip(
+        torch.autograd.grad((own * weights).sum(), values),
+        torch.autograd.grad((fused * weights).sum(), values),
+        strict=True,
+    ):
+        torch.testing.assert_close(*gradients)
 
 
 def test_chunks_of_patches_do_not_change_the_map(monkeypatch, layout_of, images):

@@ -90,12 +90,35 @@ def test_every_device_has_the_fastest_scan_that_is_installed(monkeypatch, fresh_
 
     monkeypatch.setattr(scan, "_cuda_kernel", lambda: None)
     monkeypatch.setattr(scan, "_triton_scan", lambda: own)
-    assert scan._fastest("cpu", torch.float32) is blocked_scan
-    assert scan._fastest("cuda", torch.float32) is own
+    for learning in (False, True):
+        assert scan._fastest("cpu", torch.float32, learning) is blocked_scan
+        assert scan._fastest("cuda", torch.float32, learning) is own
     monkeypatch.setattr(scan, "_cuda_kernel", lambda: selective_scan_reference)
-    chosen = scan._fastest("cuda", torch.float32)
-    assert chosen.func is scan._scan_by_kernel
-    assert scan._fastest("cuda", torch.float64) is own  # that kernel takes no float64
+    assert scan._fastest("cuda", torch.float32, False).func is scan._scan_by_kernel
+    # it adds gradients up in any order, and takes no float64
+    assert scan._fastest("cuda", torch.float32, True) is own
+    assert scan._fastest("cuda", torch.float64, False) is own
+    monkeypatch.setattr(scan, "_triton_scan", lambda: None)
+    assert scan._fastest("cuda", torch.float32, True).func is scan._scan_by_kernel
+    assert scan._fastest("cuda", torch.float64, True) is blocked_scan
+
+
+def test_what_learns_is_told_from_what_maps(monkeypatch):
+    asked = []
+
+    def fastest(device, dtype, learning):
+        asked.append(learning)
+        return selective_scan_reference
+
+    monkeypatch.setattr(scan, "_fastest", fastest)
+    sizes = ((1, 2, 3), (1, 2, 3), (3, 4), (1, 2, 4), (1, 2, 4), (3,))
+    arguments = [torch.rand(size) for size in sizes]
+    scan.selective_scan(*arguments)
+    arguments[-1].requires_grad_()
+    scan.selective_scan(*arguments)
+    with torch.inference_mode():
+        scan.selective_scan(*arguments)
+    assert asked == [False, True, False]
 
 
 def test_no_own_kernels_without_triton_or_where_it_fails(monkeypatch, fresh_choice, caplog):

@@ -30,7 +30,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from bdgf import __version__
-from bdgf.compute import device_of
+from bdgf.compute import device_of, exact
 from bdgf.config import DiffusionSettings, Settings
 from bdgf.diffusion.crops import CropSampler
 from bdgf.diffusion.external import LEVEL
@@ -143,6 +143,7 @@ def build_unet(channels: int, width: int, seed: int) -> nn.Module:
     return model
 
 
+@exact()
 def train_unet(
     prepared: PreparedScene, settings: DiffusionSettings, seed: int, device: torch.device
 ) -> nn.Module:
@@ -185,6 +186,7 @@ def train_unet(
     return model.eval()
 
 
+@exact()
 @torch.inference_mode()
 def read_unet(
     model: nn.Module,

@@ -169,7 +169,16 @@ class PatchTransformerLevel(nn.Module):
         q, k, v = (
             split_last(t, self.attention_heads).transpose(1, 2) for t in (query, key, value)
         )  # (B, heads, L, D/heads)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, L, D)
+        # on CUDA the gradients of the fused kernels are added up in any order
+        fused = q.device.type == "cpu" or not torch.is_grad_enabled()
+        read = F.scaled_dot_product_attention(q, k, v) if fused else attention(q, k, v)
+        return read.transpose(1, 2).flatten(2)  # (B, L, D)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot product attention of single operations, (..., L, D) each to (..., L, D)."""
+    weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), -1)
+    return weights @ v
 
 
 class PatchNetwork(GuidedNetwork):

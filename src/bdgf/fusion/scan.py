@@ -96,9 +96,9 @@ def selective_scan_reference(
 def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """S6 scan, the fast path; the same values and gradients as :func:`selective_scan_reference`.
 
-    On CUDA it runs the kernel of ``mamba_ssm`` where that package is installed, else our own Triton
-    kernels; everywhere else blocks of a time-major loop in plain PyTorch. The states are computed
-    again in the backward.
+    On CUDA it runs our own Triton kernels, and where nothing is learned the kernel of ``mamba_ssm``
+    if that package is installed; everywhere else blocks of a time-major loop in plain PyTorch. The
+    states are computed again in the backward.
 
     Args:
         x: (B, L, D) input.
@@ -112,17 +112,24 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_:
         (B, L, D) in the dtype of ``x``.
     """
     arguments = (x.to(A.dtype), dt.to(A.dtype), A, B_.to(A.dtype), C_.to(A.dtype), D_.to(A.dtype))
-    return _fastest(x.device.type, A.dtype)(*arguments).to(x.dtype)
+    learning = torch.is_grad_enabled() and any(t.requires_grad for t in arguments)
+    return _fastest(x.device.type, A.dtype, learning)(*arguments).to(x.dtype)
 
 
-def _fastest(device: str, dtype: torch.dtype) -> Scan:
-    """Return the fastest scan of a kind of device that is installed."""
+def _fastest(device: str, dtype: torch.dtype, learning: bool) -> Scan:
+    """Return the fastest scan of a kind of device that is installed and gives the same every time.
+
+    The kernel of ``mamba_ssm`` adds gradients up in any order, so that the same command would give
+    another network every time: what is learned takes ours, if it works.
+    """
     if device != "cuda":
         return blocked_scan
     kernel = _cuda_kernel() if dtype == torch.float32 else None
-    if kernel is not None:
-        return functools.partial(_scan_by_kernel, kernel)
-    return _triton_scan() or blocked_scan
+    if kernel is None or learning:
+        own = _triton_scan()
+        if own is not None:
+            return own
+    return blocked_scan if kernel is None else functools.partial(_scan_by_kernel, kernel)
 
 
 @functools.cache
@@ -154,7 +161,7 @@ def _cuda_kernel() -> Callable[..., Tensor] | None:
     """Return the fused scan of ``mamba_ssm``, or None where it is not installed."""
     try:
         module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
-    except ImportError:
+    except Exception:  # what it needs loads lazily, and fails with errors of its own
         return None
     kernel = cast("Callable[..., Tensor]", module.selective_scan_fn)
     # it may have been built for other cards

@@ -1,11 +1,12 @@
 """The S6 scan on CUDA, as Triton kernels of our own: forward and backward.
 
-For GPUs on which ``mamba_ssm`` is not installed: that package is compiled against one build of
-PyTorch, while Triton comes with every build for CUDA. One program goes through the tokens of one
-sample with the states of some channels in registers. The forward keeps the state in front of each
-block of tokens; the backward goes through the blocks from the last to the first, writes the states
-of a block into scratch memory and walks back over them. Sums over samples and channels are left to
-PyTorch, which adds in a fixed order: the same inputs give the same bits.
+For what is learned, and for GPUs on which ``mamba_ssm`` is not installed: that package adds
+gradients up in any order and is compiled against one build of PyTorch, while Triton comes with
+every build for CUDA. One program goes through the tokens of one sample with the states of some
+channels in registers. The forward keeps the state in front of each block of tokens; the backward
+goes through the blocks from the last to the first, writes the states of a block into scratch memory
+and walks back over them. Sums over samples and channels are left to PyTorch, which adds in a fixed
+order: the same inputs give the same bits.
 
 Importing this module fails where Triton is not installed; :mod:`bdgf.fusion.scan` asks for it.
 Letters: B batch, L tokens, T tokens of a block, D channels, N state size.
