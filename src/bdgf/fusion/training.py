@@ -16,8 +16,9 @@ from torch import Tensor
 from bdgf import processes
 from bdgf.compute import exact, to_device
 from bdgf.config import Settings, replace
+from bdgf.fusion.averaging import WeightAverage
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
-from bdgf.fusion.losses import WeightAverage, smoothed_nll
+from bdgf.fusion.losses import smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
