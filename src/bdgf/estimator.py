@@ -26,7 +26,7 @@ from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
-from bdgf.scene.memory import Images, LabelArrays
+from bdgf.scene.from_arrays import Images, LabelArrays
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
 
