@@ -18,11 +18,7 @@ from bdgf.fusion.training import (
     FusionTraining,
     Labelled,
     UnlabelledPixels,
-    class_balance,
     head_log_probabilities,
-    steps_for,
-    thinned,
-    with_patch_norm,
 )
 from bdgf.history import History
 from bdgf.optimisation import optimise
@@ -60,12 +56,6 @@ def training(
         classes,
         trust=trust,
     )
-
-
-def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
-    settings = config.replace(tiny_settings, {"training.steps": 100})
-    steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
-    assert steps == [100, 100, 400, 800, 800]
 
 
 @pytest.mark.parametrize("kind", ["dense", "patch"])
@@ -241,21 +231,6 @@ def test_class_weights_and_sampling(
     plain = balanced(0.0, "none")
     assert plain.class_weights.tolist() == pytest.approx(ones)
     assert plain.pixel_share == pytest.approx(alike)
-
-
-@pytest.mark.parametrize("power", ["none", "sqrt", "balanced"])
-def test_many_labels_are_drawn_as_they_come_and_weighed(power: str) -> None:
-    few = np.repeat([0, 1, 2], [900, 90, 10])
-    settings = config.replace(config.Settings(), {"training.class_weights": power})
-    exponent = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[power]
-    for times, sampling in ((1, 1.0), (2, 2 / 3), (3, 1 / 3), (4, 0.0), (9, 0.0)):
-        classes = np.repeat(few, times)
-        share, weights = class_balance(settings, classes, 4)
-        drawn = np.bincount(classes, weights=share)
-        assert drawn[0] / drawn[2] == pytest.approx(90 ** (1 - sampling))
-        assert weights[3] == 0
-        assert weights[0] / weights[2] == pytest.approx((drawn[0] / drawn[2]) ** exponent)
-        assert (drawn * weights[:3]).sum() == pytest.approx(1.0)
 
 
 def test_smoothing_gives_a_class_without_labels_nothing(
@@ -462,23 +437,6 @@ def test_the_network_ends_with_its_averaged_weights(
         assert torch.allclose(expected, found, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("asked", "labels", "found"),
-    [
-        ("auto", 29, "batch"),
-        ("auto", 30, "pixel"),
-        ("pixel", 5, "pixel"),
-        ("batch", 500, "batch"),
-    ],
-)
-def test_few_labels_per_class_are_normalised_over_the_batch(
-    asked: str, labels: int, found: str
-) -> None:
-    settings = config.replace(config.Settings(), {"network.patch_norm": asked})
-    classes = np.repeat([0, 3], labels)  # classes without a label do not count
-    assert with_patch_norm(settings, classes).network.patch_norm == found
-
-
 RAMPED = {"training.consistency": 1.5, "training.consistency_sure": 0.0, "mutual.ramp": 0.5}
 ALONE = {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0}
 
@@ -583,19 +541,3 @@ def test_classes_are_weighed_in_the_loss_of_the_heads(
     # six heads of 30 each: five, and the fused one
     supervised = float(work.loss(work.model, 0)[1]["supervised"])
     assert supervised == pytest.approx(180 * (1 - share), rel=1e-4)
-
-
-def test_labels_are_thinned_out_class_by_class() -> None:
-    classes = np.repeat([0, 2, 3], [50_000, 900, 30_000])
-    classes = np.random.default_rng(1).permutation(classes)
-    drawn = thinned(classes, 20_000, np.random.default_rng(0))
-    counts = np.bincount(classes[drawn], minlength=4)
-    assert counts.sum() == 20_000
-    assert counts[1] == 0
-    assert counts[2] == 900, "a small class stays whole"
-    assert (counts[0] - 1000) / (counts[3] - 1000) == pytest.approx(5 / 3, rel=1e-3)
-    np.testing.assert_array_equal(drawn, thinned(classes, 20_000, np.random.default_rng(0)))
-    assert (drawn != thinned(classes, 20_000, np.random.default_rng(1))).any()
-    assert thinned(classes, 10**6, np.random.default_rng(0)).all()
-    few = thinned(classes, 30, np.random.default_rng(0))
-    assert np.bincount(classes[few], minlength=4).tolist() == [10, 0, 10, 10]
