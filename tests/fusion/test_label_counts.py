@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.fusion.label_counts import class_balance, steps_for, thinned, with_patch_norm
 
 
 def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
-    settings = config.replace(tiny_settings, {"training.steps": 100})
+    settings = presets.replace(tiny_settings, {"training.steps": 100})
     steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
     assert steps == [100, 100, 400, 800, 800]
 
@@ -16,7 +16,7 @@ def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
 @pytest.mark.parametrize("power", ["none", "sqrt", "balanced"])
 def test_many_labels_are_drawn_as_they_come_and_weighed(power: str) -> None:
     few = np.repeat([0, 1, 2], [900, 90, 10])
-    settings = config.replace(config.Settings(), {"training.class_weights": power})
+    settings = presets.replace(config.Settings(), {"training.class_weights": power})
     exponent = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[power]
     for times, sampling in ((1, 1.0), (2, 2 / 3), (3, 1 / 3), (4, 0.0), (9, 0.0)):
         classes = np.repeat(few, times)
@@ -40,7 +40,7 @@ def test_many_labels_are_drawn_as_they_come_and_weighed(power: str) -> None:
 def test_few_labels_per_class_are_normalised_over_the_batch(
     asked: str, labels: int, found: str
 ) -> None:
-    settings = config.replace(config.Settings(), {"network.patch_norm": asked})
+    settings = presets.replace(config.Settings(), {"network.patch_norm": asked})
     classes = np.repeat([0, 3], labels)  # classes without a label do not count
     assert with_patch_norm(settings, classes).network.patch_norm == found
 

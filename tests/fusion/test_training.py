@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.consistency import consistency_loss, fused_teaching
@@ -63,7 +63,7 @@ def test_a_step_stays_on_its_device(
     prepared: PreparedScene, tiny_settings: config.Settings, no_cpu: torch.device, kind: str
 ) -> None:
     changes = {"mutual.unlabelled": True, "network.kind": kind, "training.ema": 0.9}
-    work = training(prepared, config.replace(tiny_settings, changes), device=no_cpu)
+    work = training(prepared, presets.replace(tiny_settings, changes), device=no_cpu)
     loss, parts = work.loss(work.model, 3)
     loss.backward()
     work.after_step(3, parts)
@@ -75,7 +75,7 @@ def test_a_step_stays_on_its_device(
 def test_the_loss_of_a_step_depends_on_the_step_alone(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"mutual.unlabelled": True}))
+    work = training(prepared, presets.replace(tiny_settings, {"mutual.unlabelled": True}))
     first, parts = work.loss(work.model, 3)
     torch.manual_seed(123)
     again, _ = work.loss(work.model, 3)
@@ -94,7 +94,7 @@ def test_a_step_waits_for_no_device(
         "training.consistency": 1.0,
         "training.modality_dropout": 0.5,
     }
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     with read_back:
         loss, parts = work.loss(work.model, 3)
         loss.backward()
@@ -108,7 +108,7 @@ def test_a_step_waits_for_no_device(
 def test_heads_learn_from_each_other_only_once_their_worth_is_known(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    tiny_settings = config.replace(tiny_settings, {"training.consistency": 0.0})
+    tiny_settings = presets.replace(tiny_settings, {"training.consistency": 0.0})
     alone = training(prepared, tiny_settings, trust=None)
     _, parts = alone.loss(alone.model, 3)
     assert parts.keys() == {"supervised"}
@@ -126,7 +126,7 @@ def test_heads_learn_from_each_other_only_once_their_worth_is_known(
 def test_it_learns_the_training_pixels(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.steps": 60}))
+    work = training(prepared, presets.replace(tiny_settings, {"training.steps": 60}))
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=5e-3)
     for step in range(60):
         work.loss(work.model, step)[0].backward()
@@ -142,7 +142,7 @@ def test_it_learns_the_training_pixels(
 def test_what_is_hidden_from_a_sample_is_zero(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings,
         {"training.modality_dropout": 0.7, "training.noise": 1.0, "mutual.unlabelled": True},
     )
@@ -177,7 +177,7 @@ def test_channels_are_dropped_as_often_as_asked(
     prepared: PreparedScene, tiny_settings: config.Settings, dropout: float
 ) -> None:
     changes = {"training.channel_dropout": dropout, "training.noise": 0.0, "training.batch": 256}
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     seen = []
 
     class Listener(torch.nn.Module):
@@ -200,7 +200,9 @@ def test_channels_are_dropped_as_often_as_asked(
 def test_an_auxiliary_modality_is_hidden_as_often_as_asked(
     prepared: PreparedScene, tiny_settings: config.Settings, dropout: float, least: float, most: int
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.modality_dropout": dropout}))
+    work = training(
+        prepared, presets.replace(tiny_settings, {"training.modality_dropout": dropout})
+    )
     hidden = work._hidden(np.ones(1000, dtype=bool), np.random.default_rng(0))
     assert least <= (hidden >= 0).mean() <= most
     assert set(hidden) <= {-1, 1, 2}
@@ -213,7 +215,7 @@ def test_class_weights_and_sampling(
 ) -> None:
     def balanced(sampling: float, weights: str) -> FusionTraining:
         changes = {"training.class_sampling": sampling, "training.class_weights": weights}
-        return training(prepared, config.replace(tiny_settings, changes), left_out=7)
+        return training(prepared, presets.replace(tiny_settings, changes), left_out=7)
 
     work = balanced(0.0, "balanced")
     counts = np.bincount(work.labelled.classes)
@@ -236,7 +238,7 @@ def test_class_weights_and_sampling(
 def test_smoothing_gives_a_class_without_labels_nothing(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.label_smoothing": 0.2})
+    settings = presets.replace(tiny_settings, {"training.label_smoothing": 0.2})
     weights = training(prepared, settings, without=1).class_weights
     assert weights[1] == 0
     assert (weights[[0, 2, 3]] > 0).all()
@@ -277,7 +279,7 @@ def test_label_smoothing_spares_no_head(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     plain, smooth = (
-        training(prepared, config.replace(tiny_settings, {"training.label_smoothing": share}))
+        training(prepared, presets.replace(tiny_settings, {"training.label_smoothing": share}))
         for share in (0.0, 0.3)
     )
     with torch.no_grad():  # every head is sure of the first class
@@ -307,7 +309,7 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
         "training.unlabelled_pixels": 5,
         "mutual.ramp": 0.0,
     }
-    work = training(prepared, config.replace(tiny_settings, changes), trust=None)
+    work = training(prepared, presets.replace(tiny_settings, changes), trust=None)
     assert work.teacher is not None
     total, parts = work.loss(work.model, 3)
     assert parts.keys() == {"supervised", "consistency"}
@@ -331,7 +333,7 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
 def test_many_labels_leave_less_to_consistency(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.consistency": 2.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 2.0})
     work = training(prepared, settings)
     few, labels = work.labelled, work.labelled.positions
     assert len(few) < 1000
@@ -354,10 +356,10 @@ def test_many_labels_leave_less_to_consistency(
 def test_the_fusion_can_teach_all_heads(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 1.0})
     positions = prepared.scene.positions("test")[:7]
     own, fused = (
-        training(prepared, config.replace(settings, {"training.consistency_teacher": kind}))
+        training(prepared, presets.replace(settings, {"training.consistency_teacher": kind}))
         for kind in ("head", "fusion")
     )
     said = own._taught(own.teacher, positions, np.random.default_rng(0))
@@ -376,7 +378,7 @@ def test_a_teacher_goes_on_where_it_was(
         "training.steps": 12,
         "training.checkpoint_every": 2,
     }
-    settings = config.replace(tiny_settings, changes)
+    settings = presets.replace(tiny_settings, changes)
     fabric = make_fabric(settings.compute, "32-true")
     whole, killed, resumed = (training(prepared, settings) for _ in range(3))
     optimise(whole, fabric, tmp_path / "whole.safetensors", {}, History(None), Silent())
@@ -408,7 +410,7 @@ def test_the_network_ends_with_its_averaged_weights(
     tmp_path: Path,
     stop: int | None,
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.ema": 0.5})
+    settings = presets.replace(tiny_settings, {"training.ema": 0.5})
     fabric = make_fabric(settings.compute, "32-true")
     path = tmp_path / "train.safetensors"
     work = training(prepared, settings)
@@ -451,7 +453,7 @@ ALONE = {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0}
 def test_the_loss_is_the_ramped_sum_of_its_parts(
     prepared: PreparedScene, tiny_settings: config.Settings, changes: dict[str, Any]
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {**RAMPED, **changes}))
+    work = training(prepared, presets.replace(tiny_settings, {**RAMPED, **changes}))
     mutual = work.settings.mutual
     for step, ramp in ((0, 0.25), (1, 0.5), (3, 1.0), (7, 1.0)):
         total, parts = work.loss(work.model, step)
@@ -467,7 +469,7 @@ def test_what_is_taught_is_compared_with_the_unlabelled_rows(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     changes = {"training.consistency": 1.0, "training.consistency_sure": 0.0}
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     seen = []
 
     class Listener(torch.nn.Module):
@@ -486,7 +488,7 @@ def test_what_is_taught_is_compared_with_the_unlabelled_rows(
 def test_the_student_is_turned_and_otherwise_than_its_teacher(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.consistency": 1.0}))
+    work = training(prepared, presets.replace(tiny_settings, {"training.consistency": 1.0}))
     gather, turned = work.source.gather, []
 
     def noted(positions: Any, orientation: Any = None, hidden: Any = None) -> Any:
@@ -507,7 +509,7 @@ def test_noise_is_a_share_of_each_channels_deviation(
     seen = []
     for noise in (0.0, 0.5):
         changes = {"training.noise": noise, "training.modality_dropout": 0.0, "training.batch": 64}
-        work = training(prepared, config.replace(tiny_settings, changes))
+        work = training(prepared, presets.replace(tiny_settings, changes))
 
         class Listener(torch.nn.Module):
             def forward(self, values: Any, missing: Any, *rest: Any, own: Any = work.model) -> Any:
@@ -526,7 +528,7 @@ def test_classes_are_weighed_in_the_loss_of_the_heads(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     changes = {"training.class_sampling": 0.0, "training.class_weights": "balanced"}
-    work = training(prepared, config.replace(tiny_settings, changes), left_out=7)
+    work = training(prepared, presets.replace(tiny_settings, changes), left_out=7)
     with torch.no_grad():
         for head in work.model.classifiers.values():
             head.classify.weight.zero_()

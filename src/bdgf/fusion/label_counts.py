@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.config import Settings, replace
+from bdgf.config import Settings
+from bdgf.presets import replace
 
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 8.0
