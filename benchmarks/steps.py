@@ -11,10 +11,11 @@ import torch
 
 from bdgf import optimisation
 from bdgf.compute import Precision, make_fabric
-from bdgf.config import Settings, replace
+from bdgf.config import Settings
 from bdgf.diffusion.pretraining import Pretraining
 from bdgf.fusion.samples import PatchSource
 from bdgf.fusion.training import FusionTraining, Labelled, UnlabelledPixels
+from bdgf.presets import replace
 from bdgf.randomness import numpy_generator
 from benchmarks.cases import AUGSBURG, SMALL, Mapper, mapper
 from benchmarks.results import Values

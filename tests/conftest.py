@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.report.results import Results
@@ -104,7 +104,7 @@ def tiny_values() -> dict[str, object]:
 @pytest.fixture(scope="session")
 def tiny_settings() -> config.Settings:
     """Settings by which a whole run takes seconds; what else an evaluation can tell is off."""
-    return config.replace(config.Settings(), TINY)
+    return presets.replace(config.Settings(), TINY)
 
 
 @pytest.fixture(scope="session")
@@ -288,7 +288,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_settings: config.Sett
     values["labels"]["classes"][1] = HOSTILE
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     everything = {"evaluation.baselines": True, "evaluation.missing_modalities": True}
-    settings = config.replace(tiny_settings, everything)
+    settings = presets.replace(tiny_settings, everything)
     pipeline = Pipeline(path, folder / "run", settings, Silent())
     pipeline.run()
     return Results(pipeline.scene, pipeline.folder, settings)
@@ -314,7 +314,7 @@ def single_results(
     spec = SyntheticSpec(height=20, width=31, bands=5, classes=2, sar=False, dsm=False)
     path = make_scene(folder / "scene", spec)
     path.write_text(path.read_text().replace("  test: test.tif\n", ""))
-    settings = config.replace(tiny_settings, {"features.source": "none"})
+    settings = presets.replace(tiny_settings, {"features.source": "none"})
     pipeline = Pipeline(path, folder / "run", settings, Silent())
     pipeline.run()
     return Results(pipeline.scene, pipeline.folder, settings)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bdgf import compute, config
+from bdgf import compute, config, presets
 from bdgf.config import ComputeSettings
 from bdgf.errors import SettingsError
 
@@ -106,7 +106,7 @@ def test_processes_that_would_have_nothing_to_work_with_are_refused(
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=message):
-        compute.join_processes(config.replace(config.Settings(), dict(changes)))
+        compute.join_processes(presets.replace(config.Settings(), dict(changes)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import bdgf
-from bdgf import config
+from bdgf import config, presets
 from bdgf.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ def test_settings_that_python_examples_name_exist():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     names = re.findall(r'"((?:\w+\.)+\w+)":\s', text)
     assert names
-    config.replace(config.Settings(), dict.fromkeys(names))
+    presets.replace(config.Settings(), dict.fromkeys(names))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -56,7 +56,7 @@ def test_the_notebook_is_kept_without_outputs_and_its_settings_exist():
         source = "".join(cell["source"])
         compile(source, "tutorial.ipynb", "exec")
         for name in re.findall(r'"((?:\w+\.)+\w+)": [\w"]', source):
-            config.replace(config.Settings(), {name: None})
+            presets.replace(config.Settings(), {name: None})
 
 
 def test_public_names_are_documented():

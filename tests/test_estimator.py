@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
 import bdgf
-from bdgf import config
+from bdgf import presets
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError
 from bdgf.estimator import BDGFClassifier
 from bdgf.pipeline import Pipeline
@@ -89,7 +89,7 @@ def test_settings_by_preset_seed_and_name():
     settings = model.resolved_settings()
     assert (settings.seed, settings.training.steps, settings.diffusion.steps) == (5, 7, 200)
     assert BDGFClassifier(settings=settings).resolved_settings() is settings
-    odd = config.replace(settings, {"network.window": 10})
+    odd = presets.replace(settings, {"network.window": 10})
     with pytest.raises(SettingsError, match="odd"):
         BDGFClassifier(settings=odd).resolved_settings()
     nested = BDGFClassifier(settings={"features": {"timesteps": [5, 9]}}).resolved_settings()
@@ -136,7 +136,7 @@ def test_arrays_give_what_their_files_give(
     np.testing.assert_array_equal(model.predict(shuffled), codes)
     np.testing.assert_array_equal(model.predict([shuffled])[0], codes)
     # a scene of arrays goes through all stages of a run as one of files does
-    settings = config.replace(model.resolved_settings(), {"evaluation.baselines": False})
+    settings = presets.replace(model.resolved_settings(), {"evaluation.baselines": False})
     test = np.nan_to_num(read(tiny_scene.parent, "test")[0]).astype(int)
     scene = Scene.from_arrays(images, labels, test)
     Pipeline(scene, tmp_path / "all", settings, Silent()).run()

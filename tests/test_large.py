@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.prepared import PreparedScene
@@ -117,7 +117,7 @@ def test_a_whole_run_of_a_large_scene(
 ) -> None:
     monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 100)
     monkeypatch.setattr("bdgf.fusion.samples.TABLE_BYTES", 0)
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings, {"features.stored": "never", "mutual.unlabelled": True}
     )
     with monkeypatch.context() as patch:

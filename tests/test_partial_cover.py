@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, presets
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
@@ -66,7 +66,7 @@ def run(
     for name, where in lacking.items():
         spoil(scene.parent / f"{name}.tif", where, np.random.default_rng(seed))
     few = {"diffusion.steps": 3, "training.steps": 3, "report.points": 0}
-    settings = config.replace(
+    settings = presets.replace(
         settings, {"evaluation.missing_modalities": True, "mapping.tile": 16, **few}
     )
     Pipeline(scene, folder / "run", settings, Silent()).run()

@@ -12,7 +12,7 @@ import rasterio
 import torch
 import yaml
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, presets
 from bdgf.errors import BdgfError, RunFolderError, SceneError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.pipeline import Pipeline, open_results
@@ -34,7 +34,7 @@ def carry_out(
 ) -> tuple[Pipeline, list[str]]:
     listener = Listener()
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    pipeline = Pipeline(scene, out, config.replace(settings, named), listener)
+    pipeline = Pipeline(scene, out, presets.replace(settings, named), listener)
     pipeline.run()
     return pipeline, listener.lines
 
@@ -98,7 +98,7 @@ def test_features_that_count_no_more_leave_the_disk(
     whole: Path, tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "run")
-    other = config.replace(tiny_settings, {"features.timesteps": (20,)})
+    other = presets.replace(tiny_settings, {"features.timesteps": (20,)})
     (old,) = (out / "features").glob("*.npy")
     (out / "features" / "gone.npy").write_bytes(old.read_bytes())  # of a tile renamed since
     Pipeline(tiny_scene, out, other, Silent()).run(("features",))
@@ -130,7 +130,7 @@ def test_a_run_leaves_what_it_promises(
         assert np.isnan(values[empty]).all()
         assert ((values[~empty] > 0.2) & (values[~empty] <= 1)).all()
     out = shutil.copytree(whole, tmp_path / "run")
-    beside = config.replace(tiny_settings, {"evaluation.baselines": True})
+    beside = presets.replace(tiny_settings, {"evaluation.baselines": True})
     Pipeline(tiny_scene, out, beside, Silent()).run(("evaluate",))
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["methods"]) == {"BDGF", "RF raw", "RF 5x5", "SVM raw", "SVM 5x5"}
@@ -169,7 +169,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
     out = tmp_path / "run"
     plain = {"evaluation.baselines": False, "evaluation.missing_modalities": False}
-    settings = config.replace(tiny_settings, plain)
+    settings = presets.replace(tiny_settings, plain)
     with monkeypatch.context() as patch:
         patch.setattr(Course, "rate", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -201,7 +201,7 @@ def test_a_run_of_two_members_killed_in_the_second_keeps_the_first(
 
     monkeypatch.setattr(Course, "rate", watched)
     stages = ("pretrain", "features", "train", "map")
-    settings = config.replace(tiny_settings, {"network.members": 2})
+    settings = presets.replace(tiny_settings, {"network.members": 2})
     outs = [tmp_path / "whole", tmp_path / "killed"]
     for out, fatal in zip(outs, (False, True), strict=True):
         shutil.copytree(trained_run, out)
@@ -244,7 +244,7 @@ def test_a_finished_run_is_opened_and_another_is_refused(
     opened = open_results(whole, tiny_scene, tiny_settings)
     assert opened.metrics["scene"] == opened.scene.name
     for name, value, stage in (("training.steps", 9, "map"), ("evaluation.trees", 11, "evaluate")):
-        changed = config.replace(tiny_settings, {name: value})
+        changed = presets.replace(tiny_settings, {name: value})
         with pytest.raises(RunFolderError, match=f"stage '{stage}' is not finished with scene and"):
             open_results(whole, tiny_scene, changed)
 
@@ -329,7 +329,7 @@ def test_unusual_scenes_and_settings_run(
     tmp_path: Path, tiny_settings: config.Settings, spec: SyntheticSpec, changes: dict[str, Any]
 ) -> None:
     scene = make_scene(tmp_path / "scene", spec)
-    settings = config.replace(tiny_settings, {"evaluation.baselines": False, **changes})
+    settings = presets.replace(tiny_settings, {"evaluation.baselines": False, **changes})
     Pipeline(scene, tmp_path / "run", settings, Silent()).run()
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 0 <= metrics["methods"]["BDGF"]["all"]["oa"] <= 100
@@ -356,14 +356,14 @@ def test_weights_that_were_taken_over_may_go_afterwards(
     scene = make_scene(tmp_path / "scene", SyntheticSpec(height=24, width=24, bands=5, classes=2))
     start = tmp_path / "start.safetensors"
     start.write_bytes((whole / "diffusion.safetensors").read_bytes())
-    settings = config.replace(tiny_settings, {"diffusion.from_run": str(start)})
+    settings = presets.replace(tiny_settings, {"diffusion.from_run": str(start)})
     Pipeline(scene, tmp_path / "run", settings, Silent()).run(("pretrain",))
     start.unlink()
     listener = Listener()
     Pipeline(scene, tmp_path / "run", settings, listener).run(("pretrain", "features"))
     assert "pretrain: finished before, nothing changed; kept" in listener.lines
     index = (tmp_path / "run" / "stages.json").read_bytes()
-    longer = config.replace(settings, {"diffusion.steps": 7})
+    longer = presets.replace(settings, {"diffusion.steps": 7})
     with pytest.raises(BdgfError, match="does not exist"):
         Pipeline(scene, tmp_path / "run", longer, Silent()).run(("pretrain",))
     assert (tmp_path / "run" / "stages.json").read_bytes() == index
@@ -382,14 +382,14 @@ def test_bad_input_leaves_a_finished_run_as_it_was(
         if value == "cuda" and torch.cuda.is_available():
             continue
         with pytest.raises(BdgfError):
-            carry_out(tiny_scene, whole, config.replace(tiny_settings, {name: value}))
+            carry_out(tiny_scene, whole, presets.replace(tiny_settings, {name: value}))
     assert {p.name: p.read_bytes() for p in whole.iterdir() if p.is_file()} == before
 
 
 def test_a_lost_output_is_made_again(
     tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
-    settings = config.replace(tiny_settings, {"evaluation.baselines": False})
+    settings = presets.replace(tiny_settings, {"evaluation.baselines": False})
     carry_out(tiny_scene, tmp_path / "run", settings)
     before = (tmp_path / "run" / "map.tif").read_bytes()
     (tmp_path / "run" / "map.tif").unlink()
@@ -432,7 +432,7 @@ def test_features_that_were_deleted_are_made_again_and_nothing_else(
 def test_guidance_switched_off_and_on_again(
     tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
-    settings = config.replace(tiny_settings, {"evaluation.baselines": False})
+    settings = presets.replace(tiny_settings, {"evaluation.baselines": False})
     carry_out(tiny_scene, tmp_path / "run", settings, features__source="none")
     assert not (tmp_path / "run" / "diffusion.safetensors").exists()
     carry_out(tiny_scene, tmp_path / "run", settings)
@@ -474,7 +474,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     name = next(iter(tensors))
     wrong = {**tensors, name: torch.zeros(3, 3, 3)}
     pipeline = Pipeline(
-        tiny_scene, whole, config.replace(tiny_settings, {"mapping.tile": 17}), Silent()
+        tiny_scene, whole, presets.replace(tiny_settings, {"mapping.tile": 17}), Silent()
     )
     checkpoint.save_tensors(whole / "network.safetensors", wrong, origin)
     before = (whole / "map.tif").read_bytes()
@@ -531,7 +531,7 @@ def test_a_scheduler_that_is_not_there_costs_nothing(
     pytest.importorskip("distributed")
     out = shutil.copytree(whole, tmp_path / "run")
     carry_out(tiny_scene, out, tiny_settings)
-    other = config.replace(tiny_settings, {"features.components": 3})
+    other = presets.replace(tiny_settings, {"features.components": 3})
     stages = (out / "stages.json").read_bytes()
     arrays = sorted((out / "features").glob("*.npy"))
     assert arrays
@@ -549,7 +549,7 @@ def test_what_was_learned_elsewhere_is_mapped_and_scored_here(
     carry_out(tiny_scene, out, tiny_settings)
     network = (out / "network.safetensors").read_bytes()
     wanted = "bf16" if tiny_settings.compute.precision == "32" else "32"
-    other = config.replace(tiny_settings, {"compute.precision": wanted, "mapping.tile": 20})
+    other = presets.replace(tiny_settings, {"compute.precision": wanted, "mapping.tile": 20})
     for stage in ("map", "evaluate", "report"):
         Pipeline(tiny_scene, out, other, Silent()).run((stage,))
     assert (out / "network.safetensors").read_bytes() == network

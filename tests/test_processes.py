@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config, processes
+from bdgf import config, presets, processes
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 
@@ -21,7 +21,7 @@ JOB = """
 import json, os, sys
 from pathlib import Path
 import torch
-from bdgf import compute, config, optimisation, processes
+from bdgf import compute, optimisation, presets, processes
 from bdgf.diffusion import balance
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
@@ -32,7 +32,7 @@ measure = balance.measure_reliance
 if processes.rank() == 1:
     balance.measure_reliance = lambda features, values, *rest: measure(features, 2 * values, *rest)
 compute._has_bf16_units = lambda device: processes.rank() == 1
-settings = config.from_values(json.loads(sys.argv[3]))
+settings = presets.from_values(json.loads(sys.argv[3]))
 Pipeline(Path(sys.argv[1]), Path(sys.argv[2]), settings, Silent()).run(
     ("pretrain", "features", "train", "map")
 )
@@ -94,7 +94,7 @@ def alone(
     tiny_scene: Path, tiny_values: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Run folder of one process."""
-    settings = config.replace(config.Settings(), {**tiny_values, **CHANGES})
+    settings = presets.replace(config.Settings(), {**tiny_values, **CHANGES})
     out = tmp_path_factory.mktemp("alone") / "run"
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:

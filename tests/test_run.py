@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, presets
 from bdgf.errors import SettingsError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_map
@@ -26,7 +26,7 @@ def test_finished_are_the_stages_whose_files_are_there(
 ) -> None:
     done = [stage for stage in run.fingerprints if run.finished(stage)]
     assert done == ["prepare", "pretrain", "features", "train", "map"]
-    longer = config.replace(tiny_settings, {"training.steps": 9})
+    longer = presets.replace(tiny_settings, {"training.steps": 9})
     other = Run(tiny_scene, trained_run, longer, Silent())
     done = [stage for stage in other.fingerprints if other.finished(stage)]
     assert done == ["prepare", "pretrain", "features"]
@@ -37,7 +37,7 @@ def test_what_a_stage_must_have_left_follows_the_settings(
 ) -> None:
     assert {path.name for path in run.outputs("map")} >= {"map.tif", "confidence.tif", "votes.tif"}
     assert all(path.is_file() for stage in ("features", "train") for path in run.outputs(stage))
-    none = config.replace(tiny_settings, {"features.source": "none"})
+    none = presets.replace(tiny_settings, {"features.source": "none"})
     unguided = Run(tiny_scene, tmp_path / "run", none, Silent())
     assert unguided.outputs("pretrain") == unguided.outputs("features") == []
 
@@ -52,7 +52,7 @@ def test_the_map_is_read_at_pixels(run: Run) -> None:
 def test_settings_that_cannot_be_used_make_no_folder(
     tiny_scene: Path, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
-    even = config.replace(tiny_settings, {"network.window": 8})
+    even = presets.replace(tiny_settings, {"network.window": 8})
     with pytest.raises(SettingsError, match="window"):
         Run(tiny_scene, tmp_path / "run", even, Silent())
     assert not (tmp_path / "run").exists()

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.stages import STAGES, fingerprints
 
 
 def changed(name: str, value: object) -> set[str]:
     """Stages whose fingerprint a setting changes."""
     before = fingerprints(config.Settings(), "images", "labels")
-    after = fingerprints(config.replace(config.Settings(), {name: value}), "images", "labels")
+    after = fingerprints(presets.replace(config.Settings(), {name: value}), "images", "labels")
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 

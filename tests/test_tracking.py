@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from bdgf import config, trackers, tracking
+from bdgf import presets, trackers, tracking
 from bdgf.cli import main
 from bdgf.errors import SettingsError
 from bdgf.history import History
@@ -53,7 +53,7 @@ def fill(tracker):
 
 def test_tensorboard_has_the_rows_of_the_history(tiny_scene, tiny_settings, tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    settings = config.replace(tiny_settings, {"logger": "tensorboard"})
+    settings = presets.replace(tiny_settings, {"logger": "tensorboard"})
     Pipeline(tiny_scene, tmp_path / "run", settings, Silent()).run(("pretrain",))
     found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     found.Reload()
@@ -147,6 +147,6 @@ def test_a_missing_package_is_named_before_anything_is_done(
 
 
 def test_the_tracker_does_not_make_finished_stages_old(tiny_scene, tiny_settings, tmp_path):
-    other = config.replace(tiny_settings, {"logger": "tensorboard"})
+    other = presets.replace(tiny_settings, {"logger": "tensorboard"})
     made = [Pipeline(tiny_scene, tmp_path / "a", s, Silent()) for s in (tiny_settings, other)]
     assert made[0].fingerprints == made[1].fingerprints

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.errors import SettingsError
 from bdgf.validation import validate
 
@@ -63,7 +63,7 @@ from bdgf.validation import validate
     ],
 )
 def test_values_that_cannot_work_are_refused(name: str, value: object, words: str) -> None:
-    settings = config.replace(config.Settings(), {name: value})
+    settings = presets.replace(config.Settings(), {name: value})
     with pytest.raises(SettingsError) as caught:
         validate(settings)
     assert name in str(caught.value)
@@ -81,4 +81,4 @@ def test_values_that_cannot_work_are_refused(name: str, value: object, words: st
     ],
 )
 def test_values_at_their_limits_are_taken(name: str, value: object) -> None:
-    validate(config.replace(config.Settings(), {name: value}))
+    validate(presets.replace(config.Settings(), {name: value}))

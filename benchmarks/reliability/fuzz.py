@@ -468,9 +468,9 @@ def _read(words: list[str], console: object) -> None:
 def _load(words: list[str], console: object) -> None:
     """Read all files of a run folder, as the stages, the report and other scenes' maps do."""
     from bdgf.commands.run import stored
-    from bdgf.config import from_values
     from bdgf.diffusion.store import FeatureStore
     from bdgf.mapping.pretrained import PretrainedMapper
+    from bdgf.presets import from_values
     from bdgf.report.results import Results
     from bdgf.runfolder import RunFolder
     from bdgf.scene.scene import Scene

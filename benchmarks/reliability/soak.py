@@ -44,13 +44,13 @@ def main(arguments: list[str]) -> int:
     values = parser.parse_args(arguments)
     import torch
 
-    from bdgf import config
+    from bdgf import config, presets
     from bdgf.pipeline import Pipeline
     from bdgf.progress import Silent
     from benchmarks.reliability.small_run import SETTINGS, make_scenes
 
     torch.set_num_threads(1)
-    settings = config.replace(config.Settings(), SETTINGS)
+    settings = presets.replace(config.Settings(), SETTINGS)
     memory: list[float] = []
     files: list[int] = []
     tasks: list[int] = []
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         end = time.monotonic() + 60 * values.minutes
         while time.monotonic() < end and len(memory) < values.runs:
             out = folder / "run"
-            seeded = config.replace(settings, {"seed": len(memory)})
+            seeded = presets.replace(settings, {"seed": len(memory)})
             Pipeline(scenes[len(memory) % len(scenes)], out, seeded, Silent()).run()
             shutil.rmtree(out)
             gc.collect()

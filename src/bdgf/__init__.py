@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bdgf import config as config
+    from bdgf import presets as presets
     from bdgf.config import Settings as Settings
     from bdgf.estimator import BDGFClassifier as BDGFClassifier
     from bdgf.pipeline import Pipeline as Pipeline
@@ -18,12 +19,22 @@ _HOMES = {
     "BDGFClassifier": "bdgf.estimator",
     "config": "bdgf.config",
     "Pipeline": "bdgf.pipeline",
+    "presets": "bdgf.presets",
     "Scene": "bdgf.scene.scene",
     "SceneChips": "bdgf.scene.chips",
     "Settings": "bdgf.config",
 }
 
-__all__ = ["BDGFClassifier", "Pipeline", "Scene", "SceneChips", "Settings", "__version__", "config"]
+__all__ = [
+    "BDGFClassifier",
+    "Pipeline",
+    "Scene",
+    "SceneChips",
+    "Settings",
+    "__version__",
+    "config",
+    "presets",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
@@ -33,7 +44,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     from importlib import import_module
 
     home = import_module(_HOMES[name])
-    found = home if name == "config" else getattr(home, name)
+    found = home if name in ("config", "presets") else getattr(home, name)
     globals()[name] = found
     return found
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from bdgf import config, processes
+from bdgf import config, presets, processes
 from bdgf.diffusion.computed import panel_columns
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
@@ -26,7 +26,7 @@ from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
-from bdgf.scene.memory import Images, LabelArrays
+from bdgf.scene.from_arrays import Images, LabelArrays
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
 
@@ -143,8 +143,8 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 "random_state is None; it is the seed of everything that is drawn, a whole number"
                 " from 0 on, so that the same call gives the same map."
             )
-        changes = {"seed": self.random_state, **config.flat(dict(self.settings or {}))}
-        settings = config.replace(config.preset(self.preset), changes)
+        changes = {"seed": self.random_state, **presets.flat(dict(self.settings or {}))}
+        settings = presets.replace(presets.preset(self.preset), changes)
         validate(settings)
         return settings
 
@@ -214,7 +214,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 cannot be written, or the time is none of ISO 8601; nothing was changed.
         """
         scene, folder = self._fitting(X), Path(folder)
-        validate(config.replace(self.mapper_.settings, {"mapping.acquired": acquired}))
+        validate(presets.replace(self.mapper_.settings, {"mapping.acquired": acquired}))
         names = [tile.name for tile in scene.tiles]
         paths = [map_paths(folder, name, len(names) == 1) for name in names]
         processes.of_first(lambda: self._write_map(scene, folder, paths, acquired))
@@ -294,7 +294,7 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             SettingsError: A setting that cannot work.
         """
         mapper = PretrainedMapper.load(Path(folder), settings)
-        asked = config.replace(mapper.settings, mapper.asked)
+        asked = presets.replace(mapper.settings, mapper.asked)
         found = cls(settings=asked, random_state=asked.seed)
         found.mapper_ = mapper
         found.history_ = []

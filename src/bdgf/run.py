@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf import checkpoint, config, processes
+from bdgf import checkpoint, presets, processes
 from bdgf.compute import check_device, device_of, join_processes
 from bdgf.config import Settings
 from bdgf.diffusion.computed import ComputedFeatures
@@ -90,7 +90,7 @@ class Run:
             if name != "threads"
         }
         try:
-            settings = config.replace(self.settings, compute)
+            settings = presets.replace(self.settings, compute)
         except SettingsError:  # of another version
             return self.settings
         found = fingerprints_of(self.scene, self.folder.path, settings)
@@ -199,7 +199,7 @@ class Run:
         tensors, origin = checkpoint.load_tensors(self.folder.network, needs)
         # it depends on the labels
         norm = origin["settings"].get("network", {}).get("patch_norm", "pixel")
-        settings = config.replace(self.settings, {"network.patch_norm": norm})
+        settings = presets.replace(self.settings, {"network.patch_norm": norm})
         network = new_network(settings, self.prepared, store, settings.seed)
         checkpoint.load_weights(network, tensors, self.folder.network)
         temperature = float(origin["temperature"])

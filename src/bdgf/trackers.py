@@ -15,7 +15,7 @@ import yaml
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
-from bdgf.config import flat
+from bdgf.presets import flat
 
 PROJECT = "bdgf"
 """Name of the experiment in MLflow, and of the project in Weights & Biases."""

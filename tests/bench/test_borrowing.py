@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench import runner
 from bdgf.bench.borrowing import borrow
 from bdgf.bench.case import Case
@@ -26,7 +26,7 @@ def plan(tiny_scene, tiles_scene, tiny_settings, tmp_path_factory):
         {"own": str(tiny_scene), "tiles": str(tiles_scene)}, {"noise": str(folder / "e.npy")}
     )
     methods = [m for m in expand(["cross"], elsewhere) if "CNN" not in m]
-    settings = config.replace(tiny_settings, {"compute.threads": 1})
+    settings = presets.replace(tiny_settings, {"compute.threads": 1})
     return Plan((tiny_scene,), tuple(methods), (0,), (None,), settings, 0, elsewhere)
 
 
@@ -71,7 +71,7 @@ def test_a_run_gives_its_denoiser(tiny_scene, tiles_scene, tiny_settings, tmp_pa
     other = Pipeline(tiles_scene, tmp_path / "run-3", tiny_settings, Silent())
     other.run(("pretrain",))
     elsewhere = Elsewhere({"run": str(tmp_path / "run-{seed}")})
-    settings = config.replace(tiny_settings, {"seed": 3})
+    settings = presets.replace(tiny_settings, {"seed": 3})
     case = Case(Scene.open(tiny_scene), settings, tmp_path / "case", Silent(), elsewhere)
     found = borrow("BDGF, denoiser of run as is", case)
     assert found.changes == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench import embedding
 from bdgf.bench.embedding import draw_embeddings, embed, panels, stored_kinds
 from bdgf.bench.methods import FEATURED, shared_folder
@@ -19,7 +19,7 @@ def folder(tiny_scene, tiny_settings, tmp_path_factory):
     """Folder of a comparison that left features with and without masking behind."""
     out = tmp_path_factory.mktemp("bench")
     for name in (OURS, variant("no masking")):
-        settings = config.replace(tiny_settings, dict(changes_of(name)))
+        settings = presets.replace(tiny_settings, dict(changes_of(name)))
         run = shared_folder(settings, out / "work" / "synthetic" / "0")
         run.parent.mkdir(parents=True, exist_ok=True)
         Pipeline(tiny_scene, run, settings, Silent()).run(FEATURED)
@@ -78,12 +78,12 @@ def test_panels_are_the_features_that_are_there(scene, folder, tiny_settings, sm
     assert missing == [variant("untrained denoiser")]
     assert all(len(panel.classes) == 150 for panel in found)
     assert (found[1].plane != found[2].plane).any()
-    other = config.replace(tiny_settings, {"diffusion.steps": 7})
+    other = presets.replace(tiny_settings, {"diffusion.steps": 7})
     assert len(panels(scene, work, other)[0]) == 1, "other settings left nothing"
 
 
 def test_where_masking_is_off_by_default_the_masked_features_are_a_variant(tiny_settings):
-    kinds = stored_kinds(config.replace(tiny_settings, {"diffusion.masking.ramp": "off"}))
+    kinds = stored_kinds(presets.replace(tiny_settings, {"diffusion.masking.ramp": "off"}))
     assert kinds["Pre-trained without masking"] == OURS
     assert changes_of(kinds["Pre-trained with masking"]) == {"diffusion.masking.ramp": "cosine"}
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.bench import methods
 from bdgf.bench.methods import GROUPS, expand, find
 from bdgf.bench.variants import (
@@ -35,7 +35,7 @@ def test_every_name_of_every_group_is_a_method():
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_ablation_is_a_valid_change_of_the_default(name):
-    changed = config.replace(config.Settings(), dict(changes_of(variant(name))))
+    changed = presets.replace(config.Settings(), dict(changes_of(variant(name))))
     assert changed != config.Settings()
     validate(changed)
     before = (OURS, variant(EQUAL_STEPS)) if name == EQUAL_TIME else ()
@@ -46,7 +46,7 @@ def test_ablations_that_are_the_default_already_are_known_but_in_no_group():
     same = [
         name
         for name, changes in ALL_ABLATIONS.items()
-        if config.replace(config.Settings(), dict(changes)) == config.Settings()
+        if presets.replace(config.Settings(), dict(changes)) == config.Settings()
     ]
     assert set(ALL_ABLATIONS) - set(ABLATIONS) == set(same)
     for name in same:
@@ -87,7 +87,7 @@ def test_what_is_no_method_is_refused(name, message):
 
 @pytest.mark.parametrize("branch", ["CNN", "Mamba", "transformer"])
 def test_a_branch_alone_is_the_only_head(branch):
-    settings = config.replace(
+    settings = presets.replace(
         config.Settings(), dict(changes_of(variant(f"{branch} branch alone")))
     )
     modalities = (

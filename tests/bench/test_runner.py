@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import bdgf
-from bdgf import config
+from bdgf import presets
 from bdgf.bench import cells, runner
 from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
 from bdgf.bench.methods import GROUPS, expand
@@ -38,7 +38,7 @@ METHODS = ("BDGF", "BDGF, no guidance", "RF raw", "GB components", "probe diffus
 
 @pytest.fixture(scope="module")
 def plan(tiny_scene, tiny_settings):
-    settings = config.replace(tiny_settings, {"compute.threads": 1})
+    settings = presets.replace(tiny_settings, {"compute.threads": 1})
     return Plan((tiny_scene,), METHODS, (0, 1), (None, 5), settings, jobs=0)
 
 
@@ -76,7 +76,7 @@ def test_finished_cells_are_kept_and_changed_ones_done_again(plan, finished, mon
     monkeypatch.setattr(runner, "work", None)
     again = Bench(plan, folder, Silent()).run()
     assert [r.cell for r in again] == [r.cell for r in results]
-    changed = config.replace(plan.settings, {"evaluation.trees": 11})
+    changed = presets.replace(plan.settings, {"evaluation.trees": 11})
     other = Plan(plan.scenes, ("RF raw",), (0,), (None,), changed, jobs=0)
     with pytest.raises(TypeError):
         Bench(other, folder, Silent()).run()
@@ -97,7 +97,7 @@ def test_finished_cells_are_kept_and_changed_ones_done_again(plan, finished, mon
 def test_settings_of_our_network_touch_no_simple_method(plan, method, name, value, again):
     cell = Cell("scene", "scene", method, seed=0)
     before = fingerprint(cell, plan.settings, "images", "labels")
-    after = fingerprint(cell, config.replace(plan.settings, {name: value}), "images", "labels")
+    after = fingerprint(cell, presets.replace(plan.settings, {name: value}), "images", "labels")
     assert (before != after) == again
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_comparison_begins_nothing_more(tiny_scene, tmp_path):
 
 def test_a_file_that_the_settings_name_belongs_to_the_result(plan, tmp_path):
     scene = Scene.open(plan.scenes[0])
-    named = config.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
+    named = presets.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
     changed = dataclasses.replace(plan, settings=named, methods=("BDGF",))
     marks = set()
     for value in (0.0, 0.0, 1.0):
@@ -205,7 +205,7 @@ def test_results_are_found_again_where_the_settings_name_a_file(plan, tmp_path, 
     rng = np.random.default_rng(0)
     shape = (3, scene.tiles[0].height, scene.tiles[0].width)
     np.save(tmp_path / "other.npy", rng.normal(size=shape).astype(np.float32))
-    named = config.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
+    named = presets.replace(plan.settings, {"features.source": str(tmp_path / "other.npy")})
     changed = Plan(plan.scenes, (method,), (0,), (None,), named)
     (result,) = Bench(changed, tmp_path / "bench", Silent()).run()
     assert result.accuracy["all"]["oa"] > 0
@@ -239,7 +239,7 @@ def test_a_method_that_fails_leaves_the_others(plan, tmp_path):
 
 def test_equal_time_is_measured_on_the_same_pixels(plan, tmp_path):
     without_folds = {"training.fusion": "mean", "training.fold_pixels": 0, "training.steps": 12}
-    settings = config.replace(plan.settings, without_folds)
+    settings = presets.replace(plan.settings, without_folds)
     methods = expand([EQUAL_TIME])
     timed = Plan(plan.scenes, methods, (0,), (None,), settings, jobs=0)
     results = Bench(timed, tmp_path, Silent()).run()
@@ -297,7 +297,7 @@ def test_variants_that_read_one_denoiser_share_it(plan, tmp_path, monkeypatch):
 )
 def test_cells_at_a_time_share_the_cores(plan, tmp_path, monkeypatch, jobs, threads, expected):
     monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)
-    settings = config.replace(plan.settings, {"compute.threads": threads})
+    settings = presets.replace(plan.settings, {"compute.threads": threads})
     bench = Bench(Plan(plan.scenes, ("RF raw",), (0,), (None,), settings, jobs), tmp_path, Silent())
     assert bench._settings().compute.threads == expected
 

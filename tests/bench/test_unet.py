@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench import unet
 from bdgf.diffusion.external import ExternalFeatures, adopt
 from bdgf.diffusion.store import FeatureStore
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def settings(tiny_settings):
-    return config.replace(tiny_settings, {"diffusion.steps": 2, "diffusion.crop": 12})
+    return presets.replace(tiny_settings, {"diffusion.steps": 2, "diffusion.crop": 12})
 
 
 def test_features_lie_on_the_scenes_grid(prepared, settings, tmp_path):
@@ -47,7 +47,7 @@ def test_features_lie_on_the_scenes_grid(prepared, settings, tmp_path):
     assert unet.unet_features(prepared, settings, tmp_path) == (source, seconds)
     (record,) = tmp_path.glob("unet-*/unet.json")
     assert json.loads(record.read_text())["parameters"] > 0
-    other = config.replace(settings, {"seed": 1})
+    other = presets.replace(settings, {"seed": 1})
     assert unet.unet_features(prepared, other, tmp_path)[0] != source
 
 
@@ -68,7 +68,7 @@ def test_training_repeats_learns_and_leaves_the_global_generator_alone(prepared,
 
 
 def test_it_learns_to_predict_the_noise(prepared, settings):
-    longer = config.replace(settings, {"diffusion.steps": 60, "diffusion.learning_rate": 2e-3})
+    longer = presets.replace(settings, {"diffusion.steps": 60, "diffusion.learning_rate": 2e-3})
     losses = []
     for model in (
         unet.build_unet(prepared.layout.modalities[0].size, 8, 0).eval(),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.cli import main
 from bdgf.diffusion.store import are_stored
 from bdgf.errors import SettingsError
@@ -29,7 +29,7 @@ def _small_blocks() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def settings(tiny_settings: config.Settings) -> config.Settings:
-    return config.replace(tiny_settings, {"features.noised": True})
+    return presets.replace(tiny_settings, {"features.noised": True})
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_features_that_are_not_stored_need_no_scheduler(
     listener: Any,
     tmp_path: Path,
 ) -> None:
-    never = config.replace(settings, {"features.stored": "never"})
+    never = presets.replace(settings, {"features.stored": "never"})
     out = without_features(alone, tmp_path / "run")
     Pipeline(tiles_scene, out, never, listener, cluster.scheduler_address).run(("features",))
     assert listener.lines[-1].endswith("only components are written, no scheduler is needed")
@@ -110,7 +110,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(
 def test_features_of_another_model_stay_with_their_run(
     tiles_scene: Path, settings: config.Settings, tmp_path: Path
 ) -> None:
-    other = config.replace(settings, {"features.source": "features.npy"})
+    other = presets.replace(settings, {"features.source": "features.npy"})
     with pytest.raises(SettingsError, match=r"belong to one scene.*leave --scheduler out"):
         Pipeline(tiles_scene, tmp_path / "new", other, Silent(), NOBODY)
     assert not (tmp_path / "new").exists()
@@ -119,7 +119,7 @@ def test_features_of_another_model_stay_with_their_run(
 def test_a_run_without_guidance_asks_for_no_scheduler(
     tiles_scene: Path, settings: config.Settings, listener: Any, tmp_path: Path
 ) -> None:
-    unguided = config.replace(settings, {"features.source": "none"})
+    unguided = presets.replace(settings, {"features.source": "none"})
     pipeline = Pipeline(tiles_scene, tmp_path / "run", unguided, listener, NOBODY)
     pipeline.run(("pretrain", "features"))
     assert "features: none, the branches are not guided" in listener.lines

@@ -14,7 +14,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as convert
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.diffusion.external import ExternalFeatures, adopt, external_signature
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
@@ -114,7 +114,7 @@ def test_an_array_takes_the_place_of_our_features(prepared, tmp_path, tiny_setti
     store = FeatureStore(folder, [prepared.scene.tiles[0].name], [shape])
     assert store.level_channels == (4, 4, 4)
     assert store.channels == 4
-    fine = config.replace(tiny_settings, {"features.levels": ("none", "none", "fine")}).features
+    fine = presets.replace(tiny_settings, {"features.levels": ("none", "none", "fine")}).features
     adopt(prepared, "elsewhere.npy", tmp_path, tmp_path / "fine", fine, 0, Silent())
     only = FeatureStore(tmp_path / "fine", [prepared.scene.tiles[0].name], [shape])
     assert only.level_channels == (0, 0, 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.compute import make_fabric
 from bdgf.diffusion.denoiser import DenoiserOutput
 from bdgf.diffusion.masking import ramp_strength
@@ -41,7 +41,7 @@ def test_a_step_waits_for_no_device(
     prepared: PreparedScene, tiny_settings: config.Settings, read_back: Any
 ) -> None:
     # full strength from the first step, so that both masks are drawn
-    settings = config.replace(tiny_settings, {"diffusion.masking.ramp": "fixed"})
+    settings = presets.replace(tiny_settings, {"diffusion.masking.ramp": "fixed"})
     work = Pretraining(prepared, settings.diffusion, settings.compute, settings.seed)
     with read_back:
         loss, parts = work.loss(work.model, 3)
@@ -59,7 +59,7 @@ def test_a_step_stays_on_its_device(
     ramp: str,
 ) -> None:
     monkeypatch.setattr("bdgf.diffusion.pretraining.device_of", lambda _: no_cpu)
-    settings = config.replace(tiny_settings, {"diffusion.masking.ramp": ramp})
+    settings = presets.replace(tiny_settings, {"diffusion.masking.ramp": ramp})
     work = Pretraining(prepared, settings.diffusion, settings.compute, settings.seed)
     loss, parts = work.loss(work.model, 3)
     loss.backward()
@@ -90,7 +90,7 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     monkeypatch.setattr("bdgf.diffusion.balance.MEASURE_EVERY", 2)
     monkeypatch.setattr("bdgf.diffusion.balance.READ_EVERY", 3)
-    settings = config.replace(tiny_settings, changes)
+    settings = presets.replace(tiny_settings, changes)
     whole, _ = carry_out(prepared, settings, tmp_path / "a.safetensors")
 
     work = Pretraining(prepared, settings.diffusion, settings.compute, settings.seed)
@@ -114,7 +114,7 @@ def test_resumed_equals_uninterrupted(
 def test_it_learns_to_predict_noise(
     prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings,
         {"diffusion.steps": 60, "diffusion.learning_rate": 5e-3, "diffusion.checkpoint_every": 99},
     )
@@ -137,7 +137,7 @@ def test_one_and_many_modalities_few_and_many_bands(
     )
     prepared = prepare(make_scene(tmp_path / "scene", spec))
     assert isinstance(prepared.scene, Scene)
-    settings = config.replace(tiny_settings, {"diffusion.masking.hidden_loss": "x0"})
+    settings = presets.replace(tiny_settings, {"diffusion.masking.hidden_loss": "x0"})
     work, history = carry_out(prepared, settings, tmp_path / "a.safetensors")
     assert all(value.isfinite().all() for value in weights(work).values())
     assert [row["step"] for row in history.rows] == [2, 4, 6]
@@ -181,7 +181,7 @@ def test_weights_depend_on_the_seed_alone(
 def test_a_loss_that_explodes_stops_it(
     prepared: PreparedScene, tiny_settings: config.Settings, tmp_path: Path
 ) -> None:
-    settings = config.replace(tiny_settings, {"diffusion.steps": 10})
+    settings = presets.replace(tiny_settings, {"diffusion.steps": 10})
     path = tmp_path / "a.safetensors"
     work = Pretraining(prepared, settings.diffusion, settings.compute, 0)
     with torch.no_grad():
@@ -222,7 +222,7 @@ def test_adaptive_masks_go_by_what_is_seen(
 ) -> None:
     """Noise cannot be predicted where the image is hidden: counted, it would weaken the masks."""
     changes = {"diffusion.masking.ramp": "adaptive", "diffusion.masking.structure_ratio": 0.9}
-    s = config.replace(tiny_settings, changes)
+    s = presets.replace(tiny_settings, changes)
     work = Pretraining(prepared, s.diffusion, s.compute, s.seed)
     _, parts = work.loss(work.model, s.diffusion.steps - 1)
     (spectral,) = (work.layout.modalities[i].name for i in work.layout.spectral)
@@ -233,7 +233,7 @@ def test_adaptive_masks_go_by_what_is_seen(
     assert observed[0][work.layout.spectral[0]] == 0.125
     assert parts[f"seen_{spectral}"] > 0
     assert parts[f"seen_{spectral}"] != parts[f"loss_{spectral}"]
-    fixed = config.replace(s, {"diffusion.masking.ramp": "cosine"})
+    fixed = presets.replace(s, {"diffusion.masking.ramp": "cosine"})
     work = Pretraining(prepared, fixed.diffusion, fixed.compute, fixed.seed)
     assert not any(name.startswith("seen_") for name in work.loss(work.model, 5)[1])
 
@@ -279,7 +279,7 @@ def test_what_is_hidden_is_not_seen_and_modalities_have_their_weights(
 def test_the_average_follows_the_weights(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"diffusion.ema_decay": 0.3})
+    settings = presets.replace(tiny_settings, {"diffusion.ema_decay": 0.3})
     work = Pretraining(prepared, settings.diffusion, settings.compute, 0)
     expected = {name: value.clone() for name, value in work.average.named_parameters()}
     for step in range(4):

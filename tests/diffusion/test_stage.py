@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, presets
 from bdgf.diffusion import stage
 from bdgf.diffusion.pretraining import Pretraining
 from bdgf.diffusion.stage import pretrain
@@ -31,8 +31,8 @@ def test_a_denoiser_of_another_scene_is_the_start(
     spec = SyntheticSpec(height=24, width=24, bands=5, classes=2, train_per_class=8)
     prepared = prepare(make_scene(tmp_path / "scene", spec))
     theirs, _ = checkpoint.load_tensors(trained_run / "diffusion.safetensors")
-    settings = config.replace(tiny_settings, {"diffusion.from_run": str(trained_run)})
-    still = config.replace(settings, {"diffusion.pretrain": False})
+    settings = presets.replace(tiny_settings, {"diffusion.from_run": str(trained_run)})
+    still = presets.replace(settings, {"diffusion.pretrain": False})
     folder = carry_out(prepared, tmp_path / "as is", still, listener)
     assert any(line.startswith("denoiser: starts from that of") for line in listener.lines)
     assert any("the denoiser keeps the weights taken over" in line for line in listener.lines)

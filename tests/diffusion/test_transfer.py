@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, presets
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.transfer import described, start_signature, take_over, with_absolute_start
 from bdgf.errors import RunFolderError, SettingsError
@@ -98,10 +98,10 @@ def test_what_cannot_be_taken_over_is_refused_at_once(stored, tiny_settings):
 
     def signature(path, **changes):
         values = {"diffusion.from_run": str(path), **changes}
-        return start_signature(config.replace(tiny_settings, values))
+        return start_signature(presets.replace(tiny_settings, values))
 
     assert len(signature(folder)) == 64
-    own = config.replace(tiny_settings, {"diffusion.from_run": str(folder)})
+    own = presets.replace(tiny_settings, {"diffusion.from_run": str(folder)})
     with pytest.raises(SettingsError, match="give the run another folder"):
         start_signature(own, folder / "diffusion.safetensors")
     assert start_signature(tiny_settings) == ""
@@ -126,7 +126,7 @@ def test_what_cannot_be_taken_over_is_refused_at_once(stored, tiny_settings):
 
 def test_the_path_holds_in_any_folder(tiny_settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = config.replace(tiny_settings, {"diffusion.from_run": "runs/a"})
+    settings = presets.replace(tiny_settings, {"diffusion.from_run": "runs/a"})
     found = with_absolute_start(settings).diffusion.from_run
     assert found == str(tmp_path / "runs" / "a")
     assert with_absolute_start(tiny_settings) is tiny_settings

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, presets
 from bdgf.evaluation.confidence import (
     compare_temperatures,
     evaluate_confidence,
@@ -26,7 +26,7 @@ from bdgf.progress import Silent
 def run(request, tiny_settings, tmp_path_factory):
     """A finished run of one scene or the other."""
     torch.set_num_threads(1)
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings, {"evaluation.baselines": False, "evaluation.missing_modalities": False}
     )
     scene: Path = request.getfixturevalue(request.param)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.evaluation.missing import evaluate_without, predict, windows_with
 from bdgf.mapping.reading import read_map
 from bdgf.pipeline import Pipeline
@@ -21,7 +21,7 @@ from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
 
 def carry_out(scene: Path, out: Path, settings: config.Settings, **changes: Any) -> Pipeline:
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    settings = config.replace(settings, {"evaluation.missing_modalities": True, **named})
+    settings = presets.replace(settings, {"evaluation.missing_modalities": True, **named})
     pipeline = Pipeline(scene, out, settings, Silent())
     pipeline.run()
     return pipeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.evaluation.transductive import transductive_note
 
 SEEN = " use pixels of the whole scene, test pixels among them, without their labels"
@@ -47,7 +47,7 @@ ALONE = "; the network itself is trained on the labelled training pixels alone"
 )
 def test_the_note_follows_the_settings(changes: dict[str, object], heads: int, note: str) -> None:
     nothing = {"training.consistency": 0.0, "training.fusion": "mean"}
-    alone = config.replace(config.Settings(), {**nothing, **changes})
+    alone = presets.replace(config.Settings(), {**nothing, **changes})
     assert transductive_note(alone, heads, 100) == note
 
 
@@ -61,10 +61,10 @@ def test_what_the_heads_learn_without_labels_is_told() -> None:
 
 
 def test_weights_that_come_from_the_scene_are_told() -> None:
-    weighed = config.replace(config.Settings(), {"training.consistency": 0.0})
+    weighed = presets.replace(config.Settings(), {"training.consistency": 0.0})
     assert transductive_note(weighed, 7, 100) == (
         "statistics, principal components, diffusion pre-training and the weights of the"
         f" heads{SEEN}"
     )
-    without = config.replace(weighed, {"training.fold_pixels": 0})
+    without = presets.replace(weighed, {"training.fold_pixels": 0})
     assert transductive_note(without, 7, 100).endswith(ALONE)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, config, presets
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion import fitting as fitting_module
 from bdgf.fusion.fitting import SCENE_PIXELS, Fitted, Fitting
@@ -86,7 +86,7 @@ def test_folds_go_on_until_enough_pixels_were_held_out(
 ) -> None:
     changes = {"training.fusion": fusion, "training.fold_pixels": pixels_held_out}
     changes["training.patch_lead"] = 0.0
-    fitting = fitting_of(prepared, config.replace(tiny_settings, changes), tmp_path)
+    fitting = fitting_of(prepared, presets.replace(tiny_settings, changes), tmp_path)
     fitted: Fitted = fitting.fit()
     assert len(list(tmp_path.glob("fold*.safetensors"))) == folds
     heads = len(fitted.network.heads)
@@ -107,7 +107,7 @@ def test_a_single_head_is_calibrated_as_well(
         "network.patch_path": False,
         "network.feature_path": False,
     }
-    fitted = fitting_of(prepared, config.replace(tiny_settings, alone), tmp_path).fit()
+    fitted = fitting_of(prepared, presets.replace(tiny_settings, alone), tmp_path).fit()
     assert fitted.fusion_weights == [1.0]
     assert len(fitted.held_out) == 1
     assert fitted.shifts == [0.0]
@@ -119,7 +119,7 @@ def test_a_scene_that_is_read_patch_by_patch_has_its_unlabelled_pixels_at_hand(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 1.0})
     assert fitting_of(prepared, settings, tmp_path).unlabelled.pool is None
     room = len(prepared.scene.positions("train")) + 20
     source = partial(PatchSource, table_bytes=1000)
@@ -166,7 +166,7 @@ def test_patches_without_room_in_memory_go_to_a_file_and_train_the_same(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.fold_pixels": 0})
+    settings = presets.replace(tiny_settings, {"training.fold_pixels": 0})
     expected = fitting_of(prepared, settings, tmp_path / "a").fit()
     request.getfixturevalue("crowded")
     disk_of(monkeypatch, 1 << 40)
@@ -194,7 +194,7 @@ def test_of_a_large_scene_the_unlabelled_pixels_go_to_the_file_as_well(
 ) -> None:
     monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 10)
     disk_of(monkeypatch, 1 << 40)
-    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 1.0})
     fitting = fitting_of(prepared, settings, tmp_path)
     assert fitting.unlabelled.pool is not None
     assert len(fitting.unlabelled.pool) > 500
@@ -214,7 +214,7 @@ def test_without_room_on_the_disk_labels_of_a_large_scene_are_thinned_out(
     if large:
         monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 10)
     disk_of(monkeypatch, 1 << 30)
-    settings = config.replace(tiny_settings, {"training.consistency": 0.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 0.0})
     told = Told()
     fitting = fitting_of(prepared, settings, tmp_path, told)
     labels = len(prepared.scene.positions("train"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.consistency import consistency_loss, fused_teaching
@@ -18,11 +18,7 @@ from bdgf.fusion.training import (
     FusionTraining,
     Labelled,
     UnlabelledPixels,
-    class_balance,
     head_log_probabilities,
-    steps_for,
-    thinned,
-    with_patch_norm,
 )
 from bdgf.history import History
 from bdgf.optimisation import optimise
@@ -62,18 +58,12 @@ def training(
     )
 
 
-def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
-    settings = config.replace(tiny_settings, {"training.steps": 100})
-    steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
-    assert steps == [100, 100, 400, 800, 800]
-
-
 @pytest.mark.parametrize("kind", ["dense", "patch"])
 def test_a_step_stays_on_its_device(
     prepared: PreparedScene, tiny_settings: config.Settings, no_cpu: torch.device, kind: str
 ) -> None:
     changes = {"mutual.unlabelled": True, "network.kind": kind, "training.ema": 0.9}
-    work = training(prepared, config.replace(tiny_settings, changes), device=no_cpu)
+    work = training(prepared, presets.replace(tiny_settings, changes), device=no_cpu)
     loss, parts = work.loss(work.model, 3)
     loss.backward()
     work.after_step(3, parts)
@@ -85,7 +75,7 @@ def test_a_step_stays_on_its_device(
 def test_the_loss_of_a_step_depends_on_the_step_alone(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"mutual.unlabelled": True}))
+    work = training(prepared, presets.replace(tiny_settings, {"mutual.unlabelled": True}))
     first, parts = work.loss(work.model, 3)
     torch.manual_seed(123)
     again, _ = work.loss(work.model, 3)
@@ -104,7 +94,7 @@ def test_a_step_waits_for_no_device(
         "training.consistency": 1.0,
         "training.modality_dropout": 0.5,
     }
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     with read_back:
         loss, parts = work.loss(work.model, 3)
         loss.backward()
@@ -118,7 +108,7 @@ def test_a_step_waits_for_no_device(
 def test_heads_learn_from_each_other_only_once_their_worth_is_known(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    tiny_settings = config.replace(tiny_settings, {"training.consistency": 0.0})
+    tiny_settings = presets.replace(tiny_settings, {"training.consistency": 0.0})
     alone = training(prepared, tiny_settings, trust=None)
     _, parts = alone.loss(alone.model, 3)
     assert parts.keys() == {"supervised"}
@@ -136,7 +126,7 @@ def test_heads_learn_from_each_other_only_once_their_worth_is_known(
 def test_it_learns_the_training_pixels(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.steps": 60}))
+    work = training(prepared, presets.replace(tiny_settings, {"training.steps": 60}))
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=5e-3)
     for step in range(60):
         work.loss(work.model, step)[0].backward()
@@ -152,7 +142,7 @@ def test_it_learns_the_training_pixels(
 def test_what_is_hidden_from_a_sample_is_zero(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings,
         {"training.modality_dropout": 0.7, "training.noise": 1.0, "mutual.unlabelled": True},
     )
@@ -187,7 +177,7 @@ def test_channels_are_dropped_as_often_as_asked(
     prepared: PreparedScene, tiny_settings: config.Settings, dropout: float
 ) -> None:
     changes = {"training.channel_dropout": dropout, "training.noise": 0.0, "training.batch": 256}
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     seen = []
 
     class Listener(torch.nn.Module):
@@ -210,7 +200,9 @@ def test_channels_are_dropped_as_often_as_asked(
 def test_an_auxiliary_modality_is_hidden_as_often_as_asked(
     prepared: PreparedScene, tiny_settings: config.Settings, dropout: float, least: float, most: int
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.modality_dropout": dropout}))
+    work = training(
+        prepared, presets.replace(tiny_settings, {"training.modality_dropout": dropout})
+    )
     hidden = work._hidden(np.ones(1000, dtype=bool), np.random.default_rng(0))
     assert least <= (hidden >= 0).mean() <= most
     assert set(hidden) <= {-1, 1, 2}
@@ -223,7 +215,7 @@ def test_class_weights_and_sampling(
 ) -> None:
     def balanced(sampling: float, weights: str) -> FusionTraining:
         changes = {"training.class_sampling": sampling, "training.class_weights": weights}
-        return training(prepared, config.replace(tiny_settings, changes), left_out=7)
+        return training(prepared, presets.replace(tiny_settings, changes), left_out=7)
 
     work = balanced(0.0, "balanced")
     counts = np.bincount(work.labelled.classes)
@@ -243,25 +235,10 @@ def test_class_weights_and_sampling(
     assert plain.pixel_share == pytest.approx(alike)
 
 
-@pytest.mark.parametrize("power", ["none", "sqrt", "balanced"])
-def test_many_labels_are_drawn_as_they_come_and_weighed(power: str) -> None:
-    few = np.repeat([0, 1, 2], [900, 90, 10])
-    settings = config.replace(config.Settings(), {"training.class_weights": power})
-    exponent = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[power]
-    for times, sampling in ((1, 1.0), (2, 2 / 3), (3, 1 / 3), (4, 0.0), (9, 0.0)):
-        classes = np.repeat(few, times)
-        share, weights = class_balance(settings, classes, 4)
-        drawn = np.bincount(classes, weights=share)
-        assert drawn[0] / drawn[2] == pytest.approx(90 ** (1 - sampling))
-        assert weights[3] == 0
-        assert weights[0] / weights[2] == pytest.approx((drawn[0] / drawn[2]) ** exponent)
-        assert (drawn * weights[:3]).sum() == pytest.approx(1.0)
-
-
 def test_smoothing_gives_a_class_without_labels_nothing(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.label_smoothing": 0.2})
+    settings = presets.replace(tiny_settings, {"training.label_smoothing": 0.2})
     weights = training(prepared, settings, without=1).class_weights
     assert weights[1] == 0
     assert (weights[[0, 2, 3]] > 0).all()
@@ -302,7 +279,7 @@ def test_label_smoothing_spares_no_head(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     plain, smooth = (
-        training(prepared, config.replace(tiny_settings, {"training.label_smoothing": share}))
+        training(prepared, presets.replace(tiny_settings, {"training.label_smoothing": share}))
         for share in (0.0, 0.3)
     )
     with torch.no_grad():  # every head is sure of the first class
@@ -332,7 +309,7 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
         "training.unlabelled_pixels": 5,
         "mutual.ramp": 0.0,
     }
-    work = training(prepared, config.replace(tiny_settings, changes), trust=None)
+    work = training(prepared, presets.replace(tiny_settings, changes), trust=None)
     assert work.teacher is not None
     total, parts = work.loss(work.model, 3)
     assert parts.keys() == {"supervised", "consistency"}
@@ -356,7 +333,7 @@ def test_heads_learn_from_their_own_averages_on_unlabelled_pixels(
 def test_many_labels_leave_less_to_consistency(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.consistency": 2.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 2.0})
     work = training(prepared, settings)
     few, labels = work.labelled, work.labelled.positions
     assert len(few) < 1000
@@ -379,10 +356,10 @@ def test_many_labels_leave_less_to_consistency(
 def test_the_fusion_can_teach_all_heads(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.consistency": 1.0})
+    settings = presets.replace(tiny_settings, {"training.consistency": 1.0})
     positions = prepared.scene.positions("test")[:7]
     own, fused = (
-        training(prepared, config.replace(settings, {"training.consistency_teacher": kind}))
+        training(prepared, presets.replace(settings, {"training.consistency_teacher": kind}))
         for kind in ("head", "fusion")
     )
     said = own._taught(own.teacher, positions, np.random.default_rng(0))
@@ -401,7 +378,7 @@ def test_a_teacher_goes_on_where_it_was(
         "training.steps": 12,
         "training.checkpoint_every": 2,
     }
-    settings = config.replace(tiny_settings, changes)
+    settings = presets.replace(tiny_settings, changes)
     fabric = make_fabric(settings.compute, "32-true")
     whole, killed, resumed = (training(prepared, settings) for _ in range(3))
     optimise(whole, fabric, tmp_path / "whole.safetensors", {}, History(None), Silent())
@@ -433,7 +410,7 @@ def test_the_network_ends_with_its_averaged_weights(
     tmp_path: Path,
     stop: int | None,
 ) -> None:
-    settings = config.replace(tiny_settings, {"training.ema": 0.5})
+    settings = presets.replace(tiny_settings, {"training.ema": 0.5})
     fabric = make_fabric(settings.compute, "32-true")
     path = tmp_path / "train.safetensors"
     work = training(prepared, settings)
@@ -462,23 +439,6 @@ def test_the_network_ends_with_its_averaged_weights(
         assert torch.allclose(expected, found, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("asked", "labels", "found"),
-    [
-        ("auto", 29, "batch"),
-        ("auto", 30, "pixel"),
-        ("pixel", 5, "pixel"),
-        ("batch", 500, "batch"),
-    ],
-)
-def test_few_labels_per_class_are_normalised_over_the_batch(
-    asked: str, labels: int, found: str
-) -> None:
-    settings = config.replace(config.Settings(), {"network.patch_norm": asked})
-    classes = np.repeat([0, 3], labels)  # classes without a label do not count
-    assert with_patch_norm(settings, classes).network.patch_norm == found
-
-
 RAMPED = {"training.consistency": 1.5, "training.consistency_sure": 0.0, "mutual.ramp": 0.5}
 ALONE = {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0}
 
@@ -493,7 +453,7 @@ ALONE = {"mutual.entropy_weight": 0.0, "mutual.similarity_weight": 0.0}
 def test_the_loss_is_the_ramped_sum_of_its_parts(
     prepared: PreparedScene, tiny_settings: config.Settings, changes: dict[str, Any]
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {**RAMPED, **changes}))
+    work = training(prepared, presets.replace(tiny_settings, {**RAMPED, **changes}))
     mutual = work.settings.mutual
     for step, ramp in ((0, 0.25), (1, 0.5), (3, 1.0), (7, 1.0)):
         total, parts = work.loss(work.model, step)
@@ -509,7 +469,7 @@ def test_what_is_taught_is_compared_with_the_unlabelled_rows(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     changes = {"training.consistency": 1.0, "training.consistency_sure": 0.0}
-    work = training(prepared, config.replace(tiny_settings, changes))
+    work = training(prepared, presets.replace(tiny_settings, changes))
     seen = []
 
     class Listener(torch.nn.Module):
@@ -528,7 +488,7 @@ def test_what_is_taught_is_compared_with_the_unlabelled_rows(
 def test_the_student_is_turned_and_otherwise_than_its_teacher(
     prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = training(prepared, config.replace(tiny_settings, {"training.consistency": 1.0}))
+    work = training(prepared, presets.replace(tiny_settings, {"training.consistency": 1.0}))
     gather, turned = work.source.gather, []
 
     def noted(positions: Any, orientation: Any = None, hidden: Any = None) -> Any:
@@ -549,7 +509,7 @@ def test_noise_is_a_share_of_each_channels_deviation(
     seen = []
     for noise in (0.0, 0.5):
         changes = {"training.noise": noise, "training.modality_dropout": 0.0, "training.batch": 64}
-        work = training(prepared, config.replace(tiny_settings, changes))
+        work = training(prepared, presets.replace(tiny_settings, changes))
 
         class Listener(torch.nn.Module):
             def forward(self, values: Any, missing: Any, *rest: Any, own: Any = work.model) -> Any:
@@ -568,7 +528,7 @@ def test_classes_are_weighed_in_the_loss_of_the_heads(
     prepared: PreparedScene, tiny_settings: config.Settings
 ) -> None:
     changes = {"training.class_sampling": 0.0, "training.class_weights": "balanced"}
-    work = training(prepared, config.replace(tiny_settings, changes), left_out=7)
+    work = training(prepared, presets.replace(tiny_settings, changes), left_out=7)
     with torch.no_grad():
         for head in work.model.classifiers.values():
             head.classify.weight.zero_()
@@ -583,19 +543,3 @@ def test_classes_are_weighed_in_the_loss_of_the_heads(
     # six heads of 30 each: five, and the fused one
     supervised = float(work.loss(work.model, 0)[1]["supervised"])
     assert supervised == pytest.approx(180 * (1 - share), rel=1e-4)
-
-
-def test_labels_are_thinned_out_class_by_class() -> None:
-    classes = np.repeat([0, 2, 3], [50_000, 900, 30_000])
-    classes = np.random.default_rng(1).permutation(classes)
-    drawn = thinned(classes, 20_000, np.random.default_rng(0))
-    counts = np.bincount(classes[drawn], minlength=4)
-    assert counts.sum() == 20_000
-    assert counts[1] == 0
-    assert counts[2] == 900, "a small class stays whole"
-    assert (counts[0] - 1000) / (counts[3] - 1000) == pytest.approx(5 / 3, rel=1e-3)
-    np.testing.assert_array_equal(drawn, thinned(classes, 20_000, np.random.default_rng(0)))
-    assert (drawn != thinned(classes, 20_000, np.random.default_rng(1))).any()
-    assert thinned(classes, 10**6, np.random.default_rng(0)).all()
-    few = thinned(classes, 30, np.random.default_rng(0))
-    assert np.bincount(classes[few], minlength=4).tolist() == [10, 0, 10, 10]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.cli import main
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.transfer import map_other
@@ -38,7 +38,7 @@ def test_the_map_of_a_cluster_that_loses_a_worker_is_the_map_of_one_process(
     tiny_settings: config.Settings,
     tmp_path: Path,
 ) -> None:
-    settings = config.replace(tiny_settings, {"mapping.tile": 16})
+    settings = presets.replace(tiny_settings, {"mapping.tile": 16})
     alone = unmapped(trained_run, tmp_path / "alone")
     Pipeline(tiny_scene, alone, settings, Silent()).run(("map",))
     many = unmapped(trained_run, tmp_path / "many")

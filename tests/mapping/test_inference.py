@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.diffusion.computed import ComputedFeatures, panel_columns
 from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
@@ -45,7 +45,7 @@ def test_dense_map_equals_every_pixels_own_patch(
     kind: str,
     window: int,
 ) -> None:
-    settings = config.replace(
+    settings = presets.replace(
         tiny_settings, {"network.kind": kind, "network.window": window}
     ).network
     network = build_network(settings, prepared.layout, store.level_channels, 4, 0).eval()
@@ -133,7 +133,7 @@ def test_a_map_stays_on_the_networks_device(
     no_cpu: torch.device,
     kind: str,
 ) -> None:
-    settings = config.replace(tiny_settings, {"network.kind": kind}).network
+    settings = presets.replace(tiny_settings, {"network.kind": kind}).network
     network = build_network(settings, prepared.layout, store.level_channels, 4, 0).eval()
     logits = window_logits(network.to(no_cpu), prepared, store, 0, Window(2, 1, 29, 14))
     assert logits.device == no_cpu

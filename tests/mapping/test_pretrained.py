@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdgf import checkpoint, config, processes
+from bdgf import checkpoint, config, presets, processes
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.mapping.pretrained import PretrainedMapper
@@ -32,7 +32,7 @@ def run(
 ) -> Path:
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained") / "run"
-    settings = config.replace(tiny_settings, {"features.source": request.param})
+    settings = presets.replace(tiny_settings, {"features.source": request.param})
     Pipeline(tiny_scene, out, settings, Silent()).run(("pretrain", "features", "train", "map"))
     return out
 

@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 
-from bdgf.config import replace
+from bdgf.presets import replace
 from bdgf.report.overview import MOST_SIDE
 from bdgf.report.page import write_report
 from bdgf.report.results import Results

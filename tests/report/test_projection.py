@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from bdgf import config
+from bdgf import presets
 from bdgf.report.projection import project
 from bdgf.report.results import Results
 
 
 def with_points(results: Results, points: int, seed: int = 0) -> Results:
-    settings = config.replace(results.settings, {"report.points": points, "seed": seed})
+    settings = presets.replace(results.settings, {"report.points": points, "seed": seed})
     return dataclasses.replace(results, settings=settings)
 
 

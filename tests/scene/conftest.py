@@ -11,6 +11,9 @@ import rasterio
 import yaml
 from affine import Affine
 
+from bdgf.scene.description import SceneSpec
+from bdgf.scene.scene_file import load_scene_file
+
 WriteTif = Callable[..., Path]
 WriteScene = Callable[..., Path]
 
@@ -75,3 +78,17 @@ def write_scene(tmp_path: Path, write_tif: WriteTif) -> WriteScene:
         return path
 
     return write
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[str], SceneSpec]:
+    """Read a scene file of this text, beside empty files hsi.tif, t.tif and u.tif."""
+    for name in ("hsi.tif", "t.tif", "u.tif"):
+        (tmp_path / name).touch()
+
+    def load(text):
+        path = tmp_path / "scene.yaml"
+        path.write_text(text)
+        return load_scene_file(path)
+
+    return load

@@ -8,7 +8,7 @@ import pytest
 
 from bdgf.config import PreparationSettings
 from bdgf.scene import sampling
-from bdgf.scene.preparation import Preparation, sample_pixels
+from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import draw_blocks, windows_with_data
 from bdgf.scene.scene import Scene
@@ -54,26 +54,3 @@ def test_blocks_of_many_channels_are_fewer(gappy: PreparedScene) -> None:
         prepared = PreparedScene(gappy.scene, gappy.preparation, fit * of_a_block)
         assert prepared.kept_pixels == fit * 128 * 128
         assert [sample.window for sample in draw_blocks(prepared, 0)] == whole[:fit]
-
-
-def test_statistics_of_a_large_scene_come_from_some_windows(
-    write_scene: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(0)
-    cube = rng.normal(5.0, 2.0, size=(4, 1100, 900)).astype(np.float32)
-    scene = Scene.open(write_scene({"hsi": cube}))
-    assert not scene.large
-    monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 1000)
-    assert scene.large
-    read = []
-    source = scene.tiles[0].sources[0]
-    monkeypatch.setattr(
-        source, "read", lambda window, whole=source.read: read.append(window) or whole(window)
-    )
-    monkeypatch.setattr("bdgf.scene.preparation._WINDOWS_OF_LARGE", 4)
-    sample = sample_pixels(scene, 0, 5000, np.random.default_rng(1))
-    assert len(sample) == 5000
-    assert sample.mean(axis=0) == pytest.approx([5.0] * 4, abs=0.15)
-    assert sum(w.height * w.width for w in read) < 0.5 * 1100 * 900
-    again = sample_pixels(scene, 0, 5000, np.random.default_rng(1))
-    np.testing.assert_array_equal(sample, again)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from bdgf.errors import SceneError
@@ -10,20 +9,6 @@ from bdgf.scene.description import LabelFile
 from bdgf.scene.scene_file import load_scene_file
 
 MINIMAL = "name: a\nmodalities:\n  hsi: {path: hsi.tif, role: spectral}\n"
-LABELS = "labels: {train: t.tif, test: u.tif, classes: {1: water, 2: forest}}\n"
-
-
-@pytest.fixture
-def load(tmp_path):
-    for name in ("hsi.tif", "t.tif", "u.tif"):
-        (tmp_path / name).touch()
-
-    def load(text):
-        path = tmp_path / "scene.yaml"
-        path.write_text(text)
-        return load_scene_file(path)
-
-    return load
 
 
 def test_minimal_scene_is_one_tile_named_after_the_scene(load, tmp_path):
@@ -60,25 +45,6 @@ def test_nodata_that_yaml_takes_for_a_text(load, text, value):
     spec = load(MINIMAL.replace("}", f", nodata: {text}, key: 2}}"))
     assert spec.modalities[0].nodata == value
     assert spec.modalities[0].key == "2"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("given", ("given", 20, 0)),
-        ("{random: 12 per class}", ("random", 12, 0)),
-        ("{random: 12}", ("random", 12, 0)),
-        ("{random: {per_class: 5, seed: 3}}", ("random", 5, 3)),
-    ],
-)
-def test_split_forms(load, text, expected):
-    split = load(MINIMAL + LABELS + f"split: {text}\n").split
-    assert (split.kind, split.per_class, split.seed) == expected
-
-
-def test_blocks_split(load):
-    split = load(MINIMAL + LABELS + "split: {blocks: {size: 16, guard: 4, train_share: 0.3}}").split
-    assert (split.kind, split.size, split.guard, split.train_share) == ("blocks", 16, 4, 0.3)
 
 
 def test_tiles_of_digits_are_named_as_they_are_written(tmp_path):
@@ -133,15 +99,6 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         (MINIMAL + "tiles: 'x/*'\n", "must be a list of names or a pattern"),
         (MINIMAL + "tiles: [a/b]\n", "has no slash"),
         (MINIMAL + "tiles: []\n", "must be a list of names or a pattern"),
-        (MINIMAL + "split: given\n", "has a split and no labels"),
-        (MINIMAL + LABELS.replace("{1:", "{0:"), "0, which means unlabelled"),
-        (MINIMAL + LABELS.replace("forest", "water"), "more than one class 'water'"),
-        (MINIMAL + LABELS.replace("2: forest", "2: no"), "put it in quotes"),
-        (MINIMAL + LABELS.replace(", 2: forest", ""), "at least two"),
-        (MINIMAL + LABELS.replace("1: w", "x: w"), "codes are whole numbers"),
-        (MINIMAL + LABELS.replace("train: t.tif, test: u.tif, ", ""), "name no train file"),
-        (MINIMAL + LABELS.replace("train: t.tif, test", "all"), "no split divides them"),
-        (MINIMAL + LABELS.replace("train", "all") + "split: {random: 5}\n", "all beside train"),
         (MINIMAL.replace("hsi.tif", "[]"), "empty list"),
         (MINIMAL.replace("hsi.tif", "[hsi.tif, hsi.tif]"), "lists 'hsi.tif' twice"),
         (MINIMAL.replace("hsi.tif", "[hsi.tif, 3]"), "a list of paths"),
@@ -153,16 +110,6 @@ def test_tiles_from_a_pattern_are_those_that_exist(tmp_path):
         (MINIMAL.replace("}", ", bands: [1, 2-99999]}"), "band numbers from 1 on"),
         (MINIMAL.replace("}", ", bands: [1, true]}"), "band numbers from 1 on"),
         (MINIMAL + "align: sar\n", "names the modality whose grid"),
-        (MINIMAL + LABELS.replace("t.tif", "{key: a}"), "labels train of scene.yaml has no path"),
-        (MINIMAL + LABELS.replace("t.tif", "{path: t.tif, base: 1}"), "unknown field 'base'"),
-        (MINIMAL + LABELS.replace("t.tif", "{path: t.tif, index_base: 2}"), "0 or 1"),
-        (MINIMAL + LABELS.replace("{train", "{ignore: [1], train"), "whole numbers that are no"),
-        (MINIMAL + LABELS + "split: {random: some}\n", "random: 20 per class"),
-        (MINIMAL + LABELS + "split: {random: 0}\n", "must be at least 1"),
-        (MINIMAL + LABELS + "split: {kfold: 3}\n", "it must be given"),
-        (MINIMAL + LABELS + "split: {blocks: {sise: 3}}\n", "did you mean size"),
-        (MINIMAL + LABELS + "split: {blocks: {train_share: 2}}\n", "from 0.01 to 0.99"),
-        (MINIMAL + LABELS + "split: {blocks: {size: 2.5}}\n", "whole number"),
     ],
 )
 def test_bad_field_is_named(load, text, message):
@@ -181,14 +128,6 @@ def test_pattern_without_a_match(tmp_path):
         "name: a\ntiles: 'x*'\nmodalities: {hsi: {path: '{tile}.tif', role: spectral}}\n"
     )
     with pytest.raises(SceneError, match=r"no file fits x\*\.tif"):
-        load_scene_file(path)
-
-
-def test_a_code_that_no_map_can_hold_is_refused(write_scene) -> None:
-    labels = {"train": "train.tif", "classes": {65_535: "a", 65_536: "b"}}
-    images = {"hsi": np.zeros((2, 4, 4), dtype=np.uint8)}
-    path = write_scene(images, train=np.zeros((4, 4)), changes={"labels": labels})
-    with pytest.raises(SceneError, match="65536; maps hold codes up to 65535"):
         load_scene_file(path)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdgf import checkpoint, config
+from bdgf import checkpoint, presets
 from bdgf.bench.case import Case
 from bdgf.bench.elsewhere import UNET, is_elsewhere, is_weights
 from bdgf.bench.unet import unet_features
@@ -66,7 +66,7 @@ def borrow(method: str, case: Case) -> Borrowed | None:
 def _pretrained(scene: Path, case: Case) -> tuple[Path, float]:
     """Pre-train our denoiser on another scene with the case's settings and seed."""
     changes = {"features.source": "diffusion", "diffusion.from_run": "", "diffusion.pretrain": True}
-    settings = config.replace(case.settings, changes)
+    settings = presets.replace(case.settings, changes)
     mark = hashlib.sha256(str(scene.resolve()).encode()).hexdigest()[:12]
     folder = case.folder / f"denoiser-{mark}"
     other = Pipeline(scene, folder, settings, case.progress)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf import __version__, config
+from bdgf import __version__, presets
 from bdgf.bench.variants import OURS, changes_of
 from bdgf.config import Settings
 from bdgf.errors import RunFolderError
@@ -106,7 +106,7 @@ def fingerprint(cell: Cell, settings: Settings, images: str, labels: str, outsid
         labels: Signature of its labels.
         outside: Signature of what the method takes from outside.
     """
-    own = config.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
+    own = presets.replace(settings, {**(changes_of(cell.method) or {}), "seed": cell.seed})
     values = plain(own)
     values["compute"].pop("threads")
     values["evaluation"].pop("baselines")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench.methods import shared_folder
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.config import Settings
@@ -94,7 +94,7 @@ def panels(scene: Scene, work: Path, settings: Settings) -> tuple[list[Panel], l
     found = [embed("Raw bands, standardised", scene, raw, drawn, settings.seed, scale=True)]
     missing = []
     for title, name in stored_kinds(settings).items():
-        own = config.replace(settings, dict(changes_of(name) or {}))
+        own = presets.replace(settings, dict(changes_of(name) or {}))
         features = _stored(scene, shared_folder(own, work), own)
         if features is None:
             missing.append(name)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench.borrowing import borrow
 from bdgf.bench.case import Case, Method, Outcome
 from bdgf.bench.elsewhere import UNET, Elsewhere, is_elsewhere
@@ -172,7 +172,7 @@ def named_files(name: str, settings: Settings, scene: Scene) -> str:
     Raises:
         BdgfError: One is missing or cannot be used.
     """
-    own = config.replace(settings, dict(changes_of(name) or {}))
+    own = presets.replace(settings, dict(changes_of(name) or {}))
     folder = absolute(scene.spec.path).parent
     found = start_signature(own), external_signature(own.features.source, folder, scene)
     return "\n".join(filter(None, found))
@@ -231,7 +231,7 @@ def _run(
     Returns:
         The run, and the largest memory in MB of the process that made its features.
     """
-    settings = config.replace(case.settings, dict(changes))
+    settings = presets.replace(case.settings, dict(changes))
     folder = shared_folder(settings, case.folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline(case.scene, folder, settings, case.progress)

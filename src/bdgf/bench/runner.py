@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bdgf import config
+from bdgf import presets
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
 from bdgf.bench.elsewhere import Elsewhere
 from bdgf.bench.methods import find, named_files, outside_signature
@@ -105,7 +105,7 @@ class Bench:
             find(name)
             plan.elsewhere.check(name)
             try:
-                validate(config.replace(plan.settings, dict(changes_of(name) or {})))
+                validate(presets.replace(plan.settings, dict(changes_of(name) or {})))
             except SettingsError as error:
                 raise SettingsError(f"{name}: {error}") from None
         self.scenes = {path: Scene.open(path) for path in plan.scenes}
@@ -224,7 +224,7 @@ class Bench:
         if self.plan.jobs < 2 or settings.compute.threads:
             return settings
         threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
-        return config.replace(settings, {"compute.threads": threads})
+        return presets.replace(settings, {"compute.threads": threads})
 
     def _group(self, cells: Sequence[Cell]) -> list[str]:
         """Do cells one after the other; return what went wrong."""

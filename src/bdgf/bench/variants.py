@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bdgf import config
+from bdgf import config, presets
 
 OURS = "BDGF"
 
@@ -101,7 +101,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     name: changes
     for name, changes in ALL_ABLATIONS.items()
-    if config.replace(config.Settings(), dict(changes)) != config.Settings()
+    if presets.replace(config.Settings(), dict(changes)) != config.Settings()
 }
 """Those that differ from the default: a name in a table is the whole difference to it."""
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import bdgf
-from bdgf import config
+from bdgf import presets
 from bdgf.bench.case import Case
 from bdgf.bench.cells import (
     Cell,
@@ -49,7 +49,7 @@ def work(task: Path) -> None:
     )  # of what is at work, whatever is edited meanwhile
     values = json.loads(task.read_text(encoding="utf-8"))
     folder, cell = Path(values["folder"]), Cell(**values["cell"])
-    settings = config.replace(config.from_values(values["settings"]), {"seed": cell.seed})
+    settings = presets.replace(presets.from_values(values["settings"]), {"seed": cell.seed})
     set_threads(settings.compute)
     keep_freed_memory()
     scene = cell.open()

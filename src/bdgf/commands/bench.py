@@ -68,7 +68,7 @@ def command(words: list[str], console: Console) -> None:
     )
     add_settings(parser)
     values = parse(parser, words, {})
-    from bdgf import config
+    from bdgf import presets
     from bdgf.bench import tables
     from bdgf.bench.elsewhere import Elsewhere, named_paths
     from bdgf.bench.embedding import draw_embeddings
@@ -113,7 +113,7 @@ def command(words: list[str], console: Console) -> None:
     say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
     figures = write_figures(found, out / "figures", lambda text: say(console, text))
     if values.tsne:
-        settings = config.replace(settings, {"seed": plan.seeds[0]})
+        settings = presets.replace(settings, {"seed": plan.seeds[0]})
         figures += draw_embeddings(
             list(bench.scenes.values()), out, settings, lambda text: say(console, text)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bdgf import config
+from bdgf import presets
 from bdgf.commands.options import make_parser, say
 from bdgf.commands.run import stored
 from bdgf.console import ConsoleProgress
@@ -42,7 +42,7 @@ def command(words: list[str], console: Console) -> None:
     scene, settings = stored(run)
     if scene is None:
         raise RunFolderError(f"{run} holds no run; make one with 'bdgf run SCENE --out RUN'.")
-    results = open_results(run, Path(scene), config.from_values(settings))
+    results = open_results(run, Path(scene), presets.from_values(settings))
     with ConsoleProgress(console) as progress:
         written = write_figures(
             results, Path(values.to), formats, values.tile, values.colors, progress

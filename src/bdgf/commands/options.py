@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from bdgf import config
+from bdgf import config, presets
 from bdgf.console import harmless
 from bdgf.errors import SettingsError
 
@@ -46,7 +46,7 @@ def add_settings(parser: Parser, preset: str = "standard") -> None:
     """Add every setting as an option, and the presets."""
     parser.add_argument(
         "--preset",
-        choices=tuple(config.PRESETS),
+        choices=tuple(presets.PRESETS),
         default=preset,
         help="Decides the effort (steps, whether folds weigh the heads); a setting that is given"
         " by itself outweighs it",
@@ -65,7 +65,7 @@ def parse(parser: Parser, words: list[str], stored: dict[str, Any]) -> Namespace
             chosen = words[index + 1]
         elif word.startswith("--preset="):
             chosen = word.partition("=")[2]
-    parser.set_defaults({**stored, **config.PRESETS.get(chosen or "", {})})
+    parser.set_defaults({**stored, **presets.PRESETS.get(chosen or "", {})})
     return parser.parse_args(words)
 
 
@@ -74,7 +74,7 @@ def as_settings(values: Namespace) -> config.Settings:
     names = config.Settings.__dataclass_fields__
     # without the paths of files that groups of settings were read from
     plain = values.clone(with_meta=False).as_dict()
-    return config.from_values({k: v for k, v in plain.items() if k in names})
+    return presets.from_values({k: v for k, v in plain.items() if k in names})
 
 
 def say(console: Console, text: str) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bdgf import config, processes
+from bdgf import config, presets, processes
 from bdgf.commands.options import (
     Command,
     Parser,
@@ -167,7 +167,7 @@ def _stage(name: str, words: list[str], console: Console) -> None:
     scheduler = values.scheduler if name in ON_CLUSTER else None
     wanted = as_settings(values)
     if name == "report":  # it only reads
-        wanted = config.replace(wanted, {"compute.accelerator": "cpu"})
+        wanted = presets.replace(wanted, {"compute.accelerator": "cpu"})
     execute(Path(path), Path(values.run), wanted, name, console, scheduler)
 
 
@@ -190,12 +190,12 @@ def _map_other(parser: Parser, words: list[str], given: Namespace, console: Cons
     out, to, scheduler = Path(given.run), Path(given.to), given.scheduler
     free = ("mapping.", "compute.", "evaluation.", "report.", "logger", *NEUTRAL)
     mapper = PretrainedMapper.from_run(out)
-    learned = config.flat(plain(mapper.settings))
+    learned = presets.flat(plain(mapper.settings))
     newer = {name: value for name, value in stored(out)[1].items() if name.startswith(free)}
     newer.pop("mapping.acquired", None)  # it is of the training scene
     settings = as_settings(parse(parser, words, {**learned, **newer}))
     validate(settings)
-    wanted = config.flat(plain(settings))
+    wanted = presets.flat(plain(settings))
     changes = {name: value for name, value in wanted.items() if name.startswith(free)}
     mapper = mapper.changed(changes)
     if mapper.settings != settings:
@@ -229,13 +229,13 @@ def stored(folder: Path) -> tuple[str | None, dict[str, Any]]:
             " again with 'bdgf run SCENE --out RUN' on another folder."
         ) from None
     try:
-        validate(config.from_values(values))
+        validate(presets.from_values(values))
     except SettingsError as error:
         raise RunFolderError(
             f"{path}: {error} Put it right there, or start again with 'bdgf run SCENE --out RUN' on"
             " another folder."
         ) from None
-    return scene, config.flat(values)
+    return scene, presets.flat(values)
 
 
 def execute(

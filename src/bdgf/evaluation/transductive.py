@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bdgf.config import Settings
-from bdgf.fusion.training import consistency_weight
+from bdgf.fusion.label_counts import consistency_weight
 
 
 def transductive_note(settings: Settings, heads: int, labels: int) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from bdgf.fusion.losses import WeightAverage
+from bdgf.fusion.averaging import WeightAverage
 from bdgf.fusion.network import FusionNetwork, NetworkOutput, fused_log_probabilities
 from bdgf.fusion.samples import Patches
 

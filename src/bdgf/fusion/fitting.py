@@ -27,19 +27,16 @@ from bdgf.fusion.crossvalidation import (
     trust_before,
     trust_from,
 )
-from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
-from bdgf.fusion.samples import PatchSource
-from bdgf.fusion.training import (
-    FusionTraining,
-    Labelled,
-    UnlabelledPixels,
+from bdgf.fusion.label_counts import (
     consistency_weight,
     few_per_class,
-    head_log_probabilities,
     steps_for,
     thinned,
     with_patch_norm,
 )
+from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
+from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.training import FusionTraining, Labelled, UnlabelledPixels, head_log_probabilities
 from bdgf.history import History
 from bdgf.optimisation import optimise
 from bdgf.progress import Progress

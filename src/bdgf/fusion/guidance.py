@@ -3,6 +3,10 @@
 Everything here is the identity (or its unguided form) where the gain is zero or the features are
 zero, so that guidance can be switched off and enters training gated from near zero. The kinds of
 guidance are named by Liu et al., arXiv 2509.23310 (abstract); their formulas are ours.
+
+The third kind, cross-attention to the diffusion tokens, is part of the transformer's levels, with
+whose self-attention it shares tokens, projection and residual: `TransformerLevel` in dense.py and
+`PatchTransformerLevel` in patch.py.
 """
 
 from __future__ import annotations

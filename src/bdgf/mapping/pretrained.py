@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bdgf import __version__, checkpoint, processes
 from bdgf.compute import check_device, device_of
-from bdgf.config import Settings, flat, from_values, replace
+from bdgf.config import Settings
 from bdgf.diffusion.computed import AROUND, ComputedFeatures, panel_columns, rows_together
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.diffusion.features import OWN_SOURCES, WINDOW, FeatureExtractor
@@ -33,6 +33,7 @@ from bdgf.fusion.network import FusionNetwork, build_network
 from bdgf.lock import LOCK, locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
+from bdgf.presets import flat, from_values, replace
 from bdgf.scene.layout import PANEL, Window, panels_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene

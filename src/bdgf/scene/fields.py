@@ -160,6 +160,16 @@ class Fields:
             raise SceneError(f"{key} of {self.where} is {value}; it must be a whole number.")
         return int(value)
 
+    def axes(self) -> str | None:
+        """Return what each axis of an array is, in capital letters; None where nothing says so."""
+        axes = self.optional_text("axes")
+        if axes is not None and sorted(axes.upper()) not in (sorted("HW"), sorted("HWC")):
+            raise SceneError(
+                f"axes of {self.where} is {axes!r}; it names what each axis of the array is, H"
+                " rows, W columns, C bands, such as HWC or CHW."
+            )
+        return axes.upper() if axes else None
+
 
 def check_visible(text: str, what: str) -> None:
     """Refuse a text with control characters: it is printed, and stands in files of many kinds.

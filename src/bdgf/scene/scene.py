@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import ModalitySpec, Role, SceneSpec, SplitSpec, Units
+from bdgf.scene.from_arrays import Images, InMemory, LabelArrays, describe
 from bdgf.scene.ground import on_ground
 from bdgf.scene.labels.parts import LabelParts
 from bdgf.scene.labels.pixels import TileLabels, positions_of
 from bdgf.scene.labels.reading import LabelReader
-from bdgf.scene.memory import Images, InMemory, LabelArrays, describe
 from bdgf.scene.notes import Notes
 from bdgf.scene.palette import palette
 from bdgf.scene.scene_file import load_scene_file

@@ -6,33 +6,23 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bdgf.errors import SceneError
 from bdgf.scene.confinement import check_confined
-from bdgf.scene.description import (
-    LARGEST_CODE,
-    TILE,
-    LabelFile,
-    LabelSpec,
-    ModalitySpec,
-    SceneSpec,
-    SplitSpec,
-)
+from bdgf.scene.description import TILE, ModalitySpec, SceneSpec
 from bdgf.scene.fields import Fields, WrittenInt, check_visible, load_yaml, shown
 from bdgf.scene.formats.arrays import MOST_BANDS
 from bdgf.scene.formats.location import is_remote
+from bdgf.scene.scene_file_labels import read_labels
+from bdgf.scene.scene_file_split import read_split
 
 _ROLES = ("spectral", "auxiliary")
 _UNITS = ("auto", "linear", "db", "none")
 _BAND_RANGE = re.compile(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*")
-_PER_CLASS = re.compile(r"(\d+)(\s+per\s+class)?")
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_ORDERS = ("auto", "row-major", "column-major")
 _LONGEST_TILE = 200  # a file may have 255 bytes, with what is put around the tile's name
-_LABEL_FILES = ("train", "test", "all", "map")
 
 
 def load_scene_file(path: str | Path) -> SceneSpec:
@@ -53,7 +43,7 @@ def load_scene_file(path: str | Path) -> SceneSpec:
     modalities = _modalities(raw, path.name)
     align = _align(raw, modalities, path.name)
     reference = next((m for m in modalities if m.name == align), modalities[0])
-    labels = _labels(raw, path.name)
+    labels = read_labels(raw, path.name)
     spec = SceneSpec(
         name=name,
         path=path,
@@ -61,7 +51,7 @@ def load_scene_file(path: str | Path) -> SceneSpec:
         modalities=modalities,
         tiles=_tiles(raw, path, reference.paths[0], name),
         labels=labels,
-        split=_split(raw, labels, path.name),
+        split=read_split(raw, labels, path.name),
         align=align,
     )
     _check_templates(spec, listed="tiles" in raw.values)
@@ -96,7 +86,7 @@ def _modalities(raw: Fields, file: str) -> tuple[ModalitySpec, ...]:
                 role=fields.choice("role", _ROLES),  # type: ignore[arg-type]
                 nodata=None if nodata is None else _nodata(nodata, fields.where),
                 units=fields.choice("units", _UNITS, "auto"),  # type: ignore[arg-type]
-                axes=_axes(fields),
+                axes=fields.axes(),
                 bands=_bands(fields),
             )
         )
@@ -118,16 +108,6 @@ def _paths(fields: Fields) -> str | tuple[str, ...]:
         raise SceneError(f"path of {fields.where} is an empty list; name at least one file.")
     _check_unique(value, f"path of {fields.where}")
     return tuple(value) if len(value) > 1 else str(value[0])
-
-
-def _axes(fields: Fields) -> str | None:
-    axes = fields.optional_text("axes")
-    if axes is not None and sorted(axes.upper()) not in (sorted("HW"), sorted("HWC")):
-        raise SceneError(
-            f"axes of {fields.where} is {axes!r}; it names what each axis of the array is, H rows,"
-            " W columns, C bands, such as HWC or CHW."
-        )
-    return axes.upper() if axes else None
 
 
 def _bands(fields: Fields) -> tuple[int, ...] | None:
@@ -173,122 +153,6 @@ def _nodata(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SceneError(f"nodata of {where} is {value!r}; it must be a number, such as -9999.")
     return float(value)
-
-
-def _labels(raw: Fields, file: str) -> LabelSpec | None:
-    if raw.values.get("labels") is None:
-        return None
-    fields = Fields(raw.values["labels"], f"labels of {file}")
-    fields.only(
-        *_LABEL_FILES, "key", "train_key", "test_key", "column", "classes", "colors", "ignore"
-    )
-    classes, colors = named_classes(fields, file)
-    return LabelSpec(
-        classes=classes,
-        colors=colors,
-        ignore=_ignore(fields, classes),
-        **{which: _label_file(fields, which, file) for which in _LABEL_FILES},
-    )
-
-
-def named_classes(fields: Fields, file: str) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the names of the classes, sorted by code, and the colours that are given.
-
-    Args:
-        fields: What stands under ``classes`` and ``colors``.
-        file: What messages call the place they stand in.
-
-    Raises:
-        SceneError: Fewer than two classes, a name twice, or a code or colour that cannot be used.
-    """
-    classes = _by_code(fields, "classes", file)
-    if len(classes) < 2:
-        raise SceneError(
-            f"labels of {file} name {len(classes)} class(es); a map needs at least two: add"
-            " 'classes: {1: Forest, 2: Water}' with every code of the label files."
-        )
-    names = list(classes.values())
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SceneError(
-            f"labels of {file} name more than one class {sorted(twice)[0]!r}; names are unique:"
-            " rename one, or give both the same code in the label files."
-        )
-    colors = _by_code(fields, "colors", file)
-    for code, color in colors.items():
-        if code not in classes or not _COLOR.fullmatch(color):
-            raise SceneError(
-                f"colors of {file} gives code {code} the colour {color!r}; it must be a code of"
-                " classes with a quoted colour such as '#1b9e77'."
-            )
-    return dict(sorted(classes.items())), colors
-
-
-def _label_file(labels: Fields, which: str, file: str) -> LabelFile | None:
-    """One label file: a path, or a mapping of its path and how it is read."""
-    value = labels.values.get(which)
-    if value is None:
-        return None
-    key = labels.optional_name("key") if which != "map" else None
-    if which in ("train", "test"):
-        key = labels.optional_name(f"{which}_key") or key
-    column = labels.optional_text("column")
-    if not isinstance(value, Mapping):
-        path = labels.optional_text(which)
-        return None if path is None else LabelFile(path, key=key, column=column)
-    fields = Fields(value, f"labels {which} of {file}")
-    fields.only("path", "key", "axes", "column", "layer", "index_base", "index_order")
-    base = fields.values.get("index_base")
-    if base not in (None, 0, 1) or isinstance(base, bool):
-        raise SceneError(
-            f"index_base of {fields.where} is {shown(base)}; it is the number of the first row and"
-            " column in a list of pixels: 0 or 1."
-        )
-    return LabelFile(
-        path=fields.text("path"),
-        key=fields.optional_name("key") or key,
-        axes=_axes(fields),
-        column=fields.optional_text("column") or column,
-        layer=fields.optional_text("layer"),
-        index_base=base,
-        index_order=fields.choice("index_order", _ORDERS, "auto"),  # type: ignore[arg-type]
-    )
-
-
-def _ignore(fields: Fields, classes: Mapping[int, str]) -> tuple[int, ...]:
-    value = fields.values.get("ignore", [])
-    value = value if isinstance(value, list) else [value]
-    for code in value:
-        if type(code) is not int or code in classes:
-            raise SceneError(
-                f"ignore of {fields.where} holds {shown(code)}; it lists codes that mean"
-                " unlabelled, whole numbers that are no class, such as [-1]."
-            )
-    return tuple(value)
-
-
-def _by_code(fields: Fields, key: str, file: str) -> dict[int, str]:
-    if fields.values.get(key) is None:
-        return {}
-    found: dict[int, str] = {}
-    for code, value in Fields(fields.values[key], f"{key} of {file}").values.items():
-        if isinstance(code, bool) or not isinstance(code, int) or code < 0:
-            raise SceneError(f"{key} of {file} has the code {code!r}; codes are whole numbers.")
-        if code > LARGEST_CODE:
-            raise SceneError(
-                f"{key} of {file} has the code {code}; maps hold codes up to {LARGEST_CODE}: give"
-                " the class a smaller one in the label files."
-            )
-        if code == 0:
-            raise SceneError(
-                f"{key} of {file} uses the code 0, which means unlabelled: give that class another"
-                " code in the label files, for example the highest code plus one."
-            )
-        if not isinstance(value, str) or not value.strip():
-            raise SceneError(f"{key} of {file} gives code {code} {shown(value)}: put it in quotes.")
-        check_visible(value, f"the text of code {code} in {key} of {file}")
-        found[code] = value
-    return found
 
 
 def _tiles(raw: Fields, path: Path, template: str, name: str) -> tuple[str, ...]:
@@ -369,73 +233,6 @@ def _check_unique(names: Iterable[str], where: str) -> None:
         if name in seen:
             raise SceneError(f"{where} lists {name!r} twice; names are unique: remove one.")
         seen.add(name)
-
-
-def _split(raw: Fields, labels: LabelSpec | None, file: str) -> SplitSpec:
-    value = raw.values.get("split")
-    if value is None:
-        only_all = labels is not None and labels.train is None and labels.all is not None
-        if only_all:
-            raise SceneError(
-                f"labels of {file} are in one file, and no split divides them: add"
-                " 'split: {random: 20 per class}' or 'split: {blocks: {size: 32, guard: 8}}'."
-            )
-        value = "given"
-    split = _split_kind(value, file)
-    if labels is None and raw.values.get("split") is not None:
-        raise SceneError(f"{file} has a split and no labels; add labels, or remove the split.")
-    if labels is None:
-        return split
-    if split.kind == "given" and labels.train is None and labels.test is None:
-        raise SceneError(
-            f"labels of {file} name no train file and no test file: add 'train: ...', or"
-            " divide all labels with 'split: {random: 20 per class}'."
-        )
-    if (
-        split.kind != "given"
-        and labels.train is None
-        and labels.test is None
-        and labels.all is None
-    ):
-        raise SceneError(f"labels of {file} name no file; add 'all: ...' with the label raster.")
-    if labels.all is not None and (labels.train is not None or labels.test is not None):
-        raise SceneError(
-            f"labels of {file} name all beside train or test; give either one file that a split"
-            " divides, or the two."
-        )
-    return split
-
-
-def _split_kind(value: object, file: str) -> SplitSpec:
-    if value == "given":
-        return SplitSpec()
-    rule = "it must be given, {random: 20 per class} or {blocks: {size: 32, guard: 8}}."
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise SceneError(f"split of {file} is {shown(value)}; {rule}")
-    kind, options = next(iter(value.items()))
-    where = f"split {kind} of {file}"
-    if kind == "random":
-        if not isinstance(options, Mapping):
-            match = _PER_CLASS.fullmatch(str(options).strip())
-            if match is None:
-                raise SceneError(f"split of {file} is {shown(value)}; {rule}")
-            options = {"per_class": int(match.group(1))}
-        fields = Fields(options, where)
-        fields.only("per_class", "seed")
-        return SplitSpec(
-            "random", per_class=fields.whole("per_class", 20, 1), seed=fields.whole("seed", 0, 0)
-        )
-    if kind == "blocks":
-        fields = Fields(options, where)
-        fields.only("size", "guard", "train_share", "seed")
-        return SplitSpec(
-            "blocks",
-            size=fields.whole("size", 32, 1),
-            guard=fields.whole("guard", 8, 0),
-            train_share=fields.number("train_share", 0.5, 0.01, 0.99),
-            seed=fields.whole("seed", 0, 0),
-        )
-    raise SceneError(f"split of {file} is {shown(value)}; {rule}")
 
 
 def _check_templates(spec: SceneSpec, listed: bool) -> None:

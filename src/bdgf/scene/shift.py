@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.scene.preparation import FittedModality, Preparation, sample_pixels
+from bdgf.scene.fitted_modality import FittedModality
+from bdgf.scene.fitting import sample_pixels
+from bdgf.scene.preparation import Preparation
 from bdgf.scene.radar import decibels
 from bdgf.scene.scene import Scene
 

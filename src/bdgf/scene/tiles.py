@@ -18,11 +18,11 @@ from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.formats.selection import BandSelection
 from bdgf.scene.formats.stack import StackSource
+from bdgf.scene.from_arrays import InMemory
 from bdgf.scene.grid import Grid
 from bdgf.scene.labels.pixels import TileLabels
 from bdgf.scene.labels.reading import LabelReader
 from bdgf.scene.layout import Window
-from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
 from bdgf.scene.warp import AbsentSource
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdgf import config
+from bdgf import presets
 from bdgf.errors import RunFolderError, SettingsError
 from bdgf.mapping.portable.comparison import (
     FEATURE_TOLERANCE,
@@ -106,7 +106,7 @@ def test_what_cannot_be_exported_is_refused(
     trained_run: Path, tiny_scene: Path, tmp_path: Path, name: str, value: object, words: str
 ) -> None:
     run = PretrainedMapper.from_run(trained_run)
-    run.settings = config.replace(run.settings, {name: value})
+    run.settings = presets.replace(run.settings, {name: value})
     with pytest.raises(SettingsError, match=words):
         export_run(run, Scene.open(tiny_scene), tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()

@@ -9,8 +9,9 @@ from bdgf import __version__
 from bdgf.diffusion.denoiser import STRIDE
 from bdgf.mapping.legend import Legend
 from bdgf.scene.description import ModalitySpec
+from bdgf.scene.fitted_modality import FittedModality
 from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.preparation import FittedModality, Preparation
+from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 
 FORMAT = 2

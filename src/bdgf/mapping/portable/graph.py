@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from bdgf.diffusion.denoiser import HALO, STRIDE, Denoiser
 from bdgf.diffusion.reduction import LARGEST_HALF, Projection, Reduction, levels_in_use
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
-from bdgf.scene.preparation import FittedModality, Preparation
+from bdgf.scene.fitted_modality import FittedModality
+from bdgf.scene.preparation import Preparation
 
 
 class PreparedModality(nn.Module):

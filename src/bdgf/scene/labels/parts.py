@@ -8,11 +8,11 @@ import numpy as np
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import LabelFile, SceneSpec
+from bdgf.scene.from_arrays import InMemory
 from bdgf.scene.ground import distances, on_ground, share_ground
 from bdgf.scene.labels.codes import to_indices
 from bdgf.scene.labels.pixels import TileLabels, joined, positions_of
 from bdgf.scene.labels.reading import LabelReader
-from bdgf.scene.memory import InMemory
 from bdgf.scene.notes import Notes
 from bdgf.scene.splits import Pixels, split_pixels, thin_pixels
 from bdgf.scene.tiles import Tile

@@ -28,7 +28,7 @@ from bdgf.scene.fields import Fields
 from bdgf.scene.formats.memory import MemorySource
 from bdgf.scene.grid import Grid
 from bdgf.scene.labels.codes import read_codes
-from bdgf.scene.scene_file import named_classes
+from bdgf.scene.scene_file_labels import named_classes
 
 Images: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """An array (C, H, W) or (H, W) by the name of its modality; of several tiles one such mapping
