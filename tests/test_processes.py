@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -56,20 +55,17 @@ def curves(run: Path) -> dict[tuple[str, int], dict[str, float]]:
     return {(row.pop("stage"), row.pop("step")): row for row in rows}
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def launch(script: Path, machines: Sequence[int], *words: str) -> list[tuple[int, str, str]]:
     """Start a script under torchrun as on several machines, of so many processes each.
 
     Returns:
         Exit status, output and errors of every machine.
     """
+    # where the machines meet: kept here, since one that ends first would take it from the others
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = [f"--nnodes={len(machines)}", "--rdzv-backend=c10d", "--rdzv-id=test"]
-    shared += [f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--local-addr=127.0.0.1"]
+    shared += [f"--rdzv-endpoint=127.0.0.1:{store.port}", "--rdzv-conf=is_host=0"]
+    shared += ["--local-addr=127.0.0.1"]
     agents = [
         subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *shared,
