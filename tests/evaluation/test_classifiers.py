@@ -39,6 +39,19 @@ def test_svm_is_scikit_learns(scene):
     assert (predicted == result.predicted).mean() > 0.998
 
 
+@pytest.mark.parametrize("held", [0, 4096])
+def test_svm_with_a_kernel_that_is_held_answers_as_libsvms_own(monkeypatch, held):
+    monkeypatch.setattr(classifiers, "SVM_HELD", held)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 12))
+    labels = rng.integers(0, 4, 300)
+    scaled = (centres[labels] + rng.normal(size=(300, 12))).astype(np.float32)
+    others = rng.normal(size=(2000, 12)).astype(np.float32)
+    answer = classifiers._machine(scaled, labels, 10.0, 0.05)
+    expected = SVC(C=10.0, gamma=0.05).fit(scaled, labels).predict(others)
+    assert np.array_equal(answer(others), expected)
+
+
 def test_svm_takes_rounding_for_no_spread():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 200)

@@ -18,8 +18,11 @@ from sklearn.svm import SVC
 from bdgf.config import EvaluationSettings
 from bdgf.evaluation.pixels import Table, deviations, means
 
-PREDICTED = 16_384
+PREDICTED = 2048
 """Pixels that the support vector machine predicts at a time."""
+
+SVM_HELD = 4096
+"""Training pixels up to which the kernel between them is held in memory, 8 bytes for each pair."""
 
 SVM_MOST = 20_000
 """Training pixels that the support vector machine is fitted to at most: its time grows with their
@@ -127,13 +130,13 @@ def fit_svm(
     c, gamma = _search(
         scaled[searched], labels[searched], _groups(positions[searched]), int(rng.integers(2**31))
     )
-    machine = SVC(C=c, gamma=gamma / scaled.shape[1], cache_size=500).fit(scaled, labels)
+    answer = _machine(scaled, labels, c, gamma / scaled.shape[1])
 
     def predict(values: Table) -> NDArray[np.int64]:
         found = np.empty(len(values), dtype=np.int64)
         for start in range(0, len(values), PREDICTED):
             part = slice(start, start + PREDICTED)
-            found[part] = machine.predict((values[part] - mean) / spread)
+            found[part] = answer((values[part] - mean) / spread)
         return found
 
     note = f"C {c:g}, gamma {gamma:g} / {scaled.shape[1]} features"
@@ -142,6 +145,25 @@ def fit_svm(
     if len(kept) < total:
         note += f", fitted to {len(kept)}"
     return Predictor(predict, note)
+
+
+def _machine(
+    scaled: Table, labels: NDArray[np.int64], c: float, gamma: float
+) -> Callable[[Table], NDArray[np.int64]]:
+    """Return what a machine fitted to all pixels answers for others."""
+    if len(scaled) > SVM_HELD:
+        whole = SVC(C=c, gamma=gamma, cache_size=500).fit(scaled, labels)
+        return lambda values: whole.predict(values)
+    known = scaled.astype(np.float64)
+
+    def kernel(values: Table) -> NDArray[np.float64]:
+        distance = _distance(values.astype(np.float64), known)
+        distance *= -gamma
+        return np.exp(distance, out=distance)
+
+    # as in the search: with hundreds of features libsvm's own loops take most of the time
+    machine = SVC(C=c, kernel="precomputed").fit(kernel(scaled), labels)
+    return lambda values: machine.predict(kernel(values))
 
 
 def _search(
@@ -234,7 +256,7 @@ def _proportionally(
     return np.sort(np.concatenate(taken))
 
 
-def _distance(a: Table, b: Table) -> NDArray[np.float64]:
+def _distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the (n, m) squared distances between the rows of (n, F) and (m, F)."""
     squared = (a**2).sum(axis=1)[:, None] - 2.0 * (a @ b.T) + (b**2).sum(axis=1)[None]
     distance: NDArray[np.float64] = np.maximum(squared, 0.0).astype(np.float64)
