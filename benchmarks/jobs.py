@@ -158,7 +158,7 @@ def draw_growth(growth: Mapping[str, list[dict[str, float]]], path: Path) -> Non
         other.plot(x, memory, "s--", color="#d55e00", markersize=4)
         other.set_ylim(0, 1.4 * max(memory))
         if place is axes[0][0]:
-            place.set_ylabel("user seconds", color="#0072b2")
+            place.set_ylabel("seconds", color="#0072b2")
         if place is axes[0][-1]:
             other.set_ylabel("peak memory, MB", color="#d55e00")
     figure.tight_layout()

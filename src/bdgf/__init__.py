@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     from importlib import import_module
 
     home = import_module(_HOMES[name])
-    found = home if name in ("config", "presets") else getattr(home, name)
+    found = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
     globals()[name] = found
     return found
 

@@ -73,7 +73,16 @@ def test_kernel_is_found_only_where_the_package_is_and_works(monkeypatch, caplog
         assert "no kernel image" in caplog.text
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mamba_ssm", None)
+        caplog.clear()
         assert scan._cuda_kernel.__wrapped__() is None
+        assert not caplog.text, "who has not installed it misses nothing"
+
+        def lazily(name):
+            raise RuntimeError("a part of it failed")
+
+        patch.setattr(scan.importlib, "import_module", lazily)
+        assert scan._cuda_kernel.__wrapped__() is None
+        assert "a part of it failed" in caplog.text
 
 
 @pytest.fixture

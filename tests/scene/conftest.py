@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 import yaml
 from affine import Affine
+from numpy.typing import NDArray
 
+from bdgf.config import PreparationSettings
 from bdgf.scene.description import SceneSpec
+from bdgf.scene.layout import Window
+from bdgf.scene.preparation import Preparation
+from bdgf.scene.scene import Scene
 from bdgf.scene.scene_file import load_scene_file
 
 WriteTif = Callable[..., Path]
@@ -92,3 +98,57 @@ def load(tmp_path: Path) -> Callable[[str], SceneSpec]:
         return load_scene_file(path)
 
     return load
+
+
+H, W = 40, 50
+SETTINGS = PreparationSettings(components=4)
+
+
+@pytest.fixture
+def spectra() -> Callable[..., NDArray[np.float32]]:
+    """Three smooth sources mixed into bands, with a little noise."""
+
+    def make(bands=9, seed=0):
+        rng = np.random.default_rng(seed)
+        sources = rng.normal(size=(3, H * W)) * np.array([[9.0], [4.0], [1.0]])
+        mixing = rng.normal(size=(bands, 3))
+        values = mixing @ sources + 0.05 * rng.normal(size=(bands, H * W)) + 100
+        return values.reshape(bands, H, W).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def speckle() -> Callable[..., NDArray[np.float32]]:
+    """Linear intensity of two looks over fields of different brightness."""
+
+    def make(bands=2, seed=1):
+        rng = np.random.default_rng(seed)
+        fields = np.repeat(rng.choice([0.02, 0.2, 1.0], size=(bands, H, W // 10)), 10, axis=2)
+        return (fields * rng.gamma(2.0, 0.5, size=(bands, H, W))).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def prepare() -> Callable[..., Any]:
+    """Prepare a whole tile: values and what is missing."""
+
+    def transform(scene, preparation, tile=0):
+        area = Window(0, 0, scene.tiles[tile].height, scene.tiles[tile].width)
+        read = [scene.tiles[tile].read(m, area) for m in range(len(scene.modalities))]
+        return preparation.transform([values for values, _ in read], [valid for _, valid in read])
+
+    return transform
+
+
+@pytest.fixture
+def fit(prepare: Callable[..., Any]) -> Callable[..., Any]:
+    """Fit a preparation to a scene file, and prepare its first tile."""
+
+    def make(path, settings=SETTINGS, seed=0):
+        scene = Scene.open(path)
+        preparation = Preparation.fit(scene, settings, seed)
+        return preparation, *prepare(scene, preparation)
+
+    return make

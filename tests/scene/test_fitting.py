@@ -8,7 +8,6 @@ import pytest
 from bdgf.config import PreparationSettings
 from bdgf.errors import SceneError
 from bdgf.scene.fitting import sample_pixels
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 
@@ -16,43 +15,14 @@ H, W = 40, 50
 SETTINGS = PreparationSettings(components=4)
 
 
-def spectra(bands=9, seed=0):
-    """Three smooth sources mixed into bands, with a little noise."""
-    rng = np.random.default_rng(seed)
-    sources = rng.normal(size=(3, H * W)) * np.array([[9.0], [4.0], [1.0]])
-    mixing = rng.normal(size=(bands, 3))
-    values = mixing @ sources + 0.05 * rng.normal(size=(bands, H * W)) + 100
-    return values.reshape(bands, H, W).astype(np.float32)
-
-
-def speckle(bands=2, seed=1):
-    """Linear intensity of two looks over fields of different brightness."""
-    rng = np.random.default_rng(seed)
-    fields = np.repeat(rng.choice([0.02, 0.2, 1.0], size=(bands, H, W // 10)), 10, axis=2)
-    return (fields * rng.gamma(2.0, 0.5, size=(bands, H, W))).astype(np.float32)
-
-
-def prepare(scene, preparation, tile=0):
-    area = Window(0, 0, scene.tiles[tile].height, scene.tiles[tile].width)
-    read = [scene.tiles[tile].read(m, area) for m in range(len(scene.modalities))]
-    return preparation.transform([values for values, _ in read], [valid for _, valid in read])
-
-
-def fit(path, settings=SETTINGS, seed=0):
-    scene = Scene.open(path)
-    preparation = Preparation.fit(scene, settings, seed)
-    values, missing = prepare(scene, preparation)
-    return preparation, values, missing
-
-
-def test_largest_loading_of_every_component_is_positive(write_scene):
+def test_largest_loading_of_every_component_is_positive(write_scene, spectra, fit):
     preparation, _, _ = fit(write_scene({"hsi": spectra()}))
     matrix = preparation.fitted[0].matrix
     largest = np.abs(matrix).argmax(axis=1)
     assert (matrix[np.arange(4), largest] > 0).all()
 
 
-def test_constant_empty_and_nodata_bands_are_left_out(write_scene):
+def test_constant_empty_and_nodata_bands_are_left_out(write_scene, spectra, fit):
     cube = spectra(6)
     cube[1], cube[2], cube[4] = 7.0, np.nan, -9999
     changes = {"modalities": {"hsi": {"path": "hsi.tif", "role": "spectral", "nodata": -9999}}}
@@ -63,18 +33,25 @@ def test_constant_empty_and_nodata_bands_are_left_out(write_scene):
 
 
 @pytest.mark.parametrize(
-    ("name", "image", "units", "expected"),
+    ("name", "kind", "units", "expected"),
     [
-        ("sar", speckle(), "auto", True),
-        ("sar", 10 * np.log10(speckle()), "auto", False),
-        ("sar", np.abs(spectra(2)), "auto", False),  # positive and not skewed: scaled already
-        ("dsm", speckle(), "auto", False),
-        ("dsm", speckle(), "linear", True),
-        ("sar", speckle(), "db", False),
-        ("sar", speckle(), "none", False),
+        ("sar", "linear", "auto", True),
+        ("sar", "logarithmic", "auto", False),
+        ("sar", "scaled", "auto", False),
+        ("dsm", "linear", "auto", False),
+        ("dsm", "linear", "linear", True),
+        ("sar", "linear", "db", False),
+        ("sar", "linear", "none", False),
     ],
 )
-def test_decibels_where_the_values_are_linear_radar(write_scene, name, image, units, expected):
+def test_decibels_where_the_values_are_linear_radar(
+    write_scene, name, kind, units, expected, spectra, speckle, fit
+):
+    image = {
+        "linear": speckle(),
+        "logarithmic": 10 * np.log10(speckle()),
+        "scaled": np.abs(spectra(2)),  # positive and not skewed
+    }[kind]
     modality = {name: {"path": f"{name}.tif", "role": "auxiliary", "units": units}}
     preparation, values, _ = fit(write_scene({name: image}, changes={"modalities": modality}))
     assert preparation.fitted[0].decibel.all() == expected
@@ -84,7 +61,7 @@ def test_decibels_where_the_values_are_linear_radar(write_scene, name, image, un
     assert correlation > 0.999
 
 
-def test_cross_terms_with_signs_stay_linear_beside_intensities(write_scene):
+def test_cross_terms_with_signs_stay_linear_beside_intensities(write_scene, speckle, fit):
     image = np.concatenate([speckle(), np.random.default_rng(0).normal(size=(1, H, W))])
     preparation, _, _ = fit(write_scene({"sar": image.astype(np.float32)}))
     assert preparation.fitted[0].decibel.tolist() == [True, True, False]
@@ -121,7 +98,7 @@ def test_every_pixel_counts_once_however_the_file_is_stored(tmp_path, write_tif,
     np.testing.assert_allclose(rotated, np.diag(fitted.deviation**2), atol=1e-3)
 
 
-def test_scene_of_mostly_nodata_still_gets_its_pixels(write_scene):
+def test_scene_of_mostly_nodata_still_gets_its_pixels(write_scene, spectra, fit):
     cube = spectra()
     cube[:, :, 10:] = np.nan  # four fifths
     full, _, _ = fit(write_scene({"hsi": cube}), PreparationSettings(components=4))
@@ -136,13 +113,13 @@ def test_scene_of_mostly_nodata_still_gets_its_pixels(write_scene):
         (3.0, "all bands of modality dsm are const"),
     ],
 )
-def test_modality_without_a_usable_band(write_scene, fill, message):
+def test_modality_without_a_usable_band(write_scene, fill, message, spectra, fit):
     path = write_scene({"hsi": spectra(), "dsm": np.full((1, H, W), fill, np.float32)})
     with pytest.raises(SceneError, match=message):
         fit(path)
 
 
-def test_bands_that_never_overlap(write_scene):
+def test_bands_that_never_overlap(write_scene, spectra, fit):
     cube = spectra(2)
     cube[0, :, :25], cube[1, :, 25:] = np.nan, np.nan
     with pytest.raises(SceneError, match="no pixel where all of its 2 bands are valid"):
@@ -150,7 +127,9 @@ def test_bands_that_never_overlap(write_scene):
 
 
 @pytest.mark.parametrize("name", ["sar", "hsi"])
-def test_a_band_that_varies_only_where_another_has_no_data_is_left_out(write_scene, name, caplog):
+def test_a_band_that_varies_only_where_another_has_no_data_is_left_out(
+    write_scene, name, caplog, spectra, fit
+):
     caplog.set_level("INFO", logger="bdgf")
     values = spectra(3)
     values[1] = 0.0
@@ -171,7 +150,7 @@ def test_a_band_that_varies_only_where_another_has_no_data_is_left_out(write_sce
         fit(write_scene(images))
 
 
-def test_a_band_that_costs_the_others_their_pixels_is_told(write_scene, caplog):
+def test_a_band_that_costs_the_others_their_pixels_is_told(write_scene, caplog, spectra, fit):
     cube = spectra()
     fit(write_scene({"hsi": cube}))
     assert not caplog.records

@@ -19,36 +19,7 @@ H, W = 40, 50
 SETTINGS = PreparationSettings(components=4)
 
 
-def spectra(bands=9, seed=0):
-    """Three smooth sources mixed into bands, with a little noise."""
-    rng = np.random.default_rng(seed)
-    sources = rng.normal(size=(3, H * W)) * np.array([[9.0], [4.0], [1.0]])
-    mixing = rng.normal(size=(bands, 3))
-    values = mixing @ sources + 0.05 * rng.normal(size=(bands, H * W)) + 100
-    return values.reshape(bands, H, W).astype(np.float32)
-
-
-def speckle(bands=2, seed=1):
-    """Linear intensity of two looks over fields of different brightness."""
-    rng = np.random.default_rng(seed)
-    fields = np.repeat(rng.choice([0.02, 0.2, 1.0], size=(bands, H, W // 10)), 10, axis=2)
-    return (fields * rng.gamma(2.0, 0.5, size=(bands, H, W))).astype(np.float32)
-
-
-def prepare(scene, preparation, tile=0):
-    area = Window(0, 0, scene.tiles[tile].height, scene.tiles[tile].width)
-    read = [scene.tiles[tile].read(m, area) for m in range(len(scene.modalities))]
-    return preparation.transform([values for values, _ in read], [valid for _, valid in read])
-
-
-def fit(path, settings=SETTINGS, seed=0):
-    scene = Scene.open(path)
-    preparation = Preparation.fit(scene, settings, seed)
-    values, missing = prepare(scene, preparation)
-    return preparation, values, missing
-
-
-def test_components_are_those_of_scikit_learn_with_one_common_scale(write_scene):
+def test_components_are_those_of_scikit_learn_with_one_common_scale(write_scene, spectra, fit):
     cube = spectra()
     _, values, missing = fit(write_scene({"hsi": cube}))
     pca = PCA(4).fit(cube.reshape(9, -1).T.astype(np.float64))
@@ -62,14 +33,14 @@ def test_components_are_those_of_scikit_learn_with_one_common_scale(write_scene)
     assert ours[3].std() < 0.1  # noise is not lifted to the weight of the first component
 
 
-def test_fewer_bands_than_components_keep_their_number(write_scene):
+def test_fewer_bands_than_components_keep_their_number(write_scene, spectra, fit):
     _, values, _ = fit(write_scene({"hsi": spectra(3)}), PreparationSettings(components=30))
     assert len(values) == 3
     covariance = np.cov(values.reshape(3, -1))
     assert np.abs(covariance - np.diag(np.diagonal(covariance))).max() < 1e-2
 
 
-def test_spectral_modalities_come_first_whatever_the_file_says(write_scene):
+def test_spectral_modalities_come_first_whatever_the_file_says(write_scene, spectra, speckle, fit):
     images = {"dsm": speckle(1), "hsi": spectra(), "sar": speckle(2), "ms": spectra(4, seed=5)}
     preparation, values, missing = fit(write_scene(images))
     parts = preparation.layout.modalities
@@ -79,7 +50,7 @@ def test_spectral_modalities_come_first_whatever_the_file_says(write_scene):
     assert missing.shape == (4, H, W)
 
 
-def test_auxiliary_bands_are_standardised_and_clipped(write_scene):
+def test_auxiliary_bands_are_standardised_and_clipped(write_scene, fit):
     dsm = np.random.default_rng(0).normal(500, 7, size=(1, H, W)).astype(np.float32)
     dsm[0, 0, 0] = 1e6
     settings = PreparationSettings(clip=2.5)
@@ -90,7 +61,7 @@ def test_auxiliary_bands_are_standardised_and_clipped(write_scene):
     assert values.std() == pytest.approx(1, abs=1e-3)
 
 
-def test_missing_pixels_are_zero_and_change_no_statistic(write_scene):
+def test_missing_pixels_are_zero_and_change_no_statistic(write_scene, spectra, speckle, fit):
     cube, dsm = spectra(), speckle(1)
     hole = (slice(None), slice(5, 15), slice(10, 20))
     cube[:, 3, 3] = np.nan
@@ -110,7 +81,7 @@ def test_missing_pixels_are_zero_and_change_no_statistic(write_scene):
     assert not np.array_equal(clean.fitted[0].mean, without.fitted[0].mean)
 
 
-def test_values_that_overflow_become_missing(write_scene):
+def test_values_that_overflow_become_missing(write_scene, spectra, speckle):
     scene = Scene.open(write_scene({"hsi": spectra() * 1e-3, "dsm": speckle(1)}))
     preparation = Preparation.fit(scene, SETTINGS, 0)
     signs = np.sign(preparation.fitted[0].matrix[0])
@@ -123,7 +94,7 @@ def test_values_that_overflow_become_missing(write_scene):
     assert missing[0].all()
 
 
-def test_zero_intensity_is_finite_and_near_the_darkest_values(write_scene):
+def test_zero_intensity_is_finite_and_near_the_darkest_values(write_scene, speckle, fit):
     image = speckle()
     image[:, :3] = 0.0
     _, values, missing = fit(write_scene({"sar": image}))
@@ -131,7 +102,7 @@ def test_zero_intensity_is_finite_and_near_the_darkest_values(write_scene):
     assert values.min() > -8
 
 
-def test_diffusion_scale_is_half_way_to_whitening(write_scene):
+def test_diffusion_scale_is_half_way_to_whitening(write_scene, spectra, speckle, fit):
     preparation, values, _ = fit(write_scene({"hsi": spectra(), "dsm": speckle(1)}))
     scaled = values * preparation.diffusion_scale[:, None, None]
     before = values[:4].reshape(4, -1).std(axis=1)
@@ -141,7 +112,7 @@ def test_diffusion_scale_is_half_way_to_whitening(write_scene):
     assert preparation.diffusion_scale[4] == 1.0
 
 
-def test_diffusion_scale_of_an_empty_component_is_bounded(write_scene):
+def test_diffusion_scale_of_an_empty_component_is_bounded(write_scene, spectra, fit):
     cube = spectra(2)
     cube[1] = 2 * cube[0]
     preparation, _, _ = fit(write_scene({"hsi": cube}))
@@ -149,7 +120,7 @@ def test_diffusion_scale_of_an_empty_component_is_bounded(write_scene):
     assert preparation.diffusion_scale.max() < 20
 
 
-def test_stored_and_rebuilt_it_gives_the_same_bits(write_scene):
+def test_stored_and_rebuilt_it_gives_the_same_bits(write_scene, spectra, speckle, prepare, fit):
     path = write_scene({"hsi": spectra(), "sar": speckle()})
     preparation, values, missing = fit(path)
     description = json.loads(json.dumps(preparation.to_json()))
@@ -162,7 +133,7 @@ def test_stored_and_rebuilt_it_gives_the_same_bits(write_scene):
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "role", "beyond", "nothing"])
-def test_damaged_parts_are_refused(write_scene, damage):
+def test_damaged_parts_are_refused(write_scene, damage, spectra, speckle, fit):
     preparation, _, _ = fit(write_scene({"hsi": spectra(), "sar": speckle()}))
     tensors, description = preparation.to_tensors(), preparation.to_json()
     if damage == "lost":
@@ -179,7 +150,7 @@ def test_damaged_parts_are_refused(write_scene, damage):
         Preparation.from_parts(tensors, description)
 
 
-def test_scene_of_other_bands_does_not_fit(write_scene):
+def test_scene_of_other_bands_does_not_fit(write_scene, spectra, speckle, fit):
     preparation, _, _ = fit(write_scene({"hsi": spectra(9), "sar": speckle()}))
     preparation.check_fits(Scene.open(write_scene({"hsi": spectra(9, seed=3), "sar": speckle()})))
     other = Scene.open(write_scene({"hsi": spectra(8), "sar": speckle()}))
@@ -201,7 +172,7 @@ def test_real_scenes(shared_data, name):
 
 
 @pytest.mark.parametrize(("bands", "components"), [(12, 12), (180, 30)])
-def test_prepared_values_have_the_same_bits_on_any_number_of_threads(bands, components):
+def test_prepared_values_have_the_same_bits_on_any_number_of_threads(bands, components, prepare):
     rng = np.random.default_rng(4)
     mixing = rng.normal(size=(bands, bands)).astype(np.float32)
     values = np.tensordot(mixing, rng.normal(size=(bands, 128, 128)), 1).astype(np.float32)

@@ -170,7 +170,7 @@ class PatchTransformerLevel(nn.Module):
             split_last(t, self.attention_heads).transpose(1, 2) for t in (query, key, value)
         )  # (B, heads, L, D/heads)
         # on CUDA the gradients of the fused kernels are added up in any order
-        fused = q.device.type == "cpu" or not torch.is_grad_enabled()
+        fused = q.device.type != "cuda" or not torch.is_grad_enabled()
         read = F.scaled_dot_product_attention(q, k, v) if fused else attention(q, k, v)
         return read.transpose(1, 2).flatten(2)  # (B, L, D)
 

@@ -161,7 +161,10 @@ def _cuda_kernel() -> Callable[..., Tensor] | None:
     """Return the fused scan of ``mamba_ssm``, or None where it is not installed."""
     try:
         module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
-    except Exception:  # what it needs loads lazily, and fails with errors of its own
+    except ImportError:
+        return None
+    except Exception as error:  # what it needs loads lazily, and fails with errors of its own
+        logger.warning("mamba_ssm cannot be loaded, the scan does without it: %s", error)
         return None
     kernel = cast("Callable[..., Tensor]", module.selective_scan_fn)
     # it may have been built for other cards
