@@ -154,8 +154,10 @@ class NetworkSettings:
             the channels of a pixel, or every channel over the batch, which leaves how strong a
             pixel is and is much better with few labels. auto takes the batch below 30 labelled
             pixels per class in the mean.
-        feature_path: Add heads that see the diffusion features themselves: one of the pixel and its
-            features, and with the patch path one of the patch and its features.
+        guided_patch: Add a second head of the patch, which sees its diffusion features as well;
+            with the patch path.
+        feature_path: Add a head that sees the pixel and its diffusion features, and nothing around
+            it.
     """
 
     kind: Literal["dense", "patch"] = "dense"
@@ -173,7 +175,8 @@ class NetworkSettings:
     pixel_path: bool = True
     patch_path: bool = True
     patch_norm: Literal["auto", "pixel", "batch"] = "auto"
-    feature_path: bool = True
+    guided_patch: bool = True
+    feature_path: bool = False
 
 
 @dataclass(frozen=True)

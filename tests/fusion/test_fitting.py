@@ -105,7 +105,6 @@ def test_a_single_head_is_calibrated_as_well(
         "network.branches": ("cnn",),
         "network.pixel_path": False,
         "network.patch_path": False,
-        "network.feature_path": False,
     }
     fitted = fitting_of(prepared, presets.replace(tiny_settings, alone), tmp_path).fit()
     assert fitted.fusion_weights == [1.0]

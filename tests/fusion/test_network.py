@@ -19,8 +19,12 @@ from bdgf.fusion.network import (
     fused_log_probabilities,
 )
 
-SMALL = NetworkSettings(window=5, width=16, groups=4, state=3, attention_heads=2, pooling=0)
+SMALL = NetworkSettings(
+    window=5, width=16, groups=4, state=3, attention_heads=2, pooling=0, feature_path=True
+)
 KINDS = ["dense", "patch"]
+NO_FEATURES = {"feature_path": False, "guided_patch": False}
+"""Features guide the branches, and no head sees them itself."""
 VARIANTS = [
     {},
     {"guided": ("mamba", "transformer")},
@@ -30,6 +34,8 @@ VARIANTS = [
     {"cross_query": "diffusion"},
     {"pooling": 1},
     {"patch_path": False},
+    {"feature_path": False},
+    {"guided_patch": False},
     {"patch_norm": "batch"},
 ]
 """Ways in which the branches are guided, and their features pooled."""
@@ -102,7 +108,7 @@ def test_settings_at_their_limits(layout_of, images, kind, changes):
         *(("pixel",) if settings.pixel_path else ()),
         *(("diffusion",) if settings.feature_path else ()),
         *(("patch",) if settings.patch_path else ()),
-        *(("guided patch",) if settings.patch_path and settings.feature_path else ()),
+        *(("guided patch",) if settings.patch_path and settings.guided_patch else ()),
         *settings.branches,
     )
     assert network.heads == expected
@@ -171,7 +177,7 @@ def test_what_stands_at_missing_pixels_does_not_matter(layout_of, images, kind):
 def test_without_gain_guidance_is_as_if_it_were_not_there(layout_of, images, kind):
     layout = layout_of(3, 1)
     values, missing, guidance = images(layout, (4, 5, 5))
-    settings = settings_of(kind, guidance_gain=0.0, feature_path=False)
+    settings = settings_of(kind, guidance_gain=0.0, **NO_FEATURES)
     guided = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     zeros = [torch.zeros_like(level) for level in guidance]
     with torch.no_grad():
@@ -228,7 +234,7 @@ def test_a_dropped_channel_is_zero_for_all_heads_but_the_patch(layout_of, images
 def test_only_the_branches_that_are_named_are_guided(layout_of, images, kind, left_out):
     layout = layout_of(3, 1)
     guided = tuple(name for name in SMALL.branches if name != left_out)
-    settings = settings_of(kind, guided=guided, guidance_gain=0.7, window=9, feature_path=False)
+    settings = settings_of(kind, guided=guided, guidance_gain=0.7, window=9, **NO_FEATURES)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     values, missing, guidance = images(layout, (4, 9, 9))
     with torch.no_grad():
@@ -245,7 +251,7 @@ def test_a_network_that_nothing_guides_is_one_without_features(layout_of, images
     layout = layout_of(3, 1)
     values, missing, guidance = images(layout, (4, 5, 5))
     guided = () if len(branches) > 1 else ("mamba", "transformer")
-    settings = settings_of(kind, branches=branches, guided=guided, feature_path=False)
+    settings = settings_of(kind, branches=branches, guided=guided, **NO_FEATURES)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     bare = build_network(settings, layout, (0, 0, 0), 3, seed=0)
     with torch.no_grad():
@@ -261,9 +267,9 @@ def test_which_features_the_cross_attention_sees(layout_of, images, kind, query)
         kind,
         branches=("transformer",),
         pixel_path=False,
-        feature_path=False,
         cross_query=query,
         guidance_gain=0.8,
+        **NO_FEATURES,
     )
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     values, missing, guidance = images(layout, (4, 5, 5))

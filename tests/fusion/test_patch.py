@@ -8,7 +8,9 @@ from bdgf.fusion import patch
 from bdgf.fusion.network import build_network
 from bdgf.fusion.patch import PatchMambaLevel, attention
 
-SETTINGS = NetworkSettings(kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2)
+SETTINGS = NetworkSettings(
+    kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2, feature_path=True
+)
 
 
 def test_attention_of_single_operations_is_that_of_the_fused_kernels() -> None:

@@ -111,11 +111,12 @@ class GuidedNetwork(FusionNetwork):
         super().__init__()
         width = settings.width
         by_features = settings.feature_path and any(guidance_channels)
+        guided_patch = settings.patch_path and settings.guided_patch and any(guidance_channels)
         self.heads = (
             *(("pixel",) if settings.pixel_path else ()),
             *(("diffusion",) if by_features else ()),
             *(("patch",) if settings.patch_path else ()),
-            *(("guided patch",) if settings.patch_path and by_features else ()),
+            *(("guided patch",) if guided_patch else ()),
             *settings.branches,
         )
         self.window = settings.window
@@ -134,7 +135,7 @@ class GuidedNetwork(FusionNetwork):
         over_batch = settings.patch_norm == "batch"
         if settings.patch_path:
             self.patches["patch"] = PatchEmbedding(inputs, width, settings.window, over_batch)
-        if settings.patch_path and by_features:
+        if guided_patch:
             seen = inputs + sum(guidance_channels)
             self.patches["guided patch"] = PatchEmbedding(seen, width, settings.window, over_batch)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in settings.branches})
