@@ -19,7 +19,7 @@ from bdgf.mapping.inference import map_windows, window_log_probabilities, window
 from bdgf.scene.layout import ChannelLayout, ModalityChannels, Window, panels_of, windows_of
 from bdgf.scene.prepared import PreparedScene
 
-WEIGHTS = [0.1, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2]
+WEIGHTS = [0.1, 0.2, 0.1, 0.2, 0.2, 0.2]
 
 
 def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:
