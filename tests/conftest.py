@@ -40,7 +40,6 @@ TINY = {
     "training.checkpoint_every": 3,
     "training.folds": 2,
     "training.fold_steps": 1.0,
-    "network.members": 1,
     "network.width": 16,
     "network.window": 7,
     "network.state": 4,

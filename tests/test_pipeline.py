@@ -206,7 +206,9 @@ def test_a_run_of_two_members_killed_in_the_second_keeps_the_first(
     for out, fatal in zip(outs, (False, True), strict=True):
         shutil.copytree(trained_run, out)
         if not fatal:
-            Pipeline(tiny_scene, out, settings, Silent()).run(stages)
+            listener = Listener()
+            Pipeline(tiny_scene, out, settings, listener).run(stages)
+            assert any("8 steps for each of 2 members" in line for line in listener.lines)
             continue
         with pytest.raises(KeyboardInterrupt):
             Pipeline(tiny_scene, out, settings, Silent()).run(stages)

@@ -161,7 +161,7 @@ class NetworkSettings:
     """
 
     kind: Literal["dense", "patch"] = "dense"
-    members: int = 2
+    members: int = 1
     window: int = 11
     width: int = 48
     groups: int = 8

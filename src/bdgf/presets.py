@@ -14,7 +14,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "diffusion.steps": 200,
         "diffusion.width": 32,
-        "network.members": 1,
         "training.steps": 200,
         "training.fusion": "mean",
         "training.fold_pixels": 1,
@@ -23,7 +22,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "diffusion.steps": 1500,
         "diffusion.width": 32,
-        "network.members": 2,
         "training.steps": 300,
         "training.fusion": "cv",
         "training.fold_pixels": 2000,
@@ -32,7 +30,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {
         "diffusion.steps": 20_000,
         "diffusion.width": 64,
-        "network.members": 2,
         "training.steps": 3000,
         "training.fusion": "cv",
         "training.fold_pixels": 2000,

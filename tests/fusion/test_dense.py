@@ -27,7 +27,7 @@ def test_radii_fill_the_window(window, radii):
 
 def test_small_windows_pool_over_what_they_have(layout_of):
     for window, pooling in ((3, 0), (5, 1), (7, 2), (11, 3)):
-        settings = NetworkSettings(members=1, window=window, width=16, groups=4, pooling=3)
+        settings = NetworkSettings(window=window, width=16, groups=4, pooling=3)
         network = build_network(settings, layout_of(3), (4, 5, 6), 3, seed=0)
         assert network.pooling == pooling
         assert 1 + sum(network.radii) + pooling == window // 2
@@ -53,9 +53,7 @@ def test_small_windows_pool_over_what_they_have(layout_of):
 )
 def test_the_map_equals_the_patches(layout_of, images, patches_of, window, shape, changes):
     layout = layout_of(6, 2, 1)
-    settings = NetworkSettings(
-        members=1, window=window, width=24, groups=4, guidance_gain=0.5, **changes
-    )
+    settings = NetworkSettings(window=window, width=24, groups=4, guidance_gain=0.5, **changes)
     network = build_network(settings, layout, (4, 5, 6), 5, seed=2)
     inputs = images(layout, shape, seed=window)
     with torch.inference_mode():
@@ -70,7 +68,7 @@ def test_the_map_equals_the_patches(layout_of, images, patches_of, window, shape
 @pytest.mark.parametrize("window", [3, 7, 11])
 def test_every_pixel_of_the_patch_reaches_the_centre_and_none_beyond(layout_of, images, window):
     layout = layout_of(3)
-    settings = NetworkSettings(members=1, window=window, width=16, groups=4, attention_heads=2)
+    settings = NetworkSettings(window=window, width=16, groups=4, attention_heads=2)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     values, missing, guidance = images(layout, (1, window + 4, window + 4))
     values.requires_grad_()
@@ -85,13 +83,7 @@ def test_every_pixel_of_the_patch_reaches_the_centre_and_none_beyond(layout_of, 
 def test_a_branch_can_be_a_pixel_classifier(layout_of, images):
     layout = layout_of(3)
     settings = NetworkSettings(
-        members=1,
-        window=5,
-        width=16,
-        groups=4,
-        attention_heads=2,
-        pooling=0,
-        patch_path=False,
+        window=5, width=16, groups=4, attention_heads=2, pooling=0, patch_path=False
     )
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     with torch.no_grad():
@@ -107,9 +99,7 @@ def test_a_branch_can_be_a_pixel_classifier(layout_of, images):
 
 def test_a_float64_network_agrees(layout_of, images):
     layout = layout_of(4, 2)
-    network = build_network(
-        NetworkSettings(members=1, width=16, groups=4), layout, (4, 5, 6), 3, seed=0
-    )
+    network = build_network(NetworkSettings(width=16, groups=4), layout, (4, 5, 6), 3, seed=0)
     values, missing, guidance = images(layout, (2, 12, 11))
     with torch.no_grad():
         single = network(values, missing, guidance).logits
@@ -123,7 +113,7 @@ def test_a_float64_network_agrees(layout_of, images):
 @pytest.mark.parametrize("norm", ["pixel", "batch"])
 def test_bfloat16_autocast_trains(layout_of, images, norm):
     layout = layout_of(4, 2)
-    settings = NetworkSettings(members=1, width=16, groups=4, patch_norm=norm)
+    settings = NetworkSettings(width=16, groups=4, patch_norm=norm)
     network = build_network(settings, layout, (4, 5, 6), 3, seed=0)
     inputs = images(layout, (4, 11, 11))
     exact = network(*inputs).logits.detach()

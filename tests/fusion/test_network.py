@@ -20,14 +20,7 @@ from bdgf.fusion.network import (
 )
 
 SMALL = NetworkSettings(
-    members=1,
-    window=5,
-    width=16,
-    groups=4,
-    state=3,
-    attention_heads=2,
-    pooling=0,
-    feature_path=True,
+    window=5, width=16, groups=4, state=3, attention_heads=2, pooling=0, feature_path=True
 )
 KINDS = ["dense", "patch"]
 NO_FEATURES = {"feature_path": False, "guided_patch": False}

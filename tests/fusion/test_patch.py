@@ -9,14 +9,7 @@ from bdgf.fusion.network import build_network
 from bdgf.fusion.patch import PatchMambaLevel, attention
 
 SETTINGS = NetworkSettings(
-    kind="patch",
-    members=1,
-    window=5,
-    width=16,
-    groups=4,
-    state=3,
-    attention_heads=2,
-    feature_path=True,
+    kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2, feature_path=True
 )
 
 

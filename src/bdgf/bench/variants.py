@@ -55,7 +55,6 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "guided at the middle level only": {"features.levels": ("none", "middle", "none")},
     "guided at the fine level only": {"features.levels": ("none", "none", "fine")},
     # branches, and how each is guided
-    "one member": {"network.members": 1},
     "two members": {"network.members": 2},
     "four members": {"network.members": 4},
     "CNN branch alone": {"network.branches": ("cnn",), **_ALONE},

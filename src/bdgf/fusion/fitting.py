@@ -153,9 +153,10 @@ class Fitting:
         leads = patch_leads(network.heads, s.training.patch_lead) if few else None
         before = trust_before(leads or [0.0] * heads, s.training.fusion_temperature)
         counts = np.bincount(self.labelled.classes, minlength=len(self.prepared.scene.class_codes))
+        each = f" for each of {s.network.members} members" if s.network.members > 1 else ""
         self.progress.say(
             f"training: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters,"
-            f" {steps_for(s, len(self.labelled))} steps of {s.training.batch} of"
+            f" {steps_for(s, len(self.labelled))} steps{each} of {s.training.batch} of"
             f" {len(self.labelled)} labelled pixels ({counts.min()} to {counts.max()} per class)"
         )
         self.history.keep("train member", map(_member_stage, range(2, s.network.members + 1)))
