@@ -11,7 +11,7 @@ import torch
 from bdgf.fusion.network import fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.mapping.inference import window_logits
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.windows import Window, windows_of
 from benchmarks.cases import AUGSBURG, SMALL, Mapper, mapper
 from benchmarks.results import Values
 from benchmarks.timing import Setup

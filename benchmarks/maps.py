@@ -12,7 +12,7 @@ from bdgf.diffusion.features import extract
 from bdgf.diffusion.store import FeatureStore
 from bdgf.mapping.inference import map_windows
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.windows import Window, windows_of
 from benchmarks.cases import AUGSBURG, SMALL, Mapper, mapper
 from benchmarks.opponents import opponents
 from benchmarks.results import Values

@@ -13,7 +13,7 @@ from bdgf import cluster as module
 from bdgf.cluster import Job, Parcel, Tasks, Work, carry_out, connected, groups
 from bdgf.config import ComputeSettings
 from bdgf.errors import RunFolderError, SceneError, SettingsError
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.windows import Window, windows_of
 
 
 class Rows(Job[int]):

@@ -449,10 +449,10 @@ def carry_out(words: list[str]) -> int:
 def _read(words: list[str], console: object) -> None:
     """Open a scene, fit its preparation and read its corners: what every run does first."""
     from bdgf.config import PreparationSettings
-    from bdgf.scene.layout import Window
     from bdgf.scene.preparation import Preparation
     from bdgf.scene.prepared import PreparedScene
     from bdgf.scene.scene import Scene
+    from bdgf.scene.windows import Window
 
     scene = Scene.open(Path(words[0]))
     preparation = Preparation.fit(scene, PreparationSettings(fit_pixels=500), 0)

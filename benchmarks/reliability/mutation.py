@@ -32,11 +32,11 @@ MODULES = {
     "metrics": ("bdgf.evaluation.metrics", ["tests/evaluation/test_metrics.py"]),
     "splits": ("bdgf.scene.splits", ["tests/scene/test_splits.py"]),
     "masking": ("bdgf.diffusion.masking", ["tests/diffusion/test_masking.py"]),
-    "layout": ("bdgf.scene.layout", ["tests/scene/test_layout.py"]),
-    "windows": ("bdgf.fusion.windows", ["tests/fusion/test_windows.py"]),
+    "windows": ("bdgf.scene.windows", ["tests/scene/test_windows.py"]),
+    "sliding": ("bdgf.fusion.sliding.masked", ["tests/fusion/sliding/test_masked.py"]),
     "scan": ("bdgf.fusion.scan", ["tests/fusion/test_scan.py"]),
 }
-"""Module and its test files by the short name; layout and windows are the tilers."""
+"""Module and its test files by the short name; windows and sliding are the tilers."""
 
 _COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,

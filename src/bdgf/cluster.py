@@ -22,7 +22,7 @@ import torch
 from bdgf import __version__
 from bdgf.config import ComputeSettings
 from bdgf.errors import RunFolderError, SettingsError
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -15,8 +15,8 @@ from bdgf.diffusion.external import ExternalFeatures, adopt
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError, SettingsError
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+from bdgf.scene.windows import Window
 
 CPU = torch.device("cpu")
 

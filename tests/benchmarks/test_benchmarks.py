@@ -251,7 +251,7 @@ def test_own_patches_see_what_the_dense_map_sees(tmp_path):
 
 
 def around(row: int, col: int, side: int):
-    from bdgf.scene.layout import Window
+    from bdgf.scene.windows import Window
 
     return Window(row - side // 2, col - side // 2, side, side)
 

@@ -15,7 +15,7 @@ from bdgf.mapping.inference import window_logits
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.randomness import numpy_generator, torch_generator
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 @pytest.fixture(scope="module")

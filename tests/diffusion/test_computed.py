@@ -16,9 +16,9 @@ from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore
 from bdgf.progress import Silent
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+from bdgf.scene.windows import Window
 
 
 def reader(prepared: PreparedScene, settings: config.Settings) -> FeatureExtractor:

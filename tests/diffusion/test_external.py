@@ -19,8 +19,8 @@ from bdgf.diffusion.external import ExternalFeatures, adopt, external_signature
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 UTM = CRS.from_epsg(32632)
 DEGREES = CRS.from_epsg(4326)

@@ -19,11 +19,11 @@ from bdgf.diffusion.store import FeatureStore, are_stored
 from bdgf.errors import RunFolderError
 from bdgf.progress import Silent
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+from bdgf.scene.windows import Window, windows_of
 
 
 def extractor(

@@ -8,7 +8,7 @@ import pytest
 
 from bdgf.diffusion.store import FeatureStore, open_tile, tile_file, write_index
 from bdgf.errors import RunFolderError
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:

@@ -14,9 +14,9 @@ from bdgf.mapping.reading import read_map
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.synthetic.generate import SyntheticSpec, make_scene
+from bdgf.scene.windows import Window
 
 
 def carry_out(scene: Path, out: Path, settings: config.Settings, **changes: Any) -> Pipeline:

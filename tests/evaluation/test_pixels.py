@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bdgf.evaluation.pixels import band_features, component_features, filled, seen
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def _whole(tile, modalities):

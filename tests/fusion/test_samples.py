@@ -16,8 +16,8 @@ from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.samples import PatchSource
 from bdgf.progress import Silent
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window
 
 
 def fill_tile(folder: Path, name: str, values: np.ndarray) -> None:

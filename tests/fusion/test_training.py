@@ -24,8 +24,8 @@ from bdgf.history import History
 from bdgf.optimisation import optimise
 from bdgf.progress import Silent
 from bdgf.randomness import numpy_generator
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window
 
 
 def training(

@@ -21,8 +21,8 @@ from bdgf.errors import BdgfError, SceneError
 from bdgf.evaluation.table import markdown_cell
 from bdgf.scene.confinement import VARIABLE
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.layout import Window
 from bdgf.scene.scene_file import load_scene_file
+from bdgf.scene.windows import Window
 
 SOURCES = sorted(Path(bdgf.__file__).parent.rglob("*.py"))
 

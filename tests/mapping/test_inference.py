@@ -16,8 +16,9 @@ from bdgf.fusion.network import build_network, fused_log_probabilities
 from bdgf.fusion.samples import PatchSource
 from bdgf.mapping import inference, pretrained
 from bdgf.mapping.inference import map_windows, window_log_probabilities, window_logits
-from bdgf.scene.layout import ChannelLayout, ModalityChannels, Window, panels_of, windows_of
+from bdgf.scene.layout import ChannelLayout, ModalityChannels
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window, panels_of, windows_of
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.2, 0.2, 0.2]
 

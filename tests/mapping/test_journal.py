@@ -7,7 +7,7 @@ import pytest
 
 from bdgf.mapping.inference import MappedWindow
 from bdgf.mapping.journal import Journal, decode, encode
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def part(row: int, seed: int = 0) -> MappedWindow:

@@ -22,7 +22,7 @@ from bdgf.mapping.polygons import find_maps, row_areas, write_polygons
 from bdgf.mapping.writing import MapWriter
 from bdgf.progress import Silent
 from bdgf.scene.grid import Grid
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 NAMES = ('<script>&"', "Wäter", "Soil")
 UTM = rasterio.CRS.from_epsg(32632)

@@ -19,8 +19,8 @@ from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_confidence, read_map
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 
 @pytest.fixture(scope="module", params=["diffusion", "none"])

@@ -17,7 +17,7 @@ from bdgf.mapping.reading import (
     read_strips,
 )
 from bdgf.mapping.writing import MapWriter
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 class Grid:

@@ -14,8 +14,8 @@ from bdgf.mapping.journal import encode
 from bdgf.mapping.legend import Legend
 from bdgf.mapping.scene_maps import Votes, tile_by_tile, write_maps
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 LEGEND = Legend.of((3, 5), ("a", "b"), ("#111111", "#222222"))
 

@@ -11,7 +11,7 @@ import rasterio
 from affine import Affine
 
 from bdgf.mapping.votes import VotesWriter
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.windows import Window, windows_of
 
 PLACE = Affine(5.0, 0.0, 6e5, 0.0, -5.0, 5.3e6)
 GRID = SimpleNamespace(height=37, width=51, crs=rasterio.CRS.from_epsg(32632), transform=PLACE)

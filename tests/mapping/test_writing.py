@@ -18,7 +18,7 @@ from affine import Affine
 from bdgf.errors import RunFolderError, TrainingError
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
-from bdgf.scene.layout import Window, windows_of
+from bdgf.scene.windows import Window, windows_of
 
 FILES = ["confidence.tif", "map.qml", "map.tif", "map.tif.aux.xml"]
 NAMES = ("Forest & shrub", "Wäter <deep>", "Soil")

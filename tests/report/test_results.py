@@ -49,7 +49,7 @@ def test_json_of_another_form_is_named(results: Results, tmp_path: Path, text: s
 
 
 def _whole(results: Results) -> object:
-    from bdgf.scene.layout import Window
+    from bdgf.scene.windows import Window
 
     tile = results.scene.tiles[0]
     assert np.prod((tile.height, tile.width)) == 40 * 52

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from bdgf.config import PreparationSettings
 from bdgf.scene.description import SceneSpec
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
 from bdgf.scene.scene_file import load_scene_file
+from bdgf.scene.windows import Window
 
 WriteTif = Callable[..., Path]
 WriteScene = Callable[..., Path]

@@ -13,8 +13,8 @@ from bdgf.scene.alignment import agree, align, finest
 from bdgf.scene.formats.arrays import ArrayInfo, ArraySource
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid
-from bdgf.scene.layout import Window
 from bdgf.scene.warp import MultipleSource, WarpedSource
+from bdgf.scene.windows import Window
 
 UTM30 = CRS.from_epsg(32630)
 DEGREES = CRS.from_epsg(4326)

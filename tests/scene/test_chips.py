@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from bdgf.errors import SceneError
 from bdgf.scene.chips import SceneChips
 from bdgf.scene.grid import apply
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 
 def test_samples_cover_every_pixel_and_carry_its_values(tiny_scene):

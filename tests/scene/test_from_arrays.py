@@ -13,9 +13,9 @@ from rasterio.crs import CRS
 from bdgf.config import PreparationSettings
 from bdgf.errors import SceneError
 from bdgf.scene.description import SplitSpec
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 RNG = np.random.default_rng(0)
 HSI, SAR = RNG.normal(size=(5, 12, 17)), RNG.normal(size=(2, 12, 17))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window
 
 WINDOWS = [Window(0, 0, 45, 51), Window(7, 9, 5, 6), Window(-4, 40, 20, 30)]
 

@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 H, W = 40, 50
 SETTINGS = PreparationSettings(components=4)

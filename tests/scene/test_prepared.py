@@ -10,10 +10,10 @@ import rasterio
 
 from bdgf.config import PreparationSettings
 from bdgf.errors import RunFolderError
-from bdgf.scene.layout import Window, reflect_index, windows_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window, reflect_index, windows_of
 
 H, W = 150, 301
 

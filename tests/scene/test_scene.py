@@ -14,10 +14,10 @@ from bdgf.errors import SceneError
 from bdgf.scene.description import NAMING, LabelFile, LabelSpec, ModalitySpec, SceneSpec
 from bdgf.scene.labels.reading import ROI_SUFFIXES
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
-from bdgf.scene.layout import Window
 from bdgf.scene.leak import leakage
 from bdgf.scene.palette import palette
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 RNG = np.random.default_rng(0)
 CUBE = RNG.normal(size=(5, 12, 17)).astype(np.float32)

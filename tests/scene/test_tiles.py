@@ -10,10 +10,10 @@ from affine import Affine
 from bdgf.config import PreparationSettings
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import known_empty
-from bdgf.scene.layout import Window
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 RNG = np.random.default_rng(0)
 CUBE = RNG.normal(size=(5, 12, 17)).astype(np.float32)

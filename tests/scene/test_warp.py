@@ -14,8 +14,8 @@ from rasterio.warp import transform
 from bdgf.scene import warp
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid, apply
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.warp import MultipleSource, WarpedSource
+from bdgf.scene.windows import Window, windows_of
 
 UTM30 = CRS.from_epsg(32630)
 DEGREES = CRS.from_epsg(4326)

@@ -39,8 +39,8 @@ from bdgf.files import JSON_ERRORS, atomic_path, atomic_write_text, reserve
 from bdgf.optimisation import Course, forked_seed
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.description import TILE
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window, windows_of
 
 STRIDE = 8
 """Sides of what the U-Net sees are multiples of it; it halves them, and fails where it cannot."""

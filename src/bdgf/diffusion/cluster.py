@@ -19,10 +19,10 @@ from bdgf.diffusion.pretraining import load_denoiser
 from bdgf.diffusion.reduction import Reduction
 from bdgf.errors import SettingsError
 from bdgf.scene.description import SceneSpec
-from bdgf.scene.layout import in_order
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import in_order
 
 if TYPE_CHECKING:
     from distributed import Client

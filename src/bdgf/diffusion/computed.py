@@ -12,8 +12,8 @@ from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.features import WINDOW, FeatureExtractor
 from bdgf.diffusion.reduction import Reduction
 from bdgf.diffusion.store import FeatureStore
-from bdgf.scene.layout import PANEL, Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import PANEL, Window
 
 AROUND = 3 * WINDOW
 """Columns beside a panel that its windows are made from."""

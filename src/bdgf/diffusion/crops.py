@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdgf.errors import SceneError
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import draw_blocks
+from bdgf.scene.windows import Window
 
 TRIES = 8
 LEAST_VALID = 0.1

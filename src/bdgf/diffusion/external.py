@@ -25,11 +25,11 @@ from bdgf.scene.formats.companions import companions
 from bdgf.scene.formats.location import Location, fingerprint, locate, named, without_secrets
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.grid import Grid
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.notes import Notes
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.warp import AbsentSource
+from bdgf.scene.windows import Window, windows_of
 
 LEVEL = "{level}"
 """What stands for the guidance level in paths: 1 (coarse) to 3 (fine)."""

@@ -22,9 +22,9 @@ from bdgf.diffusion.store import open_tile, room_for, tile_file, write_index
 from bdgf.files import remove
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
-from bdgf.scene.layout import Window, WindowGrid, in_order, windows_of
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import windows_with_data
+from bdgf.scene.windows import Window, WindowGrid, in_order, windows_of
 
 WINDOW = 256
 """Side of the windows that features are computed in; with their halo, half as large ones would cost

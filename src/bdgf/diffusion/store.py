@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import RunFolderError
 from bdgf.files import JSON_ERRORS, NPY_ERRORS, atomic_path, atomic_write_text, remove, reserve
-from bdgf.scene.layout import Edge, Window, reflect_index
+from bdgf.scene.windows import Edge, Window, reflect_index
 
 INDEX = "features.json"
 

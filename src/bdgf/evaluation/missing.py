@@ -20,9 +20,9 @@ from bdgf.mapping.inference import window_log_probabilities
 from bdgf.progress import Progress
 from bdgf.randomness import numpy_generator
 from bdgf.scene.hidden import SceneWithout
-from bdgf.scene.layout import Window, by_window
 from bdgf.scene.leak import Leak
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window, by_window
 
 MOST_PIXELS = 1_000_000
 """Pixels of the windows that are looked at; of a larger scene windows are drawn."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from bdgf.diffusion.store import FeatureStore
-from bdgf.scene.layout import Window, by_window, reflect_index
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.tiles import Tile
+from bdgf.scene.windows import Window, by_window, reflect_index
 
 Kind = Literal["raw", "5x5"]
 

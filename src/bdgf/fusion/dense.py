@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion import strips
 from bdgf.fusion.base import LEVELS, GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ConvolutionBlock, FeedForward, Pointwise, Stem
-from bdgf.fusion.windows import crop, ssd_centre_readout, window_attention
+from bdgf.fusion.sliding import strips
+from bdgf.fusion.sliding.masked import crop, ssd_centre_readout, window_attention
 from bdgf.scene.layout import ChannelLayout
 
 

@@ -16,8 +16,8 @@ from bdgf.diffusion.computed import ComputedFeatures, panel_columns
 from bdgf.diffusion.features import WINDOW
 from bdgf.diffusion.store import FeatureStore
 from bdgf.files import scratch_path, writable
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window
 
 TABLE_BYTES = 1 << 30
 STRIP = 64

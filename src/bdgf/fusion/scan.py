@@ -189,7 +189,8 @@ def _scan_by_kernel(
 def ssd_reference(x: Tensor, dt: Tensor, A: Tensor, B_: Tensor, C_: Tensor, D_: Tensor) -> Tensor:
     """SSD scan (one scalar decay per head) as a plain loop over the tokens.
 
-    The reference of :func:`bdgf.fusion.windows.ssd_centre_readout`, which gives the last token.
+    The reference of ``ssd_centre_readout`` of :mod:`bdgf.fusion.sliding`, which gives the last
+    token.
 
     Args:
         x: (B, L, heads, D / heads) input.

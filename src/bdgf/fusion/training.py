@@ -25,9 +25,10 @@ from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import Patches, PatchSource
 from bdgf.optimisation import Course
 from bdgf.randomness import numpy_generator, torch_generator
-from bdgf.scene.layout import ChannelLayout, Window
+from bdgf.scene.layout import ChannelLayout
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.sampling import draw_blocks
+from bdgf.scene.windows import Window
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from bdgf.mapping.journal import encode
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.scene_maps import Mapped, Mapper
 from bdgf.scene.description import SceneSpec
-from bdgf.scene.layout import Window, WindowGrid
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window, WindowGrid
 
 if TYPE_CHECKING:
     from distributed import Client

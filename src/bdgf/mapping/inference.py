@@ -15,8 +15,8 @@ from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
 from bdgf.fusion.samples import split_guidance
 from bdgf.mapping.threads import ahead
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window, windows_of
 
 _SIDE = 128
 """Side of the pieces in which a CPU runs the network on a window: larger ones leave its cache."""

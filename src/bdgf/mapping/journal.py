@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bdgf.files import atomic_write_text, writable
 from bdgf.mapping.inference import MappedWindow
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 _PLACE = struct.Struct("<qqiiiI")  # row, column, height, width, heads, bytes
 _CHECK = struct.Struct("<I")

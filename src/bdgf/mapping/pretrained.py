@@ -34,10 +34,10 @@ from bdgf.lock import LOCK, locked
 from bdgf.mapping.inference import MappedWindow, map_windows, window_log_probabilities
 from bdgf.mapping.legend import Legend
 from bdgf.presets import flat, from_values, replace
-from bdgf.scene.layout import PANEL, Window, panels_of
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import PANEL, Window, panels_of
 from bdgf.stages import plain
 from bdgf.validation import validate
 

@@ -17,9 +17,9 @@ from bdgf.mapping.threads import WriteBehind
 from bdgf.mapping.votes import VotesWriter
 from bdgf.mapping.writing import MapWriter
 from bdgf.progress import Progress
-from bdgf.scene.layout import PANEL, Window, WindowGrid, panels_of
 from bdgf.scene.scene import Scene
 from bdgf.scene.tiles import Tile
+from bdgf.scene.windows import PANEL, Window, WindowGrid, panels_of
 
 Mapped = Iterable[tuple[int, Window, MappedWindow | bytes]]
 """Index of the tile, window, and its classes or their record of the journal, in any order."""

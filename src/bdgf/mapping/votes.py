@@ -19,7 +19,7 @@ from bdgf.mapping.writing import (
     system_beside,
     write_system,
 )
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 class VotesWriter(WindowWriter):

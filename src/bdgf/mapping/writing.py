@@ -22,7 +22,7 @@ from bdgf.errors import TrainingError
 from bdgf.files import atomic_path, remove
 from bdgf.mapping.legend import NODATA, Legend, system_sidecar
 from bdgf.scene.formats.gdal import CACHE_BYTES
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 BLOCK = 256
 """Side of the blocks inside the files; overviews are made until one block holds all."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bdgf.mapping.reading import checked_confidence, class_indices, read_strips
 from bdgf.report.results import Results
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 MOST_SIDE = 1200
 """Most rows and columns of an overview."""

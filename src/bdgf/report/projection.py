@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from bdgf.randomness import numpy_generator
 from bdgf.report.results import Results
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 FEWEST = 8
 """Fewest pixels that a projection can tell anything of."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window
 
 REACH = 6
 """Rows and columns by which labels are moved to see whether they fit better elsewhere."""

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from bdgf.errors import SceneError
 from bdgf.scene.grid import apply
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 
 class SceneChips(Dataset[dict[str, Any]]):

@@ -13,9 +13,9 @@ from bdgf.scene.bands import band_labels
 from bdgf.scene.description import ModalitySpec
 from bdgf.scene.fitted_modality import FittedModality
 from bdgf.scene.formats.base import RasterSource, known_empty
-from bdgf.scene.layout import WindowGrid, in_order, shuffled
 from bdgf.scene.radar import decibel_bands, decibels, smallest_intensity
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import WindowGrid, in_order, shuffled
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.scene.layout import Edge, Window
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Edge, Window
 
 
 class SceneWithout(PreparedScene):

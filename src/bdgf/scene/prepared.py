@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.scene.formats.base import known_empty
-from bdgf.scene.layout import ChannelLayout, Edge, Window, by_window, reflect_index
+from bdgf.scene.layout import ChannelLayout
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Edge, Window, by_window, reflect_index
 
 _BLOCK = 128
 _RUN_BYTES = 64 << 20

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.randomness import numpy_generator
-from bdgf.scene.layout import Window, WindowGrid, shuffled
 from bdgf.scene.prepared import PreparedScene
+from bdgf.scene.windows import Window, WindowGrid, shuffled
 
 BLOCK = 128
 """Smallest side of a drawn window: what a prepared scene reads at once."""

@@ -22,9 +22,9 @@ from bdgf.scene.from_arrays import InMemory
 from bdgf.scene.grid import Grid
 from bdgf.scene.labels.pixels import TileLabels
 from bdgf.scene.labels.reading import LabelReader
-from bdgf.scene.layout import Window
 from bdgf.scene.notes import Notes
 from bdgf.scene.warp import AbsentSource
+from bdgf.scene.windows import Window
 
 Part = Literal["train", "test"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.grid import Grid
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 AVERAGED_FROM = 1.5
 """Pixels of the source per pixel of the grid from which on these are averaged."""

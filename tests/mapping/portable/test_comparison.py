@@ -11,8 +11,8 @@ import torch
 from bdgf.errors import RunFolderError
 from bdgf.mapping.portable.comparison import Agreement, Comparison
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 PIECE = Window(16, 20, 8, 12)
 

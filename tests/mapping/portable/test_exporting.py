@@ -24,8 +24,8 @@ from bdgf.mapping.portable.exporting import all_pieces, export_run
 from bdgf.mapping.portable.graph import build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Silent
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 
 @pytest.fixture(scope="module", params=["mapper.onnx", "mapper.pt2"])

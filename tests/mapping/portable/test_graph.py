@@ -21,9 +21,9 @@ from bdgf.mapping.inference import window_log_probabilities
 from bdgf.mapping.portable.comparison import FEATURE_TOLERANCE, Comparison, read_raw
 from bdgf.mapping.portable.graph import ExportedMapper, PreparedModality, _Projected, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.scene.layout import Window
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 TOLERANCE = 1e-4
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bdgf.mapping.portable import exporting
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 FILES = ("hsi.tif", "sar.tif", "dsm.tif")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import ArrayInfo, ArraySource, guess_axes
 from bdgf.scene.formats.location import locate
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 PATH = locate("cube.npy")
 

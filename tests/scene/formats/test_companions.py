@@ -10,7 +10,7 @@ import rasterio.shutil
 from bdgf.errors import SceneError
 from bdgf.scene.formats.companions import companions
 from bdgf.scene.formats.raster import GdalSource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def whole(source):

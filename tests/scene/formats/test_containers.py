@@ -9,7 +9,7 @@ import rasterio
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.raster import GdalSource, gdal_arrays
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def whole(source):

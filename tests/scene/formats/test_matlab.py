@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from bdgf.errors import SceneError
 from bdgf.scene.formats.matlab import mat_readers
 from bdgf.scene.formats.opening import open_source
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 CLASSES = {"float64": "double", "float32": "single", "bool": "logical"}
 TYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]

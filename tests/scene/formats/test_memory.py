@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.memory import MemorySource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 VALUES = np.random.default_rng(0).normal(size=(4, 9, 11)).astype(np.float32)
 WINDOW = Window(2, 3, 5, 4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bdgf.errors import SceneError
 from bdgf.scene.formats.netcdf import read_dimensions
 from bdgf.scene.formats.raster import GdalSource, gdal_arrays
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 FORMS = ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF4_CLASSIC"]
 PROJECTED = {"x": "projection_x_coordinate", "y": "projection_y_coordinate"}

@@ -15,7 +15,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import ArrayInfo
 from bdgf.scene.formats.location import locate
 from bdgf.scene.formats.opening import contents, open_source, raster_keys, read_array
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def save_mat(path, arrays, **options):

@@ -17,7 +17,7 @@ from rasterio.control import GroundControlPoint
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.formats.raster import GdalSource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def whole(source):

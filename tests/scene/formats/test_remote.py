@@ -19,7 +19,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.location import RemotePath, fingerprint
 from bdgf.scene.formats.preview import preview
 from bdgf.scene.formats.raster import GdalSource, gdal_arrays
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 _NUMBER = itertools.count()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bdgf.errors import SceneError
 from bdgf.scene.formats.raster import GdalSource
 from bdgf.scene.formats.selection import BandSelection, read_bands
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 class Array:

@@ -14,7 +14,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.raster import GdalSource
 from bdgf.scene.formats.selection import BandSelection
 from bdgf.scene.formats.stack import StackSource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 PLACE = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
 

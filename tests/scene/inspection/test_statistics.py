@@ -13,7 +13,7 @@ from affine import Affine
 
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.inspection.statistics import measure, merge
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def test_small_rasters_are_exact(write_tif):

@@ -9,7 +9,7 @@ import scipy.io
 from bdgf.errors import SceneError
 from bdgf.scene.formats.opening import open_source
 from bdgf.scene.labels.codes import read_codes, to_indices
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 def test_codes_from_tif_and_mat(tmp_path, write_tif):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bdgf.scene.labels.pixels import TileLabels, joined
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 @pytest.fixture

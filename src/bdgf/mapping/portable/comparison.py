@@ -22,8 +22,8 @@ from torch import Tensor
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import RunFolderError
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 TOLERANCE = 1e-4
 """Largest difference of a log-probability, both sides having the same features."""

@@ -22,9 +22,9 @@ from bdgf.mapping.portable.description import describe
 from bdgf.mapping.portable.graph import ExportedMapper, build_mapper
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.progress import Progress
-from bdgf.scene.layout import Window, windows_of
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window, windows_of
 
 _CHECKED = 128  # side of the piece that is compared, a multiple of the stride
 _WHOLE = 256  # side of the pieces where the whole map is

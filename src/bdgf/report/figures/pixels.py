@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.scene.inspection.pictures import Image
-from bdgf.scene.layout import Window
 from bdgf.scene.scene import Scene
+from bdgf.scene.windows import Window
 
 WHITE = (255, 255, 255)
 RIGHT_COLOR, WRONG_COLOR, OTHER_COLOR = "#B4BEC5", "#000000", "#F3F4F5"

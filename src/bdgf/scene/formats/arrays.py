@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import check_inside, clean
 from bdgf.scene.formats.location import Location, named
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 NUMERIC = "iufb"
 """Kinds of NumPy types that a raster can hold."""

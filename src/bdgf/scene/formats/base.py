@@ -9,7 +9,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from bdgf.scene.formats.location import Location
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 class RasterSource(Protocol):

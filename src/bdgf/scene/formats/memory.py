@@ -16,7 +16,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import MOST_BANDS, NUMERIC, by
 from bdgf.scene.formats.base import check_inside, clean
 from bdgf.scene.formats.location import Location
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 _ROWS = ("y", "lat", "latitude", "northing", "row", "rows")
 _COLUMNS = ("x", "lon", "longitude", "easting", "col", "cols", "column", "columns")

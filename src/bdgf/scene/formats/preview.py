@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.location import RemotePath
 from bdgf.scene.formats.raster import GdalSource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 _CELL_PIXELS = 2**14
 _MOST_SHOWN = 25_000_000

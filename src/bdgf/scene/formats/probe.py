@@ -13,7 +13,7 @@ from bdgf.errors import SceneError
 from bdgf.scene.formats.guard import mark_inside
 from bdgf.scene.formats.hdf5 import Hdf5Reader, hdf5_readers
 from bdgf.scene.formats.raster import GdalSource, gdal_arrays
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 ARRAYS = (".mat", ".h5", ".hdf5", ".he5")
 """Endings of files that are read by h5py; others are read by GDAL."""

@@ -24,7 +24,7 @@ from bdgf.scene.formats.guard import check_hdf5
 from bdgf.scene.formats.location import Location, RemotePath, named
 from bdgf.scene.formats.netcdf import check_classic
 from bdgf.scene.formats.wavelengths import bad_bands, band_names, band_wavelengths
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """Values (C, h, w), 0 where they are not valid, and valid (C, h, w)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.formats.location import named
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 @runtime_checkable

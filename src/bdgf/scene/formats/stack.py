@@ -14,7 +14,7 @@ from bdgf.scene.formats.base import RasterSource, check_inside, known_empty
 from bdgf.scene.formats.location import named
 from bdgf.scene.formats.selection import read_bands
 from bdgf.scene.grid import apply
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 _PIXEL_SHARE = 0.01
 

@@ -20,7 +20,7 @@ from bdgf.scene.inspection.label_files import (
 )
 from bdgf.scene.inspection.legends import class_columns
 from bdgf.scene.inspection.lineup import relation
-from bdgf.scene.layout import windows_of
+from bdgf.scene.windows import windows_of
 
 _FEW = 10
 _LOST = 0.01

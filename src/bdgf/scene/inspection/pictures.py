@@ -21,7 +21,7 @@ from bdgf.scene.inspection.label_files import LabelSource
 from bdgf.scene.labels.index_lists import index_codes
 from bdgf.scene.labels.roi import roi_codes
 from bdgf.scene.labels.vector import VectorLabels
-from bdgf.scene.layout import windows_of
+from bdgf.scene.windows import windows_of
 
 Image = NDArray[np.uint8]
 """Red, green and blue (h, w, 3)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdgf.scene.formats.base import RasterSource
 from bdgf.scene.formats.location import RemotePath
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 MOST_VALUES = 25_000_000
 """Rasters of up to this many values are read completely; of larger ones about as many are read."""

@@ -24,8 +24,8 @@ from bdgf.scene.inspection.label_files import Choice, LabelSource, choose, class
 from bdgf.scene.inspection.lineup import Relation, other_bands, relation
 from bdgf.scene.inspection.recognise import recognised
 from bdgf.scene.inspection.roles import plain_name
-from bdgf.scene.layout import Window
 from bdgf.scene.splits import split_labels
+from bdgf.scene.windows import Window
 
 _WIDTH = 96
 _BLOCKS = ((32, 8), (16, 4), (8, 2))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bdgf.errors import SceneError
 from bdgf.scene.formats.base import RasterSource
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 UNLABELLED = -1
 """Class index of a pixel without a label."""

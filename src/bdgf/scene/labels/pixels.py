@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.scene.labels.codes import UNLABELLED
-from bdgf.scene.layout import Window
+from bdgf.scene.windows import Window
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from bdgf.scene.labels.index_lists import index_codes, is_index_list
 from bdgf.scene.labels.roi import roi_codes
 from bdgf.scene.labels.vector import VectorLabels
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
-from bdgf.scene.layout import Window
 from bdgf.scene.warp import AbsentSource
+from bdgf.scene.windows import Window
 
 ROI_SUFFIXES = (".txt", ".roi", ".xml")
 MOST_STORED = 10**11

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdgf.fusion import shifts, windows
+from bdgf.fusion.sliding import masked, shifts
 
 CASES = [(1, 0, 4, 5), (2, 1, 3, 3), (2, 1, 6, 9), (1, 2, 9, 6), (1, 3, 8, 11)]
 """Batch, radius, height and width."""
@@ -22,7 +22,7 @@ def test_attention_equals_that_of_the_tiles(case: tuple[int, int, int, int]) -> 
     key, value = draw(batch, height, width, WIDTH), draw(batch, height, width, WIDTH).flip(1)
     bias = draw(HEADS, (2 * radius + 1) ** 2)
     found = shifts.window_attention(query, key, value, bias, radius)
-    expected = windows.window_attention(query, key, value, bias, radius)
+    expected = masked.window_attention(query, key, value, bias, radius)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -34,17 +34,17 @@ def test_scan_equals_that_of_the_tiles(case: tuple[int, int, int, int]) -> None:
     c = draw(batch, height - 2 * radius, width - 2 * radius, STATES)
     A = -draw(HEADS).abs() if radius else None
     found = shifts.ssd_centre_readout(x, dt, A, b, c, radius)
-    expected = windows.ssd_centre_readout(x, dt, A, b, c, radius)
+    expected = masked.ssd_centre_readout(x, dt, A, b, c, radius)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 class Both(torch.nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        inner = windows.crop(x, 1)
+        inner = masked.crop(x, 1)
         dt = x[..., :HEADS].abs()
         return (
-            windows.window_attention(inner, x, x, bias, 1),
-            windows.ssd_centre_readout(x, dt, -bias[:, 0].abs(), x, inner, 1),
+            masked.window_attention(inner, x, x, bias, 1),
+            masked.ssd_centre_readout(x, dt, -bias[:, 0].abs(), x, inner, 1),
         )
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from bdgf import config
-from bdgf.fusion import strips, windows
 from bdgf.fusion.network import build_network
+from bdgf.fusion.sliding import masked, strips
 
 CASES = [(1, 3, 3), (1, 7, 12), (2, 9, 6), (3, 8, 11)]
 """Radius, height and width."""
@@ -26,7 +26,7 @@ def test_attention_equals_the_trainable_one(radius, height, width):
     query = draw(1, height - 2 * radius, width - 2 * radius, WIDTH)
     key, value = draw(1, height, width, WIDTH), draw(1, height, width, WIDTH).flip(1)
     bias = draw(HEADS, (2 * radius + 1) ** 2)
-    expected = windows.window_attention(query, key, value, bias, radius)
+    expected = masked.window_attention(query, key, value, bias, radius)
     found = strips.attention(planes(query), planes(key), planes(value), bias, radius)
     torch.testing.assert_close(found, planes(expected), atol=1e-5, rtol=1e-5)
 
@@ -35,7 +35,7 @@ def test_attention_of_large_scores_is_finite():
     query, key = 100 * draw(1, 3, 3, WIDTH), 100 * draw(1, 5, 5, WIDTH)
     bias = draw(HEADS, 9)
     found = strips.attention(planes(query), planes(key), planes(key), bias, 1)
-    expected = windows.window_attention(query, key, key, bias, 1)
+    expected = masked.window_attention(query, key, key, bias, 1)
     torch.testing.assert_close(found, planes(expected), atol=1e-3, rtol=1e-4)
 
 
@@ -45,7 +45,7 @@ def test_scan_equals_the_trainable_one(radius, height, width):
     b = draw(1, height, width, STATES)
     c = draw(1, height - 2 * radius, width - 2 * radius, STATES)
     A = -draw(HEADS).abs()
-    expected = windows.ssd_centre_readout(x, dt, A, b, c, radius)
+    expected = masked.ssd_centre_readout(x, dt, A, b, c, radius)
     entry = (x.view(1, height, width, HEADS, -1) * dt.unsqueeze(4)).flatten(3)
     found = strips.ssd_centre_readout(planes(entry), planes(dt * A), planes(b), planes(c), radius)
     torch.testing.assert_close(found, planes(expected), atol=1e-5, rtol=1e-5)

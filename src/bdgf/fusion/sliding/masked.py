@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bdgf.fusion import shifts
 from bdgf.fusion.scan import spiral_order, split_last
+from bdgf.fusion.sliding import shifts
 
 _WHOLE = 350_000
 """Centres × tokens × tokens up to which an image is one tile: a patch of 11 × 11 is."""
