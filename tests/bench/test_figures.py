@@ -15,7 +15,7 @@ from bdgf.bench.figures import (
     recall_figure,
     write_figures,
 )
-from bdgf.bench.tables import blocks
+from bdgf.bench.rows import blocks
 from bdgf.bench.variants import OURS, variant
 from bdgf.report.figures.pixels import RIGHT_COLOR, WRONG_COLOR
 from bdgf.scene.scene import Scene

@@ -24,8 +24,9 @@ from bdgf.bench import cells, runner
 from bdgf.bench.cells import Cell, fingerprint, read_result, write_result
 from bdgf.bench.methods import GROUPS, expand
 from bdgf.bench.published import Published, published_for
+from bdgf.bench.rows import blocks
 from bdgf.bench.runner import Bench, Plan
-from bdgf.bench.tables import blocks, latex, markdown, per_class, to_csv
+from bdgf.bench.tables import latex, markdown, per_class, to_csv
 from bdgf.bench.variants import ALL_ABLATIONS, EQUAL_TIME, variant
 from bdgf.errors import SceneError, SettingsError, TrainingError
 from bdgf.files import code_digest

@@ -82,7 +82,7 @@ def test_tables_of_others_are_left_alone(made_up_cells, tiny_scene, tmp_path, ca
 def test_the_embedding_is_drawn_when_it_is_asked_for(
     made_up_cells, tiny_scene, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("bdgf.bench.embedding.PIXELS", 60)
+    monkeypatch.setattr("bdgf.bench.tsne.PIXELS", 60)
     words = ["bench", str(tiny_scene), "--out", str(tmp_path), "--methods", "RF raw", "--tsne"]
     assert main(words) == 0
     assert (tmp_path / "figures" / "synthetic.tsne.png").is_file()

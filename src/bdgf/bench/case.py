@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bdgf.bench.elsewhere import Elsewhere
+from bdgf.bench.cross_model.sources import Elsewhere
 from bdgf.config import Settings
 from bdgf.progress import Progress
 from bdgf.scene.preparation import Preparation

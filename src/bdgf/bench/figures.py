@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from bdgf.bench.tables import Block, Row
+from bdgf.bench.rows import Block, Row
 from bdgf.bench.variants import CONTROLS, OURS, changes_of, variant
 from bdgf.drawing import SCREEN, Say, new_figure, plain_text, save
 from bdgf.files import file_name

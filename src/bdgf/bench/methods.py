@@ -18,9 +18,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from bdgf import presets
-from bdgf.bench.borrowing import borrow
 from bdgf.bench.case import Case, Method, Outcome
-from bdgf.bench.elsewhere import UNET, Elsewhere, is_elsewhere
+from bdgf.bench.cross_model.sources import UNET, Elsewhere, is_elsewhere
+from bdgf.bench.cross_model.taking import borrow
 from bdgf.bench.variants import (
     ABLATIONS,
     ALL_ABLATIONS,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bdgf import presets
 from bdgf.bench.cells import Cell, Result, fingerprint, read_result
-from bdgf.bench.elsewhere import Elsewhere
+from bdgf.bench.cross_model.sources import Elsewhere
 from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.bench.variants import changes_of
 from bdgf.bench.worker import work

@@ -25,7 +25,7 @@ from bdgf.bench.cells import (
     read_result,
     write_result,
 )
-from bdgf.bench.elsewhere import Elsewhere
+from bdgf.bench.cross_model.sources import Elsewhere
 from bdgf.bench.methods import find, named_files, outside_signature
 from bdgf.compute import keep_freed_memory, peak_memory, set_threads
 from bdgf.errors import BdgfError

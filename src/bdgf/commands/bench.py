@@ -70,12 +70,13 @@ def command(words: list[str], console: Console) -> None:
     values = parse(parser, words, {})
     from bdgf import presets
     from bdgf.bench import tables
-    from bdgf.bench.elsewhere import Elsewhere, named_paths
-    from bdgf.bench.embedding import draw_embeddings
+    from bdgf.bench.cross_model.sources import Elsewhere, named_paths
     from bdgf.bench.figures import write_figures
     from bdgf.bench.methods import expand
     from bdgf.bench.published import published_for
+    from bdgf.bench.rows import blocks
     from bdgf.bench.runner import Bench, Plan, jobs_for
+    from bdgf.bench.tsne import draw_embeddings
     from bdgf.compute import device_of
     from bdgf.files import atomic_write_text
 
@@ -106,7 +107,7 @@ def command(words: list[str], console: Console) -> None:
     with ConsoleProgress(console) as progress:
         bench = Bench(plan, out, progress)
         results = bench.run()
-    found = tables.blocks(results, list(bench.scenes.values()), published_for)
+    found = blocks(results, list(bench.scenes.values()), published_for)
     for name, function in TABLES.items():
         atomic_write_text(out / name, getattr(tables, function)(found))
     say(console, tables.markdown(found))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bdgf import checkpoint
-from bdgf.bench.elsewhere import UNET, Elsewhere, is_elsewhere, named_paths
+from bdgf.bench.cross_model.sources import UNET, Elsewhere, is_elsewhere, named_paths
 from bdgf.bench.methods import GROUPS, expand
 from bdgf.errors import BdgfError, SettingsError
 from bdgf.scene.scene import Scene

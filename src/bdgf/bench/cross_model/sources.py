@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bdgf.bench.unet import check_installed
+from bdgf.bench.cross_model.unet import check_installed
 from bdgf.bench.variants import variant
 from bdgf.diffusion.external import external_signature
 from bdgf.diffusion.transfer import WEIGHTS, weights_file

@@ -11,8 +11,8 @@ from typing import Any
 
 from bdgf import checkpoint, presets
 from bdgf.bench.case import Case
-from bdgf.bench.elsewhere import UNET, is_elsewhere, is_weights
-from bdgf.bench.unet import unet_features
+from bdgf.bench.cross_model.sources import UNET, is_elsewhere, is_weights
+from bdgf.bench.cross_model.unet import unet_features
 from bdgf.diffusion.store import INDEX
 from bdgf.pipeline import Pipeline
 from bdgf.runfolder import RunFolder

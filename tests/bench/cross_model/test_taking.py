@@ -7,9 +7,9 @@ import pytest
 
 from bdgf import presets
 from bdgf.bench import runner
-from bdgf.bench.borrowing import borrow
 from bdgf.bench.case import Case
-from bdgf.bench.elsewhere import Elsewhere
+from bdgf.bench.cross_model.sources import Elsewhere
+from bdgf.bench.cross_model.taking import borrow
 from bdgf.bench.methods import expand
 from bdgf.bench.runner import Bench, Plan
 from bdgf.errors import SettingsError

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bdgf import presets
-from bdgf.bench import unet
+from bdgf.bench.cross_model import unet
 from bdgf.diffusion.external import ExternalFeatures, adopt
 from bdgf.diffusion.store import FeatureStore
 from bdgf.errors import SceneError, SettingsError

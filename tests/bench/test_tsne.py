@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bdgf import presets
-from bdgf.bench import embedding
-from bdgf.bench.embedding import draw_embeddings, embed, panels, stored_kinds
+from bdgf.bench import tsne
 from bdgf.bench.methods import FEATURED, shared_folder
+from bdgf.bench.tsne import draw_embeddings, embed, panels, stored_kinds
 from bdgf.bench.variants import OURS, changes_of, variant
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
@@ -29,7 +29,7 @@ def folder(tiny_scene, tiny_settings, tmp_path_factory):
 @pytest.fixture
 def small(monkeypatch):
     """Fewer pixels, so that the t-SNE takes a second."""
-    monkeypatch.setattr(embedding, "PIXELS", 150)
+    monkeypatch.setattr(tsne, "PIXELS", 150)
 
 
 def test_scores_are_of_the_features_and_not_of_the_plane(scene, small):
