@@ -36,7 +36,7 @@ MODULES = {
     "sliding": ("bdgf.fusion.sliding.masked", ["tests/fusion/sliding/test_masked.py"]),
     "scan": ("bdgf.fusion.scan", ["tests/fusion/test_scan.py"]),
 }
-"""Module and its test files by the short name; windows and sliding are the tilers."""
+"""Module and its test files by the short name; windows and sliding cut images into pieces."""
 
 _COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
