@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bdgf.fusion.network import fused_log_probabilities
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.mapping.inference import window_logits
 from bdgf.scene.windows import Window, windows_of
 from benchmarks.cases import AUGSBURG, SMALL, Mapper, mapper

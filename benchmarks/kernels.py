@@ -14,7 +14,7 @@ from bdgf.compute import place
 from bdgf.diffusion.denoiser import Denoiser
 from bdgf.fusion.scan import selective_scan, selective_scan_reference, ssd_reference
 from bdgf.fusion.scan_blocks import block_sizes
-from bdgf.fusion.sliding.masked import ssd_centre_readout
+from bdgf.fusion.sliding.trained import ssd_centre_readout
 from benchmarks.cases import AUGSBURG, SMALL, mapper
 from benchmarks.results import Values
 from benchmarks.timing import Setup, Work, interleaved

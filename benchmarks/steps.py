@@ -13,7 +13,7 @@ from bdgf import optimisation
 from bdgf.compute import Precision, make_fabric
 from bdgf.config import Settings
 from bdgf.diffusion.pretraining import Pretraining
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.fusion.training import FusionTraining, Labelled, UnlabelledPixels
 from bdgf.presets import replace
 from bdgf.randomness import numpy_generator

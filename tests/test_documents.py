@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 import bdgf
 from bdgf import config, presets
+from bdgf.bench.cross_model.sources import Elsewhere, named_paths
+from bdgf.bench.methods import expand
+from bdgf.bench.variants import ALL_ABLATIONS
 from bdgf.cli import COMMANDS
+from bdgf.commands.options import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -39,11 +45,48 @@ def test_settings_that_python_examples_name_exist():
     presets.replace(config.Settings(), dict.fromkeys(names))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_in_blocks_exist(page):
+class Parsed(Exception):
+    """Carries what a command understood, before it does anything."""
+
+
+def commands_of(page):
+    """Words of every `bdgf` command in a page's blocks, lines that go on joined."""
     for block in re.findall(r"```(?:bash)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        for word in re.findall(r"^\s*(?:\$ )?bdgf ([a-z]+)", block, re.MULTILINE):
-            assert word in COMMANDS
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := re.match(r"\s*(?:\$ )?(?:OMP_NUM_THREADS=1 )?bdgf (.*)", line):
+                yield shlex.split(
+                    re.sub(r"\$\w+", "0", found[1]), comments=True
+                )  # variables of a loop
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_blocks_are_understood(page, monkeypatch):
+    understood = Parser.parse_args
+
+    def parse_args(parser, *words, **options):
+        raise Parsed(understood(parser, *words, **options))
+
+    monkeypatch.setattr(Parser, "parse_args", parse_args)
+    for command, *words in commands_of(page):
+        if command == "--help" or "--help" in words:
+            continue
+        with pytest.raises(Parsed) as found:
+            COMMANDS[command][1](words, Console())
+        if command == "bench":
+            values = found.value.args[0]
+            elsewhere = Elsewhere(
+                named_paths(values.denoisers, "--denoisers"),
+                named_paths(values.embeddings, "--embeddings"),
+            )
+            own = [name for name in values.methods.split(",") if ":" not in name]
+            expand([name.strip() for name in own if name.strip()], elsewhere)
+
+
+def test_every_ablation_is_explained():
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    short = {"middle features only", "fine features only"}  # `middle …`, `fine …`
+    short |= {f"guided at the {level} level only" for level in ("middle", "fine")}
+    assert [name for name in ALL_ABLATIONS if name not in short and f"`{name}`" not in page] == []
 
 
 def test_the_notebook_is_kept_without_outputs_and_its_settings_exist():

@@ -116,7 +116,7 @@ def test_a_whole_run_of_a_large_scene(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bdgf.scene.scene.WHOLE_PIXELS", 100)
-    monkeypatch.setattr("bdgf.fusion.samples.TABLE_BYTES", 0)
+    monkeypatch.setattr("bdgf.fusion.patch_source.TABLE_BYTES", 0)
     settings = presets.replace(
         tiny_settings, {"features.stored": "never", "mutual.unlabelled": True}
     )
@@ -142,7 +142,7 @@ SPARSE = """
 import resource, sys
 from pathlib import Path
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.transfer import map_other
+from bdgf.mapping.other_scene import map_other
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
 run, folder = Path(sys.argv[1]), Path(sys.argv[2])

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from bdgf import presets, trackers, tracking
+from bdgf import presets, tracker_loggers, tracking
 from bdgf.cli import main
 from bdgf.errors import SettingsError
 from bdgf.history import History
@@ -128,7 +128,7 @@ def test_a_run_that_fails_is_recorded_as_failed(tiny_scene, tiny_settings, tmp_p
 
 
 def test_nothing_is_opened_without_values_or_without_a_tracker(tmp_path, monkeypatch):
-    monkeypatch.setattr(trackers, "OPEN", {})
+    monkeypatch.setattr(tracker_loggers, "OPEN", {})
     fill(Tracker("none", tmp_path, "run", SETTINGS))
     Tracker("wandb", tmp_path, "run", SETTINGS).close(success=True)
 

@@ -33,7 +33,7 @@ MODULES = {
     "splits": ("bdgf.scene.splits", ["tests/scene/test_splits.py"]),
     "masking": ("bdgf.diffusion.masking", ["tests/diffusion/test_masking.py"]),
     "windows": ("bdgf.scene.windows", ["tests/scene/test_windows.py"]),
-    "sliding": ("bdgf.fusion.sliding.masked", ["tests/fusion/sliding/test_masked.py"]),
+    "sliding": ("bdgf.fusion.sliding.trained", ["tests/fusion/sliding/test_trained.py"]),
     "scan": ("bdgf.fusion.scan", ["tests/fusion/test_scan.py"]),
 }
 """Module and its test files by the short name; windows and sliding cut images into pieces."""

@@ -20,9 +20,9 @@ from bdgf.diffusion.computed import panel_columns
 from bdgf.errors import SceneError, SettingsError
 from bdgf.history import History
 from bdgf.mapping.folder import map_folder
+from bdgf.mapping.other_scene import mappable, other_scale
 from bdgf.mapping.pretrained import PretrainedMapper, check_source
 from bdgf.mapping.scene_maps import tile_by_tile, write_maps
-from bdgf.mapping.transfer import mappable, other_scale
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths

@@ -55,7 +55,7 @@ class Tracker:
         if self.kind == "none":
             return
         if self._logger is None:
-            from bdgf.trackers import OPEN  # lightning-fabric takes seconds to load
+            from bdgf.tracker_loggers import OPEN  # lightning-fabric takes seconds to load
 
             self._logger = OPEN[self.kind](self.folder, self.name)
             self._logger.log_hyperparams(self.settings)

@@ -9,7 +9,7 @@ import torch
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.evaluation import networks
 from bdgf.evaluation.networks import PatchCnn, PixelPerceptron, train_and_predict
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 
 
 @pytest.mark.parametrize("kind", [PixelPerceptron, PatchCnn])

@@ -7,7 +7,7 @@ from bdgf import config
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
 from bdgf.fusion.network import build_network, fused_log_probabilities
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.scene.prepared import PreparedScene
 
 

@@ -13,7 +13,7 @@ from bdgf import checkpoint, config, presets
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion import fitting as fitting_module
 from bdgf.fusion.fitting import SCENE_PIXELS, Fitted, Fitting
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.fusion.training import Labelled
 from bdgf.history import History
 from bdgf.progress import Progress, Silent

@@ -13,7 +13,7 @@ from bdgf.compute import make_fabric
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.consistency import consistency_loss, fused_teaching
 from bdgf.fusion.network import build_network
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.fusion.training import (
     FusionTraining,
     Labelled,

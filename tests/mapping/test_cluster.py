@@ -8,8 +8,8 @@ import pytest
 
 from bdgf import config, presets
 from bdgf.cli import main
+from bdgf.mapping.other_scene import map_other
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.transfer import map_other
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene

@@ -13,7 +13,7 @@ from bdgf.diffusion.computed import ComputedFeatures, panel_columns
 from bdgf.diffusion.denoiser import HALO
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
 from bdgf.fusion.network import build_network, fused_log_probabilities
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.mapping import inference, pretrained
 from bdgf.mapping.inference import map_windows, window_log_probabilities, window_logits
 from bdgf.scene.layout import ChannelLayout, ModalityChannels

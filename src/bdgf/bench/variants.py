@@ -55,8 +55,6 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "guided at the middle level only": {"features.levels": ("none", "middle", "none")},
     "guided at the fine level only": {"features.levels": ("none", "none", "fine")},
     # branches, and how each is guided
-    "two members": {"network.members": 2},
-    "four members": {"network.members": 4},
     "CNN branch alone": {"network.branches": ("cnn",), **_ALONE},
     "Mamba branch alone": {"network.branches": ("mamba",), **_ALONE},
     "transformer branch alone": {"network.branches": ("transformer",), **_ALONE},
@@ -64,6 +62,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "feature path": {"network.feature_path": True},
     "no feature path": {"network.feature_path": False},
     "no guided patch": {"network.guided_patch": False},
+    "no heads of the features": {"network.feature_path": False, "network.guided_patch": False},
     "patch path": {"network.patch_path": True},
     "no patch path": {"network.patch_path": False},
     "patch normalised by pixel": {"network.patch_norm": "pixel"},
@@ -86,6 +85,8 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "mutual learning on unlabelled": {"mutual.unlabelled": True},
     "no mutual learning on unlabelled": {"mutual.unlabelled": False},
     # training
+    "two members": {"network.members": 2},
+    "four members": {"network.members": 4},
     "mean fusion": {"training.fusion": "mean"},
     "no lead of the patch": {"training.patch_lead": 0.0},
     "no class balancing": {"training.class_sampling": 0.0, "training.class_weights": "none"},

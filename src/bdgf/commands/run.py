@@ -178,8 +178,8 @@ def _map_other(parser: Parser, words: list[str], given: Namespace, console: Cons
     nothing of what was learned.
     """
     from bdgf.compute import set_threads
+    from bdgf.mapping.other_scene import map_other
     from bdgf.mapping.pretrained import PretrainedMapper
-    from bdgf.mapping.transfer import map_other
     from bdgf.scene.scene import Scene
     from bdgf.stages import plain
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bdgf.diffusion.store import FeatureStore
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.randomness import derived_seed, numpy_generator, torch_generator
 from bdgf.scene.prepared import PreparedScene
 

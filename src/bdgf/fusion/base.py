@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bdgf.config import NetworkSettings
 from bdgf.fusion.layers import FeatureEmbedding, Head, PatchEmbedding, PixelEmbedding
-from bdgf.fusion.sliding.masked import crop
+from bdgf.fusion.sliding.trained import crop
 from bdgf.scene.layout import ChannelLayout
 
 LEVELS = 3

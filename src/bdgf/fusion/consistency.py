@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from bdgf.fusion.averaging import WeightAverage
 from bdgf.fusion.network import FusionNetwork, NetworkOutput, fused_log_probabilities
-from bdgf.fusion.samples import Patches
+from bdgf.fusion.patch_source import Patches
 
 LEAST = 1e-8
 """Least probability that a head of the teacher can give a class: no head alone rules one out."""

@@ -35,7 +35,7 @@ from bdgf.fusion.label_counts import (
     with_patch_norm,
 )
 from bdgf.fusion.network import Ensemble, FusionNetwork, build_network
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.fusion.training import FusionTraining, Labelled, UnlabelledPixels, head_log_probabilities
 from bdgf.history import History
 from bdgf.optimisation import optimise

@@ -1,4 +1,4 @@
-"""What goes by the number of labels: steps, consistency, normalisation and the classes' balance."""
+"""What goes by the number of labels: steps, consistency, normalisation, and which have room."""
 
 from __future__ import annotations
 
@@ -80,32 +80,3 @@ def thinned(
     found = np.zeros(len(classes), dtype=bool)
     found[np.lexsort((rank, share))[:most]] = True
     return found
-
-
-def class_balance(
-    settings: Settings, classes: NDArray[np.int64], number: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Balance the classes of labelled pixels: by how often each is drawn, and by weights.
-
-    Few labels are drawn so that classes come alike; with more of them they come more as they are,
-    and the loss weighs them.
-
-    Args:
-        settings: All settings.
-        classes: Class of every pixel (n,).
-        number: K.
-
-    Returns:
-        Probability of each pixel to be drawn (n,), and weight of each class (K,), whose mean over
-        what is drawn is 1; 0 for a class without a pixel.
-    """
-    counts = np.bincount(classes, minlength=number).astype(np.float64)
-    present = np.maximum(counts, 1.0)
-    sampling = settings.training.class_sampling * scarcity(len(classes))
-    pixel = present[classes] ** -sampling
-    drawn = np.where(counts > 0, present ** (1.0 - sampling), 0.0)
-    power = {"none": 0.0, "sqrt": -0.5, "balanced": -1.0}[settings.training.class_weights]
-    # a weight is for how often a class is drawn; smoothing teaches no absent class
-    weights = np.where(counts > 0, present ** (power * (1.0 - sampling)), 0.0)
-    weights /= (weights * drawn).sum() / drawn.sum()
-    return pixel / pixel.sum(), weights

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdgf.fusion.normalisation import BatchNorm
-from bdgf.fusion.sliding.shifts import exporting
+from bdgf.fusion.sliding.exported import exporting
 
 _POINTS = 1024
 """Positions from which a pointwise layer on a CPU is faster as a 1 × 1 convolution."""

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bdgf.config import NetworkSettings
 from bdgf.fusion.base import LEVELS, FusionNetwork, NetworkOutput
-from bdgf.fusion.dense import DenseNetwork
+from bdgf.fusion.dense_network import DenseNetwork
 from bdgf.fusion.ensemble import Ensemble
-from bdgf.fusion.patch import PatchNetwork
+from bdgf.fusion.patch_network import PatchNetwork
 from bdgf.randomness import derived_seed
 from bdgf.scene.layout import ChannelLayout
 

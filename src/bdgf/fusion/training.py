@@ -17,12 +17,13 @@ from bdgf import processes
 from bdgf.compute import exact, to_device
 from bdgf.config import Settings
 from bdgf.fusion.averaging import WeightAverage
+from bdgf.fusion.class_balance import class_balance
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
-from bdgf.fusion.label_counts import class_balance, consistency_weight, steps_for
+from bdgf.fusion.label_counts import consistency_weight, steps_for
 from bdgf.fusion.losses import smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
-from bdgf.fusion.samples import Patches, PatchSource
+from bdgf.fusion.patch_source import Patches, PatchSource
 from bdgf.optimisation import Course
 from bdgf.randomness import numpy_generator, torch_generator
 from bdgf.scene.layout import ChannelLayout

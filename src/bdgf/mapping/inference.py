@@ -13,7 +13,7 @@ from torch import Tensor
 from bdgf.compute import exact
 from bdgf.diffusion.store import FeatureStore
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
-from bdgf.fusion.samples import split_guidance
+from bdgf.fusion.patch_source import split_guidance
 from bdgf.mapping.threads import ahead
 from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.windows import Window, windows_of

@@ -1,4 +1,7 @@
-"""Windows on a tile: how a scene is cut, gone through and grouped by them."""
+"""Windows on a tile, how a scene is gone through by them, and pixels by theirs.
+
+``Tile.read`` and ``PreparedScene.window`` read what lies in one.
+"""
 
 from __future__ import annotations
 

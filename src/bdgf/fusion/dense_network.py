@@ -19,8 +19,8 @@ from bdgf.config import NetworkSettings
 from bdgf.fusion.base import LEVELS, GuidedNetwork, step_bias
 from bdgf.fusion.guidance import FeatureFusion, GroupChannelAttention, GuidanceProjection, gate
 from bdgf.fusion.layers import ConvolutionBlock, FeedForward, Pointwise, Stem
-from bdgf.fusion.sliding import strips
-from bdgf.fusion.sliding.masked import crop, ssd_centre_readout, window_attention
+from bdgf.fusion.sliding import mapped
+from bdgf.fusion.sliding.trained import crop, ssd_centre_readout, window_attention
 from bdgf.scene.layout import ChannelLayout
 
 
@@ -98,7 +98,7 @@ class MambaLevel(nn.Module):
             x = self.attention(x, guidance)
         # 2. projections of the tokens and of the centres
         tokens = self.norm(x)
-        if strips.by_strips(tokens, self.radius):
+        if mapped.by_strips(tokens, self.radius):
             return crop(x, self.radius) + self._mapped(tokens)
         entry, b, dt = self.tokens(tokens).split(self.sizes, 3)
         z, c = self.centre(crop(tokens, self.radius)).split(self.sizes[:2], 3)
@@ -117,20 +117,20 @@ class MambaLevel(nn.Module):
         rates = -cast(Tensor, self.log_decay).exp()[:, None, None]  # (heads, 1, 1)
         out = torch.empty_like(crop(tokens, radius), memory_format=torch.contiguous_format)
         for image, found in zip(tokens, out, strict=True):
-            for rows in strips.strips(height, width * cols):
+            for rows in mapped.strips(height, width * cols):
                 part = image[rows.start : rows.stop + 2 * radius]
-                planes = strips.to_planes(part, self.tokens.weight, self.tokens.bias)
+                planes = mapped.to_planes(part, self.tokens.weight, self.tokens.bias)
                 entry, b, dt = torch.split_with_sizes(planes, self.sizes, 0)
                 entry, b, dt = F.silu(entry), F.silu(b), F.softplus(dt)
                 inner = part[radius:-radius, radius:-radius]
-                planes = strips.to_planes(inner, self.centre.weight, self.centre.bias)
+                planes = mapped.to_planes(inner, self.centre.weight, self.centre.bias)
                 z, c = torch.split_with_sizes(planes, self.sizes[:2], 0)
                 by_head = entry.view(heads, -1, *entry.shape[1:])
                 scaled = (by_head * dt.unsqueeze(1)).flatten(0, 1)
-                y = strips.ssd_centre_readout(scaled, dt * rates, b, c, radius)
+                y = mapped.ssd_centre_readout(scaled, dt * rates, b, c, radius)
                 y.addcmul_(self.skip[:, None, None], entry[:, radius:-radius, radius:-radius])
                 y *= F.silu(z)
-                found[rows] = strips.to_pixels(y, self.project.weight, self.project.bias)
+                found[rows] = mapped.to_pixels(y, self.project.weight, self.project.bias)
         return out
 
 
@@ -184,7 +184,7 @@ class TransformerLevel(nn.Module):
         tokens = self.norm(x)
         # what answers in the cross-attention, as keys and values
         answers = tokens if self.swapped else guidance
-        if strips.by_strips(tokens, self.radius):
+        if mapped.by_strips(tokens, self.radius):
             return cast(
                 Tensor,
                 self.feed_forward(crop(x, self.radius) + self._mapped(tokens, answers, guidance)),
@@ -215,22 +215,22 @@ class TransformerLevel(nn.Module):
         height, cols = tokens.shape[1] - 2 * radius, tokens.shape[2] - 2 * radius
         out = torch.empty_like(crop(tokens, radius), memory_format=torch.contiguous_format)
         for index, found in enumerate(out):
-            for rows in strips.strips(height, kinds * self.width * cols):
+            for rows in mapped.strips(height, kinds * self.width * cols):
                 around = slice(rows.start, rows.stop + 2 * radius)
                 part = tokens[index, around]
                 inner = part[radius:-radius, radius:-radius]
-                query = [strips.to_planes(inner, self.query.weight, self.query.bias)]
-                key = [strips.to_planes(part, self.key.weight)]
-                value = [strips.to_planes(part, self.value.weight, self.value.bias)]
+                query = [mapped.to_planes(inner, self.query.weight, self.query.bias)]
+                key = [mapped.to_planes(part, self.key.weight)]
+                value = [mapped.to_planes(part, self.value.weight, self.value.bias)]
                 if self.guided:
                     other = cast(Tensor, answers)[index, around]
-                    key.append(strips.to_planes(other, self.guide_key.weight))
-                    value.append(strips.to_planes(other, self.guide_value.weight))
+                    key.append(mapped.to_planes(other, self.guide_key.weight))
+                    value.append(mapped.to_planes(other, self.guide_value.weight))
                     if self.swapped:
                         asks = cast(Tensor, guidance)[index, around]
                         asks = asks[radius:-radius, radius:-radius]
-                        query.append(strips.to_planes(asks, self.guide_query.weight))
-                read = strips.attention(
+                        query.append(mapped.to_planes(asks, self.guide_query.weight))
+                read = mapped.attention(
                     torch.cat(query).mul_(self.scale),
                     torch.cat(key),
                     torch.cat(value),
@@ -240,7 +240,7 @@ class TransformerLevel(nn.Module):
                 if self.guided:
                     own, cross = read.chunk(2, 0)
                     read = own.addcmul_(self.gain[:, None, None], cross)
-                found[rows] = strips.to_pixels(read, self.project.weight, self.project.bias)
+                found[rows] = mapped.to_pixels(read, self.project.weight, self.project.bias)
         return out
 
 

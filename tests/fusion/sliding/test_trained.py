@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from bdgf.fusion.scan import spiral_order, ssd_reference
-from bdgf.fusion.sliding import masked
-from bdgf.fusion.sliding.masked import crop, ssd_centre_readout, window_attention
+from bdgf.fusion.sliding import trained
+from bdgf.fusion.sliding.trained import crop, ssd_centre_readout, window_attention
 
 CASES = [(1, 0, 4, 5), (2, 1, 3, 3), (2, 1, 6, 9), (1, 2, 5, 5), (3, 2, 9, 6), (1, 3, 8, 11)]
 """Batch, radius, height and width."""
@@ -87,8 +87,8 @@ def run(function, inputs, radius) -> list[Tensor]:
 @pytest.mark.parametrize("whole", [0, 10**9], ids=["tiles", "whole"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_equals_every_window_by_itself(monkeypatch, name, case, whole, dtype, tolerance):
-    monkeypatch.setattr(masked, "_WHOLE", whole)
-    monkeypatch.setattr(masked, "_SCORES", 500)  # several strips of tiles
+    monkeypatch.setattr(trained, "_WHOLE", whole)
+    monkeypatch.setattr(trained, "_SCORES", 500)  # several strips of tiles
     fast, reference, inputs = OPERATORS[name]
     expected = run(reference, inputs(case), case[1])
     found = run(fast, inputs(case, dtype), case[1])
@@ -108,13 +108,13 @@ def test_training_after_a_map_in_inference_mode(name):
     # another shape than elsewhere, so that its masks are made in inference mode
     case = (1, 1, 4, 7)
     fast, _, inputs = OPERATORS[name]
-    masked._offsets.cache_clear()
-    masked._spiral_masks.cache_clear()
+    trained._offsets.cache_clear()
+    trained._spiral_masks.cache_clear()
     with torch.inference_mode():
         mapped = fast(*inputs(case), 1)
-    trained = run(fast, inputs(case), 1)
-    assert torch.equal(trained[0], mapped)
-    assert all(torch.isfinite(g).all() for g in trained[1:])
+    learned = run(fast, inputs(case), 1)
+    assert torch.equal(learned[0], mapped)
+    assert all(torch.isfinite(g).all() for g in learned[1:])
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -139,7 +139,7 @@ def test_crop():
 
 
 def test_scores_in_memory_stay_below_their_limit(monkeypatch):
-    monkeypatch.setattr(masked, "_WHOLE", 0)
+    monkeypatch.setattr(trained, "_WHOLE", 0)
     inputs = [t.detach() for t in attention_inputs((2, 1, 66, 18))]
     whole = window_attention(*inputs, 1)
     sizes, softmax = [], torch.softmax
@@ -148,10 +148,10 @@ def test_scores_in_memory_stay_below_their_limit(monkeypatch):
         sizes.append(scores.numel())
         return softmax(scores, dim)
 
-    tile = masked._TILE
+    tile = trained._TILE
     row = 2 * -(-16 // tile) * HEADS * tile**2 * (tile + 2) ** 2  # scores of one row of tiles
-    monkeypatch.setattr(masked, "_SCORES", 2 * row)
-    monkeypatch.setattr(masked.torch, "softmax", watched)
+    monkeypatch.setattr(trained, "_SCORES", 2 * row)
+    monkeypatch.setattr(trained.torch, "softmax", watched)
     assert torch.allclose(window_attention(*inputs, 1), whole, atol=1e-12)
     assert max(sizes) == 2 * row, "as much at once as may be"
     assert len(sizes) == -(-64 // (2 * tile))
@@ -167,15 +167,15 @@ def test_an_image_is_one_tile_up_to_a_number_of_pairs(monkeypatch):
 
     pairs = 4 * 5 * (6 * 7) ** 2
     for limit in (pairs, pairs - 1):
-        monkeypatch.setattr(masked, "_WHOLE", limit)
-        assert torch.equal(masked._slide(core, [centres], [tokens], 1, 1), centres)
+        monkeypatch.setattr(trained, "_WHOLE", limit)
+        assert torch.equal(trained._slide(core, [centres], [tokens], 1, 1), centres)
     assert seen[0] == (6, 7)
-    assert set(seen[1:]) == {(masked._TILE + 2, masked._TILE + 2)}
+    assert set(seen[1:]) == {(trained._TILE + 2, trained._TILE + 2)}
 
 
 def test_a_device_gets_more_at_a_time_than_the_cache_of_a_cpu(monkeypatch):
-    monkeypatch.setattr(masked, "_WHOLE", 0)
-    monkeypatch.setattr(masked, "_SCORES", 1)
+    monkeypatch.setattr(trained, "_WHOLE", 0)
+    monkeypatch.setattr(trained, "_SCORES", 1)
     rounds = []
 
     def core(own, around, height, width):
@@ -185,5 +185,5 @@ def test_a_device_gets_more_at_a_time_than_the_cache_of_a_cpu(monkeypatch):
     for device in ("cpu", "meta"):
         centres = torch.empty(1, 40, 20, 2, device=device)
         tokens = torch.empty(1, 42, 22, 2, device=device)
-        assert masked._slide(core, [centres], [tokens], 1, 1).shape == centres.shape
-    assert rounds == ["cpu"] * (40 // masked._TILE) + ["meta"]
+        assert trained._slide(core, [centres], [tokens], 1, 1).shape == centres.shape
+    assert rounds == ["cpu"] * (40 // trained._TILE) + ["meta"]

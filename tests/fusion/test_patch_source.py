@@ -13,7 +13,7 @@ from bdgf.diffusion.features import FeatureExtractor, extract
 from bdgf.diffusion.pretraining import build_denoiser
 from bdgf.diffusion.reduction import REDUCTION, Reduction
 from bdgf.diffusion.store import FeatureStore, open_tile, write_index
-from bdgf.fusion.samples import PatchSource
+from bdgf.fusion.patch_source import PatchSource
 from bdgf.progress import Silent
 from bdgf.scene.hidden import SceneWithout
 from bdgf.scene.prepared import PreparedScene

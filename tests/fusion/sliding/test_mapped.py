@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bdgf import config
 from bdgf.fusion.network import build_network
-from bdgf.fusion.sliding import masked, strips
+from bdgf.fusion.sliding import mapped, trained
 
 CASES = [(1, 3, 3), (1, 7, 12), (2, 9, 6), (3, 8, 11)]
 """Radius, height and width."""
@@ -26,16 +26,16 @@ def test_attention_equals_the_trainable_one(radius, height, width):
     query = draw(1, height - 2 * radius, width - 2 * radius, WIDTH)
     key, value = draw(1, height, width, WIDTH), draw(1, height, width, WIDTH).flip(1)
     bias = draw(HEADS, (2 * radius + 1) ** 2)
-    expected = masked.window_attention(query, key, value, bias, radius)
-    found = strips.attention(planes(query), planes(key), planes(value), bias, radius)
+    expected = trained.window_attention(query, key, value, bias, radius)
+    found = mapped.attention(planes(query), planes(key), planes(value), bias, radius)
     torch.testing.assert_close(found, planes(expected), atol=1e-5, rtol=1e-5)
 
 
 def test_attention_of_large_scores_is_finite():
     query, key = 100 * draw(1, 3, 3, WIDTH), 100 * draw(1, 5, 5, WIDTH)
     bias = draw(HEADS, 9)
-    found = strips.attention(planes(query), planes(key), planes(key), bias, 1)
-    expected = masked.window_attention(query, key, key, bias, 1)
+    found = mapped.attention(planes(query), planes(key), planes(key), bias, 1)
+    expected = trained.window_attention(query, key, key, bias, 1)
     torch.testing.assert_close(found, planes(expected), atol=1e-3, rtol=1e-4)
 
 
@@ -45,9 +45,9 @@ def test_scan_equals_the_trainable_one(radius, height, width):
     b = draw(1, height, width, STATES)
     c = draw(1, height - 2 * radius, width - 2 * radius, STATES)
     A = -draw(HEADS).abs()
-    expected = masked.ssd_centre_readout(x, dt, A, b, c, radius)
+    expected = trained.ssd_centre_readout(x, dt, A, b, c, radius)
     entry = (x.view(1, height, width, HEADS, -1) * dt.unsqueeze(4)).flatten(3)
-    found = strips.ssd_centre_readout(planes(entry), planes(dt * A), planes(b), planes(c), radius)
+    found = mapped.ssd_centre_readout(planes(entry), planes(dt * A), planes(b), planes(c), radius)
     torch.testing.assert_close(found, planes(expected), atol=1e-5, rtol=1e-5)
 
 
@@ -55,9 +55,9 @@ def test_projections_equal_linear_layers():
     image = draw(4, 5, WIDTH)
     layer = torch.nn.Linear(WIDTH, 3)
     expected = layer(image)
-    found = strips.to_planes(image[:, 1:-1], layer.weight, layer.bias)
+    found = mapped.to_planes(image[:, 1:-1], layer.weight, layer.bias)
     torch.testing.assert_close(found, expected[:, 1:-1].permute(2, 0, 1))
-    back = strips.to_pixels(image.permute(2, 0, 1), layer.weight, layer.bias)
+    back = mapped.to_pixels(image.permute(2, 0, 1), layer.weight, layer.bias)
     torch.testing.assert_close(back, expected)
 
 
@@ -66,31 +66,31 @@ def test_projections_equal_linear_layers():
     ("query", "guidance"), [("task", (4, 5, 6)), ("diffusion", (4, 5, 6)), ("task", (0, 0, 0))]
 )
 def test_a_map_equals_what_is_trained(monkeypatch, layout_of, images, query, guidance, floats):
-    monkeypatch.setattr(strips, "_FLOATS", floats)  # one row at a time, or all
+    monkeypatch.setattr(mapped, "_FLOATS", floats)  # one row at a time, or all
     layout = layout_of(5, 2)
     settings = config.NetworkSettings(width=16, groups=4, state=4, cross_query=query)
     network = build_network(settings, layout, guidance, 3, 0).eval()
     inputs = images(layout, (2, 40, 33), guidance)
-    trained = network(*inputs).logits
+    learned = network(*inputs).logits
     calls = []
-    attention = strips.attention
-    monkeypatch.setattr(strips, "attention", lambda *a: (calls.append(a), attention(*a))[1])
+    attention = mapped.attention
+    monkeypatch.setattr(mapped, "attention", lambda *a: (calls.append(a), attention(*a))[1])
     with torch.inference_mode():
-        mapped = network(*inputs).logits
+        by_strips = network(*inputs).logits
     assert calls, "the map is not computed by strips"
-    torch.testing.assert_close(mapped, trained.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(by_strips, learned.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_strips_hold_every_row_once(monkeypatch):
-    monkeypatch.setattr(strips, "_FLOATS", 100)
-    found = list(strips.strips(10, 30))
+    monkeypatch.setattr(mapped, "_FLOATS", 100)
+    found = list(mapped.strips(10, 30))
     assert [row for part in found for row in range(10)[part]] == list(range(10))
     assert max(part.stop - part.start for part in found) == 3
 
 
 class Asked(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x + 1 if strips.by_strips(x, 1) else x + 2
+        return x + 1 if mapped.by_strips(x, 1) else x + 2
 
 
 def test_what_is_exported_serves_any_size():

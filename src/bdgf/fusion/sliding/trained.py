@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdgf.fusion.scan import spiral_order, split_last
-from bdgf.fusion.sliding import shifts
+from bdgf.fusion.sliding import exported
 
 _WHOLE = 350_000
 """Centres × tokens × tokens up to which an image is one tile: a patch of 11 × 11 is."""
@@ -54,8 +54,8 @@ def window_attention(
     Returns:
         (B, H - 2 radius, W - 2 radius, D).
     """
-    if shifts.exporting():
-        return shifts.window_attention(query, key, value, bias, radius)
+    if exported.exporting():
+        return exported.window_attention(query, key, value, bias, radius)
     heads = bias.shape[0]
     # one more column for the tokens outside the window, that no centre may see
     table = torch.cat([bias, bias.new_full((heads, 1), float("-inf"))], 1)  # (heads, k² + 1)
@@ -91,8 +91,8 @@ def ssd_centre_readout(
     Returns:
         (B, H - 2 radius, W - 2 radius, D).
     """
-    if shifts.exporting():
-        return shifts.ssd_centre_readout(x, dt, A, B_, C_, radius)
+    if exported.exporting():
+        return exported.ssd_centre_readout(x, dt, A, B_, C_, radius)
     heads = dt.shape[3]
     with torch.autocast(x.device.type, enabled=False):
         x, dt, B_, C_ = (t.float() if t.dtype.itemsize < 4 else t for t in (x, dt, B_, C_))

@@ -1,6 +1,6 @@
 """The sliding-window operators in the form in which a network is exported.
 
-Those of :mod:`bdgf.fusion.sliding.masked` cut an image into as many tiles as its size asks for; a
+Those of :mod:`bdgf.fusion.sliding.trained` cut an image into as many tiles as its size asks for; a
 graph that serves images of any size cannot. Here every place of the window is one shift of the
 whole image: a fixed number of small operations whatever the size, slower in training and in memory,
 with the same values up to rounding. Arguments and results are those of the operators of the same
@@ -26,7 +26,7 @@ def exporting() -> bool:
 def window_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, radius: int
 ) -> Tensor:
-    """Attend as ``masked.window_attention`` does, of the same tensors."""
+    """Attend as ``trained.window_attention`` does, of the same tensors."""
     heads = bias.shape[0]
     q = split_last(query, heads)  # (B, h, w, heads, D/heads)
     scores = torch.stack(
@@ -45,7 +45,7 @@ def window_attention(
 def ssd_centre_readout(
     x: Tensor, dt: Tensor, A: Tensor | None, B_: Tensor, C_: Tensor, radius: int
 ) -> Tensor:
-    """Scan as ``masked.ssd_centre_readout`` does, of the same tensors.
+    """Scan as ``trained.ssd_centre_readout`` does, of the same tensors.
 
     The tokens are visited from the last to the first, so that the sum of the step sizes after a
     token is known when its turn comes.

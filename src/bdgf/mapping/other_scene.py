@@ -17,7 +17,7 @@ from bdgf.mapping.scene_maps import Mapper, tile_by_tile, write_maps
 from bdgf.progress import Progress
 from bdgf.runfolder import map_paths
 from bdgf.scene.scene import Scene
-from bdgf.scene.shift import Shift, find_shifts
+from bdgf.scene.value_shift import Shift, find_shifts
 
 SCALES = 1.25
 """Ratio between the pixel sizes of two scenes from which it is told."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bdgf.fusion.sliding import masked, shifts
+from bdgf.fusion.sliding import exported, trained
 
 CASES = [(1, 0, 4, 5), (2, 1, 3, 3), (2, 1, 6, 9), (1, 2, 9, 6), (1, 3, 8, 11)]
 """Batch, radius, height and width."""
@@ -21,8 +21,8 @@ def test_attention_equals_that_of_the_tiles(case: tuple[int, int, int, int]) -> 
     query = draw(batch, height - 2 * radius, width - 2 * radius, WIDTH)
     key, value = draw(batch, height, width, WIDTH), draw(batch, height, width, WIDTH).flip(1)
     bias = draw(HEADS, (2 * radius + 1) ** 2)
-    found = shifts.window_attention(query, key, value, bias, radius)
-    expected = masked.window_attention(query, key, value, bias, radius)
+    found = exported.window_attention(query, key, value, bias, radius)
+    expected = trained.window_attention(query, key, value, bias, radius)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -33,23 +33,23 @@ def test_scan_equals_that_of_the_tiles(case: tuple[int, int, int, int]) -> None:
     b = draw(batch, height, width, STATES)
     c = draw(batch, height - 2 * radius, width - 2 * radius, STATES)
     A = -draw(HEADS).abs() if radius else None
-    found = shifts.ssd_centre_readout(x, dt, A, b, c, radius)
-    expected = masked.ssd_centre_readout(x, dt, A, b, c, radius)
+    found = exported.ssd_centre_readout(x, dt, A, b, c, radius)
+    expected = trained.ssd_centre_readout(x, dt, A, b, c, radius)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 class Both(torch.nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        inner = masked.crop(x, 1)
+        inner = trained.crop(x, 1)
         dt = x[..., :HEADS].abs()
         return (
-            masked.window_attention(inner, x, x, bias, 1),
-            masked.ssd_centre_readout(x, dt, -bias[:, 0].abs(), x, inner, 1),
+            trained.window_attention(inner, x, x, bias, 1),
+            trained.ssd_centre_readout(x, dt, -bias[:, 0].abs(), x, inner, 1),
         )
 
 
 def test_they_are_what_is_exported_and_serve_any_size() -> None:
-    assert not shifts.exporting()
+    assert not exported.exporting()
     rows, cols = torch.export.Dim("rows", min=4), torch.export.Dim("cols", min=4)
     inputs = (draw(1, 9, 8, WIDTH), draw(HEADS, 9))
     program = torch.export.export(Both(), inputs, dynamic_shapes=({1: rows, 2: cols}, None))

@@ -3,7 +3,7 @@
 A strip of rows at a time, channels before pixels: every place of the window is then one shift of
 whole planes, whose rows are long and lie side by side in memory, and nothing is cut into tiles or
 masked. The projections in front write planes and the one behind reads them, as matrix products, so
-that no tensor has to be turned around. Same values as those of :mod:`bdgf.fusion.sliding.masked`
+that no tensor has to be turned around. Same values as those of :mod:`bdgf.fusion.sliding.trained`
 up to rounding. Planes are (channels, rows, columns); images are (B, H, W, channels).
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bdgf.fusion.scan import spiral_places
-from bdgf.fusion.sliding.shifts import exporting
+from bdgf.fusion.sliding.exported import exporting
 
 _LEAST = 1024
 """Pixels from which on an image is worth it."""
@@ -58,7 +58,7 @@ def to_pixels(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, radius: int) -> Tensor:
-    """Multi-head attention of every centre to its window, see ``masked.window_attention``.
+    """Multi-head attention of every centre to its window, see ``trained.window_attention``.
 
     Args:
         query: (D, r, w), already scaled.
@@ -94,7 +94,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, radius: i
 def ssd_centre_readout(
     entry: Tensor, step: Tensor, match: Tensor, centre: Tensor, radius: int
 ) -> Tensor:
-    """State-space scan read at the centre, see ``masked.ssd_centre_readout``.
+    """State-space scan read at the centre, see ``trained.ssd_centre_readout``.
 
     The tokens are visited from the last to the first, so that the sum of the step sizes after a
     token is known when its turn comes.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion.dense import TransformerLevel, split_radius
+from bdgf.fusion.dense_network import TransformerLevel, split_radius
 from bdgf.fusion.network import build_network
 
 

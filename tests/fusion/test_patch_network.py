@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from bdgf.config import NetworkSettings
-from bdgf.fusion import patch
+from bdgf.fusion import patch_network
 from bdgf.fusion.network import build_network
-from bdgf.fusion.patch import PatchMambaLevel, attention
+from bdgf.fusion.patch_network import PatchMambaLevel, attention
 
 SETTINGS = NetworkSettings(
     kind="patch", window=5, width=16, groups=4, state=3, attention_heads=2, feature_path=True
@@ -34,7 +34,7 @@ def test_chunks_of_patches_do_not_change_the_map(monkeypatch, layout_of, images)
     inputs = images(layout, (2, 7, 12))
     with torch.no_grad():
         together = network(*inputs).logits
-        monkeypatch.setattr(patch, "_PATCHES", 3)
+        monkeypatch.setattr(patch_network, "_PATCHES", 3)
         apart = network(*inputs).logits
     assert (together - apart).abs().max() < 1e-5
 

@@ -6,7 +6,7 @@ import pytest
 from bdgf.config import PreparationSettings
 from bdgf.scene.preparation import Preparation
 from bdgf.scene.scene import Scene
-from bdgf.scene.shift import Shift, band_spread, find_shifts
+from bdgf.scene.value_shift import Shift, band_spread, find_shifts
 
 PLACE = {"crs": "EPSG:32632"}
 

@@ -13,9 +13,9 @@ import yaml
 
 from bdgf.errors import RunFolderError, SceneError
 from bdgf.estimator import BDGFClassifier
+from bdgf.mapping.other_scene import map_other
 from bdgf.mapping.polygons import find_maps
 from bdgf.mapping.pretrained import PretrainedMapper
-from bdgf.mapping.transfer import map_other
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -175,7 +175,7 @@ def test_maps_of_two_scenes_are_no_map(
         raise RunFolderError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bdgf.mapping.transfer.write_maps", full)
+        patch.setattr("bdgf.mapping.other_scene.write_maps", full)
         with pytest.raises(RunFolderError, match="No space"):
             map_other(run, trained_run, Scene.open(tiny_scene), out, Silent())
     with pytest.raises(RunFolderError, match="holds maps that are not finished"):
