@@ -1,8 +1,8 @@
 """The settings: frozen dataclasses that are the single source for YAML, command line and docs.
 
-Marks in the comments: [P] named by the paper, [C] our choice, [M] measured by us. Dimension letters
-used in the whole package: B batch, C channels, H W rows and columns, P patch size, L tokens,
-D embedding width, N state size, K classes, M modalities, T diffusion steps.
+Marks in the docstrings: [P] named by the paper, [C] our choice, [M] measured by us. Dimension
+letters used in the whole package: B batch, C channels, H W rows and columns, P patch size,
+L tokens, D embedding width, N state size, K classes, M modalities, T diffusion steps.
 """
 
 from __future__ import annotations

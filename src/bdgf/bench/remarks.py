@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bdgf.bench.cross_model.sources import is_elsewhere
-from bdgf.bench.rows import Block, Row, spread
+from bdgf.bench.rows import Block, Row
 from bdgf.bench.significance import mcnemar, signed_rank
 from bdgf.bench.variants import CONTROLS, EQUAL_TIME, OURS, changes_of, variant
-from bdgf.evaluation.table import markdown_cell
+from bdgf.evaluation.table import markdown_cell, spread
 
 LEAST_CHANCE = 1e-300
 """Smaller p-values are told by this bound."""

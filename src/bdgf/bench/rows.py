@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from bdgf.bench.cells import Result
 from bdgf.bench.published import Published
@@ -82,12 +82,3 @@ def blocks(
         beside = published(scene) if labels == "all" else ()
         found.append(Block(scene, labels, rows, beside))
     return found
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± sample standard deviation, the value alone, or a dash where nothing is known."""
-    if not values:
-        return "–"
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"

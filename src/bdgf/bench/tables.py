@@ -12,8 +12,8 @@ from typing import Any
 from bdgf.bench.cells import Result
 from bdgf.bench.published import Published
 from bdgf.bench.remarks import believed, other_code, paired, speeds
-from bdgf.bench.rows import Block, spread
-from bdgf.evaluation.table import markdown_cell
+from bdgf.bench.rows import Block
+from bdgf.evaluation.table import markdown_cell, spread
 
 MEASURES = (
     ("all", "oa", "OA"),

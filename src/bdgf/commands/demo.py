@@ -15,7 +15,7 @@ SUMMARY = "The whole job on a built-in synthetic scene"
 def command(words: list[str], console: Console) -> None:
     """Make a synthetic scene and run all stages on it."""
     parser = make_parser(
-        "demo", SUMMARY, "[--out FOLDER] [--size N] [--preset quick|standard]", "bdgf demo"
+        "demo", SUMMARY, "[--out FOLDER] [--size N] [--preset quick|standard|full]", "bdgf demo"
     )
     parser.add_argument("--out", default="demo", help="Folder for the scene and the run")
     parser.add_argument("--size", type=int, default=160, help="Rows and columns of the scene")

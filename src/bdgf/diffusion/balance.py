@@ -4,9 +4,8 @@ Two means, both settings: the gain on the masks of ``masking.ramp = adaptive`` f
 the modalities' losses, and ``loss_weights = controlled``, which measures the reliance of the
 features on each modality while the denoiser learns, and from half of the steps on moves the loss
 weights and the strength of the masks while one side dominates. Before, the smooth surface model
-dominates because it is learned first. It leaves alone what lies within ``TOLERATED``: on a scene
-with a balance of 0.7, steering it to 1.2 cost 5 points of held-out average accuracy (one seed).
-Both are our reading of "adaptive" [C].
+dominates because it is learned first. It leaves alone what lies within ``TOLERATED``, since more
+balance did not classify better [M]. Both are our reading of "adaptive" [C].
 """
 
 from __future__ import annotations

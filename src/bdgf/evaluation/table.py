@@ -98,8 +98,8 @@ def markdown(runs: Sequence[RunResult]) -> str:
 
 def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
     seeds = ", ".join(str(run.seed) for run in runs)
-    spent = _spread([run.seconds for run in runs], 0)
-    total = _spread([run.total_seconds for run in runs], 0)
+    spent = spread([run.seconds for run in runs], 0)
+    total = spread([run.total_seconds for run in runs], 0)
     lines = [
         f"**{markdown_cell(scene)}**, seeds {seeds}: {spent} s, with the other methods {total} s;"
         f" at most {max(run.memory for run in runs):.0f} MB",
@@ -114,7 +114,7 @@ def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:
         for part, key in MEASURES:
             values = [r.methods[method][part][key] for r in runs if method in r.methods]
             known = [float(v) for v in values if v is not None]
-            cells.append(_spread(known, 2) if known else "–")
+            cells.append(spread(known, 2))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
@@ -125,8 +125,10 @@ def markdown_cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± sample standard deviation, or the value alone."""
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± sample standard deviation, the value alone, or a dash where nothing is known."""
+    if not values:
+        return "–"
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
