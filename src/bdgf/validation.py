@@ -8,7 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from bdgf.config import Settings
+from bdgf.config import (
+    DiffusionSettings,
+    FeatureSettings,
+    NetworkSettings,
+    Settings,
+    TrainingSettings,
+)
 from bdgf.errors import SettingsError
 
 _HIGHEST_SEED = 2**32 - 1
@@ -28,42 +34,62 @@ def validate(settings: Settings) -> None:
             raise SettingsError(f"{name} is {value}; it must be at least {least}.")
     if settings.seed > _HIGHEST_SEED:
         raise SettingsError(f"seed is {settings.seed}; it must be at most {_HIGHEST_SEED}.")
-    window = settings.network.window
+    _check_network(settings.network)
+    _check_denoiser(settings.diffusion, settings.features)
+    acquired = settings.mapping.acquired
+    if acquired and not _is_time(acquired):
+        raise SettingsError(
+            f"mapping.acquired is {acquired!r}; it must be a date or a time of ISO 8601, such as"
+            " 2018-08-27 or 2018-08-27T10:36:00Z."
+        )
+    for name, value in _positive(settings):
+        if not 0 < value < float("inf"):
+            raise SettingsError(f"{name} is {value}; it must be greater than 0.")
+    for name, value in _shares(settings):
+        if not 0 <= value <= 1:
+            raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
+    _check_training(settings.training)
+
+
+def _check_network(network: NetworkSettings) -> None:
+    """Check window, widths and branches."""
+    window = network.window
     if window % 2 == 0 or window < 3:
         raise SettingsError(
             f"network.window is {window}; a patch needs a centre pixel, so it must be odd and at"
             f" least 3: use {max(3, window - 1)} or {max(3, window + 1)}."
         )
-    crop = settings.diffusion.crop
-    if crop % 4 or crop < 8:
-        raise SettingsError(
-            f"diffusion.crop is {crop}; the denoiser halves it twice, so it must be a multiple of 4"
-            f" and at least 8: use {max(8, (crop + 2) // 4 * 4)}."
-        )
-    if settings.network.width % settings.network.groups:
-        raise SettingsError(
-            f"network.width {settings.network.width} does not divide into network.groups"
-            f" {settings.network.groups}; choose a width that is a multiple of it."
-        )
-    if settings.network.width % settings.network.attention_heads:
-        raise SettingsError(
-            f"network.width {settings.network.width} does not divide into network.attention_heads"
-            f" {settings.network.attention_heads}; choose a width that is a multiple of it."
-        )
-    branches = settings.network.branches
+    for name in ("groups", "attention_heads"):
+        parts = getattr(network, name)
+        if network.width % parts:
+            raise SettingsError(
+                f"network.width {network.width} does not divide into network.{name} {parts}; choose"
+                " a width that is a multiple of it."
+            )
+    branches = network.branches
     unknown = set(branches) - {"cnn", "mamba", "transformer"}
     if unknown or not branches or len(set(branches)) < len(branches):
         raise SettingsError(
             f"network.branches is {list(branches)}; it must name at least one of cnn, mamba,"
             " transformer, each once."
         )
-    guided = settings.network.guided
+    guided = network.guided
     if set(guided) - {"cnn", "mamba", "transformer"} or len(set(guided)) < len(guided):
         raise SettingsError(
             f"network.guided is {list(guided)}; it may name cnn, mamba and transformer, each once:"
             " [] guides none of them."
         )
-    levels = settings.features.levels
+
+
+def _check_denoiser(diffusion: DiffusionSettings, features: FeatureSettings) -> None:
+    """Check the crops that the denoiser learns from, and how it is read."""
+    crop = diffusion.crop
+    if crop % 4 or crop < 8:
+        raise SettingsError(
+            f"diffusion.crop is {crop}; the denoiser halves it twice, so it must be a multiple of 4"
+            f" and at least 8: use {max(8, (crop + 2) // 4 * 4)}."
+        )
+    levels = features.levels
     if len(levels) != 3 or set(levels) - {"coarse", "middle", "fine", "none"}:
         raise SettingsError(
             f"features.levels is {list(levels)}; it must name three of coarse, middle, fine or"
@@ -74,39 +100,28 @@ def validate(settings: Settings) -> None:
             f"features.levels is {list(levels)}, which leaves no guidance; use features.source none"
             " for that, so that nothing is pre-trained in vain."
         )
-    last = settings.diffusion.timesteps - 1
-    bad_steps = [t for t in settings.features.timesteps if not 0 <= t <= last]
-    if bad_steps or not settings.features.timesteps:
+    last = diffusion.timesteps - 1
+    bad_steps = [t for t in features.timesteps if not 0 <= t <= last]
+    if bad_steps or not features.timesteps:
         raise SettingsError(
-            f"features.timesteps is {list(settings.features.timesteps)}; give at least one, each"
-            f" from 0 to {last} (diffusion.timesteps less one)."
+            f"features.timesteps is {list(features.timesteps)}; give at least one, each from 0 to"
+            f" {last} (diffusion.timesteps less one)."
         )
-    acquired = settings.mapping.acquired
-    if acquired and not _is_time(acquired):
-        raise SettingsError(
-            f"mapping.acquired is {acquired!r}; it must be a date or a time of ISO 8601, such as"
-            " 2018-08-27 or 2018-08-27T10:36:00Z."
-        )
-    if settings.training.fusion == "cv" and not settings.training.fold_pixels:
+
+
+def _check_training(training: TrainingSettings) -> None:
+    """Check that folds are there for the weights, and that something is learned."""
+    if training.fusion == "cv" and not training.fold_pixels:
         raise SettingsError(
             "training.fold_pixels is 0, which trains no folds, and training.fusion is cv, whose"
             " weights come from them: give at least 1, or training.fusion mean."
         )
-    for name, value in _positive(settings):
-        if not 0 < value < float("inf"):
-            raise SettingsError(f"{name} is {value}; it must be greater than 0.")
-    for name, value in _shares(settings):
-        if not 0 <= value <= 1:
-            raise SettingsError(f"{name} is {value}; it must lie between 0 and 1.")
-    for name, value in (
-        ("training.label_smoothing", settings.training.label_smoothing),
-        ("training.ema", settings.training.ema),
-        ("training.consistency_decay", settings.training.consistency_decay),
-    ):
+    for name in ("label_smoothing", "ema", "consistency_decay"):
+        value = getattr(training, name)
         if not 0 <= value < 1:
             raise SettingsError(
-                f"{name} is {value}; it must be at least 0 and less than 1: at 1 nothing is learned"
-                " from the labels."
+                f"training.{name} is {value}; it must be at least 0 and less than 1: at 1 nothing"
+                " is learned from the labels."
             )
 
 

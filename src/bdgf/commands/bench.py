@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jsonargparse import Namespace
 from rich.console import Console
 
-from bdgf.commands.options import add_settings, as_settings, make_parser, parse, say
+from bdgf.commands.options import Parser, add_settings, as_settings, make_parser, parse, say
 from bdgf.console import ConsoleProgress
 from bdgf.errors import RunFolderError, SettingsError
+
+if TYPE_CHECKING:
+    from bdgf.bench.runner import Plan
 
 SUMMARY = "Compare methods on the same pixels over seeds and numbers of labels"
 
@@ -22,6 +27,37 @@ TABLES = {
 
 def command(words: list[str], console: Console) -> None:
     """Run what is not finished of a comparison, and print its table."""
+    values = parse(_parser(), words, {})
+    from bdgf import presets
+    from bdgf.bench import tables
+    from bdgf.bench.figures import write_figures
+    from bdgf.bench.published import published_for
+    from bdgf.bench.rows import blocks
+    from bdgf.bench.runner import Bench
+    from bdgf.bench.tsne import draw_embeddings
+    from bdgf.files import atomic_write_text
+
+    plan, out = _plan(values), Path(values.out)
+    _check_folder(out)
+    with ConsoleProgress(console) as progress:
+        bench = Bench(plan, out, progress)
+        results = bench.run()
+    found = blocks(results, list(bench.scenes.values()), published_for)
+    for name, function in TABLES.items():
+        atomic_write_text(out / name, getattr(tables, function)(found))
+    say(console, tables.markdown(found))
+    say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
+    figures = write_figures(found, out / "figures", lambda text: say(console, text))
+    if values.tsne:
+        settings = presets.replace(plan.settings, {"seed": plan.seeds[0]})
+        figures += draw_embeddings(
+            list(bench.scenes.values()), out, settings, lambda text: say(console, text)
+        )
+    say(console, f"figures: {', '.join(map(str, figures))}")
+
+
+def _parser() -> Parser:
+    """Return the parser, settings included."""
     parser = make_parser(
         "bench", SUMMARY,
         "SCENE... [--out FOLDER] [--seeds N] [--methods NAME,...] [--labels N,...] [--jobs N]"
@@ -67,18 +103,19 @@ def command(words: list[str], console: Console) -> None:
         " without and with masking",
     )
     add_settings(parser)
-    values = parse(parser, words, {})
-    from bdgf import presets
-    from bdgf.bench import tables
+    return parser
+
+
+def _plan(values: Namespace) -> Plan:
+    """Return what is to be compared.
+
+    Raises:
+        SettingsError: A value that cannot work.
+    """
     from bdgf.bench.cross_model.sources import Elsewhere, named_paths
-    from bdgf.bench.figures import write_figures
     from bdgf.bench.methods import expand
-    from bdgf.bench.published import published_for
-    from bdgf.bench.rows import blocks
-    from bdgf.bench.runner import Bench, Plan, jobs_for
-    from bdgf.bench.tsne import draw_embeddings
+    from bdgf.bench.runner import Plan, jobs_for
     from bdgf.compute import device_of
-    from bdgf.files import atomic_write_text
 
     if values.seeds < 1 or values.jobs < 0:
         raise SettingsError(
@@ -93,7 +130,7 @@ def command(words: list[str], console: Console) -> None:
     names = [name.strip() for name in values.methods.split(",") if name.strip()]
     settings = as_settings(values)
     on_cuda = device_of(settings.compute).type == "cuda"
-    plan = Plan(
+    return Plan(
         scenes=tuple(_scene_file(Path(scene)) for scene in values.scenes),
         methods=expand(names, elsewhere),
         seeds=tuple(range(settings.seed, settings.seed + values.seeds)),
@@ -102,23 +139,6 @@ def command(words: list[str], console: Console) -> None:
         jobs=values.jobs or jobs_for(len(values.scenes) * values.seeds, on_cuda),
         elsewhere=elsewhere,
     )
-    out = Path(values.out)
-    _check_folder(out)
-    with ConsoleProgress(console) as progress:
-        bench = Bench(plan, out, progress)
-        results = bench.run()
-    found = blocks(results, list(bench.scenes.values()), published_for)
-    for name, function in TABLES.items():
-        atomic_write_text(out / name, getattr(tables, function)(found))
-    say(console, tables.markdown(found))
-    say(console, f"tables: {', '.join(str(out / name) for name in TABLES)}")
-    figures = write_figures(found, out / "figures", lambda text: say(console, text))
-    if values.tsne:
-        settings = presets.replace(settings, {"seed": plan.seeds[0]})
-        figures += draw_embeddings(
-            list(bench.scenes.values()), out, settings, lambda text: say(console, text)
-        )
-    say(console, f"figures: {', '.join(map(str, figures))}")
 
 
 def _check_folder(out: Path) -> None:
