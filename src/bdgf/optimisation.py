@@ -155,19 +155,7 @@ def optimise(
             named = _read(found)
             value, size = named.pop("loss"), named.pop("norm")
             least = min(least, named.pop("start"))
-            if not (math.isfinite(value) and math.isfinite(size)):
-                raise TrainingError(
-                    f"The loss of '{course.name}' is {value} at step {done} or its gradient is not"
-                    " finite; the last checkpoint is kept: lower the learning rate or check the"
-                    " scene for extreme values."
-                )
-            highest = EXPLODED * max(1.0, least)
-            if value > highest:
-                raise TrainingError(
-                    f"The loss of '{course.name}' has grown to {value:.3g} at step {done}, more"
-                    f" than {EXPLODED:g} times the least that it was; the last checkpoint is kept:"
-                    " lower the learning rate or check the scene for extreme values."
-                )
+            _check(course.name, done, value, size, least)
             least = min(least, value)
             history.add(course.name, done, loss=value, **named, **values)
             progress.track(course.name, done, course.steps, f"loss {value:.3f}")
@@ -177,6 +165,21 @@ def optimise(
             history.save()
             _save(work, optimizer, path, origin, done)
     history.save()
+
+
+def _check(name: str, step: int, loss: float, gradient: float, least: float) -> None:
+    """Refuse a loss that is not finite, or has exploded from the least that it was."""
+    if not (math.isfinite(loss) and math.isfinite(gradient)):
+        raise TrainingError(
+            f"The loss of '{name}' is {loss} at step {step} or its gradient is not finite; the last"
+            " checkpoint is kept: lower the learning rate or check the scene for extreme values."
+        )
+    if loss > EXPLODED * max(1.0, least):
+        raise TrainingError(
+            f"The loss of '{name}' has grown to {loss:.3g} at step {step}, more than {EXPLODED:g}"
+            " times the least that it was; the last checkpoint is kept: lower the learning rate or"
+            " check the scene for extreme values."
+        )
 
 
 def _read(values: dict[str, Tensor]) -> dict[str, float]:
