@@ -89,6 +89,15 @@ def test_every_ablation_is_explained():
     assert [name for name in ALL_ABLATIONS if name not in short and f"`{name}`" not in page] == []
 
 
+def test_accuracies_of_the_readme_are_those_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = re.findall(r"\d+\.\d\d ± \d+\.\d\d", readme)
+    assert told
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    results += (ROOT / "docs" / "earlier-results.md").read_text(encoding="utf-8")
+    assert [one for one in told if one not in results] == []
+
+
 def test_the_notebook_is_kept_without_outputs_and_its_settings_exist():
     notebook = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
