@@ -30,11 +30,14 @@ def test_ahead_works_while_the_caller_does() -> None:
             started.set()
         return item
 
+    before = set(threading.enumerate())  # another test may have left an iterator open
     items = ahead(work, range(5))
     next(items)
     assert started.wait(5), "the next item is begun before it is asked for"
+    (own,) = set(threading.enumerate()) - before
+    assert own.name.startswith("bdgf-read")
     items.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("bdgf-read")]
+    assert not own.is_alive()
 
 
 def test_ahead_raises_where_the_item_would_come() -> None:
