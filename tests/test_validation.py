@@ -41,6 +41,7 @@ from bdgf.validation import validate
         ("features.timesteps", (500,), "from 0 to 499"),
         ("features.timesteps", (), "at least one"),
         ("training.channel_dropout", 1.5, "between 0 and 1"),
+        ("training.guidance_dropout", -0.1, "between 0 and 1"),
         ("diffusion.steps", 0, "at least 1"),
         ("seed", -1, "at least 0"),
         ("seed", 2**32, "at most 4294967295"),

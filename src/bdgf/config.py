@@ -240,6 +240,9 @@ class TrainingSettings:
         modality_dropout: Probability that one auxiliary modality, each as likely, is hidden from a
             labelled sample: from its input and from the features that guide it. Without a spectral
             modality none is hidden.
+        guidance_dropout: Probability that a sample is not guided in training: its features are
+            zero, for every head. The map is always guided. Features know their place, and a network
+            that leans on them is lost far from the labels.
         fusion: Fusion of the heads: mean of log-probabilities (but for patch_lead), or cv (weights
             from spatially grouped cross-validation on the training pixels, and from how far the
             heads agree on the scene's pixels).
@@ -275,6 +278,7 @@ class TrainingSettings:
     noise: float = 0.1
     channel_dropout: float = 0.1
     modality_dropout: float = 0.1
+    guidance_dropout: float = 0.5
     fusion: Literal["mean", "cv"] = "cv"
     folds: int = 3
     fold_pixels: int = 2000

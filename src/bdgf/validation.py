@@ -234,6 +234,7 @@ def _shares(s: Settings) -> list[tuple[str, float]]:
         ("training.class_sampling", s.training.class_sampling),
         ("training.channel_dropout", s.training.channel_dropout),
         ("training.modality_dropout", s.training.modality_dropout),
+        ("training.guidance_dropout", s.training.guidance_dropout),
         ("training.fold_steps", s.training.fold_steps),
         ("training.consistency_sure", s.training.consistency_sure),
         ("training.consistency_balance", s.training.consistency_balance),

@@ -196,6 +196,49 @@ def test_channels_are_dropped_as_often_as_asked(
     assert (values != 0).any((0, 2, 3)).all(), "the values themselves are whole"
 
 
+def test_samples_are_not_guided_as_often_as_asked(
+    prepared: PreparedScene, tiny_settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, taught = [], []
+    for dropout in (0.0, 0.3):
+        changes = {"training.guidance_dropout": dropout, "training.batch": 256}
+        work = training(prepared, presets.replace(tiny_settings, changes | {"training.noise": 0.0}))
+
+        def gather(*what: Any, whole: Any = work.source.gather) -> Any:
+            patches = whole(*what)
+            generator = torch.Generator().manual_seed(len(what))
+            size = (len(patches.values), 2, *patches.values.shape[2:])
+            features = [torch.randn(size, generator=generator) for _ in range(3)]
+            return patches._replace(guidance=features)
+
+        def teach(patches: Any, teach: Any = work.teacher.probabilities) -> Any:
+            taught.append(patches.guidance)
+            return teach(patches._replace(guidance=[x[:, :0] for x in patches.guidance]))
+
+        class Listener(torch.nn.Module):
+            def forward(self, values, missing, guidance, kept):
+                seen.append((values, missing, guidance))
+                unguided = [x[:, :0] for x in guidance]
+                return work.model(values, missing, unguided, kept)  # noqa: B023
+
+        monkeypatch.setattr(work.source, "gather", gather)
+        monkeypatch.setattr(work.teacher, "probabilities", teach)
+        work.loss(Listener(), 0)
+    (values, missing, whole), (same_values, same_missing, guidance) = seen
+    assert torch.equal(values, same_values), "of the input nothing goes"
+    assert torch.equal(missing, same_missing)
+    gone = torch.stack([(level == 0).flatten(1).all(1) for level in guidance], 1)
+    assert (gone.all(1) | ~gone.any(1)).all(), "all levels of a sample, or none"
+    assert abs(gone[:256, 0].float().mean() - 0.3) < 0.1
+    assert gone[256:, 0].any(), "unlabelled samples as well"
+    for level, before in zip(guidance, whole, strict=True):
+        assert torch.equal(level[~gone[:, 0]], before[~gone[:, 0]]), "the others' is as it was"
+    assert len(taught) == 2
+    assert all((level != 0).flatten(1).any(1).all() for levels in taught for level in levels), (
+        "who teaches sees all"
+    )
+
+
 @pytest.mark.parametrize(("dropout", "least", "most"), [(0.0, 0, 0), (0.4, 0.33, 0.47), (1, 1, 1)])
 def test_an_auxiliary_modality_is_hidden_as_often_as_asked(
     prepared: PreparedScene, tiny_settings: config.Settings, dropout: float, least: float, most: int

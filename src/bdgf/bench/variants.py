@@ -100,6 +100,7 @@ ALL_ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no noise": {"training.noise": 0.0},
     "no channel dropout": {"training.channel_dropout": 0.0},
     "no modality dropout": {"training.modality_dropout": 0.0},
+    "no guidance dropout": {"training.guidance_dropout": 0.0},
 }
 """One change each, by its name in tables; some may be what the default already is."""
 

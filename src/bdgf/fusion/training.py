@@ -200,6 +200,7 @@ class FusionTraining:
         rows = shares[processes.rank()]
         patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
         patches = self._disturbed(patches, noise, rows, len(positions))
+        patches = self._unguided(patches, draws, rows, len(positions))
         output = model(*patches, self._kept(draws, rows, len(positions)))
         logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
         embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
@@ -295,6 +296,21 @@ class FusionTraining:
         # what is missing stays exactly zero, whatever noise was added
         values = values * (1.0 - missing[:, self.owner])
         return Patches(values, missing, guidance)
+
+    def _unguided(
+        self,
+        patches: Patches,
+        draws: np.random.Generator,
+        rows: NDArray[np.int64],
+        batch: int,
+    ) -> Patches:
+        """Take their guidance from some of these rows of a batch: zero at all levels."""
+        dropout = self.settings.training.guidance_dropout
+        if not dropout or not any(level.shape[1] for level in patches.guidance):
+            return patches
+        keep = (draws.random(batch)[rows] >= dropout).astype(np.float32)
+        kept = to_device(torch.from_numpy(keep), self.device)[:, None, None, None]
+        return patches._replace(guidance=[level * kept for level in patches.guidance])
 
     def _kept(
         self, draws: np.random.Generator, rows: NDArray[np.int64], batch: int
