@@ -241,8 +241,9 @@ class TrainingSettings:
             labelled sample: from its input and from the features that guide it. Without a spectral
             modality none is hidden.
         guidance_dropout: Probability that a sample is not guided in training: its features are
-            zero, for every head. The map is always guided. Features know their place, and a network
-            that leans on them is lost far from the labels.
+            zero, for every head. The map is always guided. It comes in between one and four
+            thousand labelled pixels: with many of them a network learns their places by the
+            features, and is lost elsewhere.
         fusion: Fusion of the heads: mean of log-probabilities (but for patch_lead), or cv (weights
             from spatially grouped cross-validation on the training pixels, and from how far the
             heads agree on the scene's pixels).

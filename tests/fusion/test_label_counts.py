@@ -4,13 +4,28 @@ import numpy as np
 import pytest
 
 from bdgf import config, presets
-from bdgf.fusion.label_counts import steps_for, thinned, with_patch_norm
+from bdgf.fusion.label_counts import (
+    consistency_weight,
+    guidance_dropout,
+    steps_for,
+    thinned,
+    with_patch_norm,
+)
 
 
 def test_more_labels_get_more_steps(tiny_settings: config.Settings) -> None:
     settings = presets.replace(tiny_settings, {"training.steps": 100})
     steps = [steps_for(settings, n) for n in (10, 1000, 4000, 9000, 10**6)]
     assert steps == [100, 100, 400, 800, 800]
+
+
+def test_guidance_dropout_comes_in_where_consistency_goes() -> None:
+    settings = presets.replace(
+        config.Settings(), {"training.guidance_dropout": 0.4, "training.consistency": 2.0}
+    )
+    labels = (10, 1000, 2500, 4000, 10**6)
+    assert [guidance_dropout(settings, n) for n in labels] == pytest.approx([0, 0, 0.2, 0.4, 0.4])
+    assert [consistency_weight(settings, n) for n in labels] == pytest.approx([2, 2, 1, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What goes by the number of labels: steps, consistency, normalisation, and which have room."""
+"""What goes by the number of labels: steps, consistency, guidance dropout, normalisation, room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bdgf.presets import replace
 LABELS_OF_STEPS = 1000
 MOST_STEPS = 8.0
 FEW_LABELS, ENOUGH_LABELS = 1000, 4000
-"""Labelled pixels between which what is for few labels falls to nothing."""
+"""Labelled pixels between which what is for few labels falls to nothing, and what is for many comes
+in."""
 
 LEAST_OF_CLASS = 1000
 """Labelled pixels of a class that stay where not all of them fit."""
@@ -38,6 +39,15 @@ def consistency_weight(settings: Settings, labels: int) -> float:
     It falls to nothing where labels are enough to learn from them alone.
     """
     return settings.training.consistency * scarcity(labels)
+
+
+def guidance_dropout(settings: Settings, labels: int) -> float:
+    """Return how often a sample is not guided in training, for a number of labelled pixels.
+
+    Where labels are scarce, consistency teaches on pixels from all over the scene; where it does
+    not any more, this keeps the network from learning the places of the labels by their features.
+    """
+    return settings.training.guidance_dropout * (1.0 - scarcity(labels))
 
 
 def with_patch_norm(settings: Settings, classes: NDArray[np.int64]) -> Settings:

@@ -19,7 +19,7 @@ from bdgf.config import Settings
 from bdgf.fusion.averaging import WeightAverage
 from bdgf.fusion.class_balance import class_balance
 from bdgf.fusion.consistency import TaughtClasses, Teacher, consistency_loss, fused_teaching
-from bdgf.fusion.label_counts import consistency_weight, steps_for
+from bdgf.fusion.label_counts import consistency_weight, guidance_dropout, steps_for
 from bdgf.fusion.losses import smoothed_nll
 from bdgf.fusion.mutual import mutual_losses, unlabelled_agreement
 from bdgf.fusion.network import FusionNetwork, fused_log_probabilities
@@ -153,6 +153,7 @@ class FusionTraining:
         self.average = WeightAverage(network, settings.training.ema)
         t = settings.training
         self.consistency = consistency_weight(settings, len(labelled))
+        self.guidance_dropout = guidance_dropout(settings, len(labelled))
         self.teacher = Teacher(network, t.consistency_decay) if self.consistency else None
         self.source, self.labelled, self.unlabelled = source, labelled, unlabelled
         self.settings, self.layout, self.seed = settings, layout, settings.seed
@@ -305,10 +306,9 @@ class FusionTraining:
         batch: int,
     ) -> Patches:
         """Take their guidance from some of these rows of a batch: zero at all levels."""
-        dropout = self.settings.training.guidance_dropout
-        if not dropout or not any(level.shape[1] for level in patches.guidance):
+        if not self.guidance_dropout or not any(level.shape[1] for level in patches.guidance):
             return patches
-        keep = (draws.random(batch)[rows] >= dropout).astype(np.float32)
+        keep = (draws.random(batch)[rows] >= self.guidance_dropout).astype(np.float32)
         kept = to_device(torch.from_numpy(keep), self.device)[:, None, None, None]
         return patches._replace(guidance=[level * kept for level in patches.guidance])
 
