@@ -164,6 +164,7 @@ class FusionTraining:
         self.taught = TaughtClasses(heads, classes, t.consistency_balance, self.device)
         self._last_taught: Tensor  # what the last step taught
         self.mutual = trust is not None and heads > 1
+        self.learns_unlabelled = self.mutual and settings.mutual.unlabelled
         self.trust = torch.tensor(list(trust or [1.0 / heads] * heads), device=self.device)
         deviation = torch.from_numpy(source.prepared.preparation.deviation)
         self.noise = t.noise * deviation.to(self.device)  # (C,)
@@ -185,39 +186,15 @@ class FusionTraining:
         """Return L = CE(fused) + Σ_b CE_b + w(λ_1 L_ent + λ_2 L_sim + λ_3 L_con), and its parts."""
         t, mutual = self.settings.training, self.settings.mutual
         draws = numpy_generator(self.seed, self.course.name, step)
-        noise = torch_generator(self.seed, self.course.name, step, device=self.device)
-        # 1. labelled and unlabelled patches, turned, with noise and dropouts, in one batch
+        # 1. labelled and unlabelled patches in one batch
         chosen = draws.choice(len(self.labelled), size=t.batch, p=self.pixel_share)
-        positions = self.labelled.positions[chosen]
-        use_unlabelled = mutual.unlabelled and self.mutual
-        sizes = [t.batch]
-        if use_unlabelled or self.teacher is not None:
-            sizes.append(t.unlabelled_pixels)
-            positions = np.concatenate([positions, self.unlabelled.draw(sizes[1], draws)])
-        orientation = torch.from_numpy(draws.integers(8, size=len(positions)))
-        hidden = np.full(len(positions), -1, dtype=np.int64)
-        hidden[: t.batch] = self._hidden(self.hideable[chosen], draws)
-        shares = processes.shares(sizes)
-        rows = shares[processes.rank()]
-        patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
-        patches = self._disturbed(patches, noise, rows, len(positions))
-        patches = self._unguided(patches, draws, rows, len(positions))
-        output = model(*patches, self._kept(draws, rows, len(positions)))
+        positions, patches, kept, shares = self._batch(chosen, step, draws)
+        output = model(*patches, kept)
         logits = processes.gathered(output.logits[..., 0, 0].float(), shares)
         embedding = processes.gathered(output.embedding[..., 0, 0].float(), shares)
         # 2. cross-entropy of the fusion and of every branch
-        target = to_device(torch.from_numpy(self.labelled.classes[chosen]), self.device)
         own = logits[: t.batch]  # (B, heads, K)
-        heads = own.shape[1]
-        fused = fused_log_probabilities(own[..., None, None], self.trust)[..., 0, 0]
-        supervised = smoothed_nll(fused, target, self.class_weights, t.label_smoothing)
-        for head in range(heads):
-            supervised = supervised + F.cross_entropy(
-                own[:, head],
-                target,
-                weight=self.class_weights,
-                label_smoothing=t.label_smoothing,
-            )
+        supervised = self._supervised(own, self.labelled.classes[chosen])
         parts = {"supervised": supervised.detach()}
         # 3. consistency on unlabelled pixels, ramped
         ramp = min(1.0, (step + 1) / max(1.0, mutual.ramp * self.course.steps))
@@ -230,25 +207,78 @@ class FusionTraining:
             )
             parts["consistency"] = consistency.detach()
             total = total + ramp * self.consistency * consistency
-        if not self.mutual:
-            return total, parts
         # 4. mutual learning, ramped
-        aligned = mutual_losses(own, embedding[: t.batch], mutual.divergence)
+        if self.mutual:
+            learned, told = self._mutual(own, logits[t.batch :], embedding)
+            parts |= told
+            total = total + ramp * learned
+        return total, parts
+
+    def _batch(
+        self, chosen: NDArray[np.int64], step: int, draws: np.random.Generator
+    ) -> tuple[NDArray[np.int64], Patches, Tensor | None, list[NDArray[np.int64]]]:
+        """Gather the chosen labelled and new unlabelled pixels, turned, with noise and dropouts.
+
+        Returns:
+            Positions of the whole batch (B, 3); this process's patches of it, and the channels that
+            they keep; the rows of the batch by process.
+        """
+        positions, sizes = self.labelled.positions[chosen], [len(chosen)]
+        if self.learns_unlabelled or self.teacher is not None:
+            sizes.append(self.settings.training.unlabelled_pixels)
+            positions = np.concatenate([positions, self.unlabelled.draw(sizes[1], draws)])
+        batch = len(positions)
+        orientation = torch.from_numpy(draws.integers(8, size=batch))
+        hidden = np.full(batch, -1, dtype=np.int64)
+        hidden[: len(chosen)] = self._hidden(self.hideable[chosen], draws)
+        shares = processes.shares(sizes)
+        rows = shares[processes.rank()]
+        patches = self.source.gather(positions[rows], orientation[rows], hidden[rows])
+        noise = torch_generator(self.seed, self.course.name, step, device=self.device)
+        patches = self._disturbed(patches, noise, rows, batch)
+        patches = self._unguided(patches, draws, rows, batch)
+        return positions, patches, self._kept(draws, rows, batch), shares
+
+    def _supervised(self, logits: Tensor, classes: NDArray[np.int64]) -> Tensor:
+        """Return the cross-entropy of the fusion and of every head, (B, heads, K), summed."""
+        target = to_device(torch.from_numpy(classes), self.device)
+        smoothing = self.settings.training.label_smoothing
+        fused = fused_log_probabilities(logits[..., None, None], self.trust)[..., 0, 0]
+        total = smoothed_nll(fused, target, self.class_weights, smoothing)
+        for head in range(logits.shape[1]):
+            total = total + F.cross_entropy(
+                logits[:, head], target, weight=self.class_weights, label_smoothing=smoothing
+            )
+        return total
+
+    def _mutual(
+        self, own: Tensor, free: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of mutual learning, and its parts.
+
+        Args:
+            own: Logits of labelled samples, (B, heads, K).
+            free: Logits of unlabelled samples, (U, heads, K).
+            embedding: (B + U, heads, D), labelled samples first.
+        """
+        mutual, labelled = self.settings.mutual, len(own)
+        aligned = mutual_losses(own, embedding[:labelled], mutual.divergence)
+        parts: dict[str, Tensor] = {}
         learned = (
             mutual.entropy_weight * aligned.entropy + mutual.similarity_weight * aligned.similarity
         )
-        if use_unlabelled:
-            free = mutual_losses(logits[t.batch :], embedding[t.batch :], 0.0)
-            agreement = unlabelled_agreement(logits[t.batch :], self.trust)
+        if self.learns_unlabelled:
+            alike = mutual_losses(free, embedding[labelled:], 0.0)
+            agreement = unlabelled_agreement(free, self.trust)
             learned = learned + mutual.unlabelled_weight * (
                 agreement
-                + mutual.entropy_weight * free.entropy
-                + mutual.similarity_weight * free.similarity
+                + mutual.entropy_weight * alike.entropy
+                + mutual.similarity_weight * alike.similarity
             )
             parts["agreement"] = agreement.detach()
         parts["entropy"] = aligned.entropy.detach()
         parts["similarity"] = aligned.similarity.detach()
-        return total + ramp * learned, parts
+        return learned, parts
 
     def _taught(
         self, teacher: Teacher, positions: NDArray[np.int64], draws: np.random.Generator
