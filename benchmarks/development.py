@@ -36,6 +36,7 @@ SCENES: dict[str, SyntheticSpec] = {
     "nine classes": SyntheticSpec(220, 220, 60, 9, train_per_class=60, seed=103),
     "tiles": SyntheticSpec(90, 90, 40, 9, train_per_class=15, tiles=8, seed=104),
     "long tail": SyntheticSpec(220, 220, 60, 9, train_per_class=650, seed=105),
+    "many labels": SyntheticSpec(60, 60, 60, 9, train_per_class=700, tiles=16, seed=106),
 }
 
 _ERRORS = 2  # where the words of the comparison go: what is printed is the table

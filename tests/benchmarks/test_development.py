@@ -10,6 +10,7 @@ import pytest
 from benchmarks import development
 from benchmarks.development import LONG_TAIL, SCENES
 
+from bdgf.fusion.label_counts import ENOUGH_LABELS
 from bdgf.scene.scene import Scene
 
 
@@ -24,6 +25,13 @@ def test_a_scene_is_made_once_and_has_its_labels(tmp_path, name):
     assert sorted(counts) == sorted(expected)
     assert counts.min() > 0
     assert development.scene_file(tmp_path, name).stat().st_mtime_ns == before
+
+
+def test_many_labels_are_as_many_as_the_defaults_ask_for_and_far_from_the_test(tmp_path):
+    scene = Scene.open(development.scene_file(tmp_path, "many labels"))
+    assert len(scene.labels_at("train")) > ENOUGH_LABELS
+    tiles = [set(scene.positions(part)[:, 0]) for part in ("train", "test")]
+    assert not tiles[0] & tiles[1]
 
 
 def test_gains_are_printed_by_scene_and_in_the_mean(tmp_path, monkeypatch, capsys):
