@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import torch
 import yaml
+from rasterio.crs import CRS
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
@@ -21,7 +22,7 @@ from sklearn.utils import estimator_checks
 import bdgf
 from bdgf import presets
 from bdgf.errors import BdgfError, RunFolderError, SceneError, SettingsError
-from bdgf.estimator import BDGFClassifier
+from bdgf.estimator import BDGFClassifier, _ordered
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Silent
 from bdgf.scene.scene import Scene
@@ -193,6 +194,27 @@ def test_a_new_scene_of_the_same_sensors(fitted, images):
         fitted.predict({"hsi": images["hsi"]})
     with pytest.raises(BdgfError, match="8 bands"):
         fitted.predict({**images, "hsi": images["hsi"][:5]})
+
+
+def test_a_dataset_with_its_crs_is_predicted_as_it_was_fitted(fitted, images):
+    xarray = pytest.importorskip("xarray", reason="xarray is in the test extra")
+    crs = xarray.DataArray(0, attrs={"crs_wkt": CRS.from_epsg(32632).to_wkt()})
+    dataset = xarray.Dataset(
+        {name: ((f"{name}_band", "y", "x"), array) for name, array in images.items()},
+        coords={"y": 119.5 - np.arange(45), "x": 0.5 + np.arange(51)},
+    )
+    expected = fitted.predict(images)
+    np.testing.assert_array_equal(fitted.predict(dataset), expected)
+    np.testing.assert_array_equal(fitted.predict(dataset.assign(spatial_ref=crs)), expected)
+    with pytest.raises(SceneError, match="X has the modalities hsi, sar, and"):
+        fitted.predict(dataset.assign(spatial_ref=crs).drop_vars("dsm"))
+
+
+def test_names_of_modalities_need_not_be_text(images):
+    tile = {1: images["hsi"], 2: images["sar"]}
+    ordered = _ordered(tile, {"2": "auxiliary", "1": "spectral"})
+    assert list(ordered) == ["2", "1"]
+    assert ordered["1"] is tile[1]
 
 
 def test_modalities_of_a_scene_may_stand_in_another_order(fitted, tiny_scene, images, tmp_path):

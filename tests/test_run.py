@@ -13,7 +13,8 @@ from bdgf.errors import SettingsError
 from bdgf.mapping.pretrained import PretrainedMapper
 from bdgf.mapping.reading import read_map
 from bdgf.progress import Silent
-from bdgf.run import Run
+from bdgf.run import Run, fingerprints_of
+from bdgf.scene.scene import Scene
 
 
 @pytest.fixture
@@ -30,6 +31,50 @@ def test_finished_are_the_stages_whose_files_are_there(
     other = Run(tiny_scene, trained_run, longer, Silent())
     done = [stage for stage in other.fingerprints if other.finished(stage)]
     assert done == ["prepare", "pretrain", "features"]
+
+
+def test_labels_that_turn_the_image_are_a_change_of_the_image(tmp_path: Path) -> None:
+    np.save(tmp_path / "hsi.npy", np.random.default_rng(0).normal(size=(20, 30, 8)))
+    path = tmp_path / "scene.yaml"
+    path.write_text(
+        "name: tiny\nmodalities: {hsi: {path: hsi.npy, role: spectral}}\n"
+        "labels: {train: train.npy, test: test.npy, classes: {1: a, 2: b}}\n"
+    )
+    marks = []
+    for turned in (False, True, False):
+        codes = np.zeros((2, 20, 30), dtype=np.uint8)
+        codes[0, :2, :4], codes[0, 2:4, :4], codes[1, 8:9], codes[1, 9:11] = 1, 2, 1, 2
+        for name, part in zip(("train", "test"), codes, strict=True):
+            np.save(tmp_path / f"{name}.npy", part.T if turned else part)
+        scene = Scene.open(path)
+        assert scene.tiles[0].height == (30 if turned else 20)
+        assert scene.tiles[0].agreed_axes == ("WHC" if turned else None)
+        marks.append(fingerprints_of(scene, tmp_path / "run", config.Settings()))
+    for stage in ("prepare", "pretrain", "features"):
+        assert marks[0][stage] == marks[2][stage] != marks[1][stage]
+
+
+def test_a_list_of_pixels_beside_an_array_need_not_have_two_axes(tmp_path: Path) -> None:
+    np.save(tmp_path / "hsi.npy", np.random.default_rng(0).normal(size=(20, 30, 8)))
+    codes = np.zeros((20, 30), dtype=np.uint8)
+    codes[3:6, 4:20], codes[10:13, 7:25] = 1, 2
+    np.save(tmp_path / "gt.npy", codes)
+    (tmp_path / "scene.yaml").write_text(
+        "name: tiny\nmodalities: {hsi: {path: hsi.npy, role: spectral}}\n"
+        "labels:\n"
+        "  train: {path: train.npy, index_base: 0, index_order: row-major}\n"
+        "  test: {path: test.npy, index_base: 0, index_order: row-major}\n"
+        "  map: gt.npy\n"
+        "  classes: {1: a, 2: b}\n"
+    )
+    places = np.random.default_rng(1).permutation(np.flatnonzero(codes))
+    for shape in ((-1,), (-1, 1), (1, -1)):
+        np.save(tmp_path / "train.npy", places[:40].reshape(shape))
+        np.save(tmp_path / "test.npy", places[40:].reshape(shape))
+        scene = Scene.open(tmp_path / "scene.yaml")
+        where = scene.positions("train")[:, 1:]
+        assert sorted(where @ [30, 1]) == sorted(places[:40].tolist())
+        np.testing.assert_array_equal(scene.labels_at("train"), codes[tuple(where.T)] - 1)
 
 
 def test_what_a_stage_must_have_left_follows_the_settings(

@@ -26,7 +26,7 @@ from bdgf.mapping.scene_maps import tile_by_tile, write_maps
 from bdgf.pipeline import Pipeline
 from bdgf.progress import Progress
 from bdgf.runfolder import RunFolder, map_paths
-from bdgf.scene.from_arrays import Images, LabelArrays
+from bdgf.scene.from_arrays import Images, LabelArrays, without_crs
 from bdgf.scene.scene import Scene
 from bdgf.validation import validate
 
@@ -60,9 +60,9 @@ class BDGFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             ``preset`` and ``random_state`` do not count.
         random_state: Seed of everything that is drawn.
         folder: Run folder in which ``fit`` works. What is finished there is not done again, so a
-            fit that was killed goes on; what other data or settings left there is done anew. None
-            works in a temporary folder, which holds checkpoints and features while ``fit`` runs and
-            is removed at its end.
+            fit that was killed goes on; what other settings left there, or changed values, is done
+            anew, and the run of another scene file is refused. None works in a temporary folder,
+            which holds checkpoints and features while ``fit`` runs and is removed at its end.
         verbose: Draw progress; otherwise it goes to the logger ``bdgf`` at level INFO.
 
     Attributes:
@@ -393,14 +393,19 @@ def _scene(
 
 
 def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arrays of a tile in the order of the training scene's modalities."""
-    theirs = [str(name) for name in tile]
-    if sorted(theirs) != sorted(roles):
+    """Return the arrays of a tile in the order of the training scene's modalities.
+
+    The CRS of a Dataset, a variable without axes, comes along.
+    """
+    named = {str(name): tile[name] for name in tile}
+    arrays, _ = without_crs(named)
+    if sorted(arrays) != sorted(roles):
         raise SceneError(
-            f"X has the modalities {', '.join(theirs)}, and the classifier was fitted on"
+            f"X has the modalities {', '.join(arrays)}, and the classifier was fitted on"
             f" {', '.join(roles)}; give the same ones."
         )
-    return {name: tile[name] for name in roles}
+    placed = {name: value for name, value in named.items() if name not in arrays}
+    return {name: arrays[name] for name in roles} | placed
 
 
 def _single(X: AnyScene, maps: list[AnyArray]) -> AnyArray | list[AnyArray]:

@@ -235,9 +235,13 @@ class Run:
 def fingerprints_of(scene: Scene, out: Path, settings: Settings) -> dict[str, str]:
     """Return what the outputs of every stage of a run depend on."""
     folder = absolute(scene.spec.path).parent
+    images = scene.signature("images")
+    agreed = [tile.agreed_axes for tile in scene.tiles]
+    if any(agreed):  # other labels may turn the image, whose files are the same
+        images += repr(agreed)
     return fingerprints(
         settings,
-        scene.signature("images"),
+        images,
         scene.signature("labels"),
         external_signature(settings.features.source, folder, scene),
         start_signature(with_absolute_start(settings), out / WEIGHTS),

@@ -80,6 +80,10 @@ def test_panels_are_the_features_that_are_there(scene, folder, tiny_settings, sm
     assert (found[1].plane != found[2].plane).any()
     other = presets.replace(tiny_settings, {"diffusion.steps": 7})
     assert len(panels(scene, work, other)[0]) == 1, "other settings left nothing"
+    for source in ("none", "embedding.npy"):
+        foreign = presets.replace(tiny_settings, {"features.source": source})
+        titles = [panel.title for panel in panels(scene, work, foreign)[0]]
+        assert titles == ["Raw bands, standardised"], "of a denoiser only"
 
 
 def test_where_masking_is_off_by_default_the_masked_features_are_a_variant(tiny_settings):

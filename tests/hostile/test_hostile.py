@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import yaml
 
 import bdgf
@@ -125,6 +127,70 @@ def test_scene_files_stay_in_their_folders_where_that_is_asked_for(
     with pytest.raises(SceneError, match="is an address") as caught:
         load_scene_file(outside)
     assert "secret" not in str(caught.value)
+
+
+def test_a_vrt_takes_its_sources_from_those_folders_too(
+    outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = outside.parents[1] / "other" / "dsm.tif"
+    vrt = outside.parent / "dsm.vrt"
+    with rasterio.open(other) as source:
+        rasterio.shutil.copy(source, vrt, driver="VRT")
+    text = vrt.read_text()
+    scene = outside.read_text()
+    inner = outside.parent / "inner.vrt"
+    inner.write_text(text)
+    (name,) = re.findall("<SourceFilename.*</SourceFilename>", text)
+    quoted = "<SourceFilename><![CDATA[../other/dsm.tif]]></SourceFilename>"
+    attribute = f'<SimpleSource sourcefilename="{other}">'
+    forms = {
+        "dsm.vrt": text,
+        "vrt.tif": text,  # GDAL goes by content
+        "quoted.vrt": text.replace(name, quoted),
+        "case.vrt": text.replace("SourceFilename", "sourcefilename"),
+        "attribute.vrt": text.replace(name, "").replace("<SimpleSource>", attribute),
+        "nested.vrt": text.replace(
+            name, '<SourceFilename relativeToVRT="1">inner.vrt</SourceFilename>'
+        ),
+        "absolute.vrt": text.replace(name, f"<SourceFilename>{other}</SourceFilename>"),
+    }
+    monkeypatch.chdir(outside.parent)  # a name that is not relative to the VRT is so to this folder
+    for file, content in forms.items():
+        (outside.parent / file).write_text(content)
+        outside.write_text(scene.replace("../other/dsm.tif", file))
+        monkeypatch.delenv(VARIABLE, raising=False)
+        load_scene_file(outside)
+        monkeypatch.setenv(VARIABLE, str(other.parent))
+        load_scene_file(outside)
+        monkeypatch.setenv(VARIABLE, "")
+        with pytest.raises(SceneError, match=r"reads dsm\.tif, which lies outside of its folder"):
+            load_scene_file(outside)
+    for source, message in (
+        ("/vsizip/a.zip/a.tif", "no file"),
+        ('NETCDF:"a.nc":x', "no file"),
+        ("&lt;VRTDataset/&gt;", "no file"),
+        ("<b", "begins as XML and is none"),
+    ):
+        (outside.parent / "dsm.vrt").write_text(
+            text.replace(name, f"<SourceFilename>{source}</SourceFilename>")
+        )
+        outside.write_text(scene.replace("../other/dsm.tif", "dsm.vrt"))
+        with pytest.raises(SceneError, match=message):
+            load_scene_file(outside)
+
+
+def test_what_lies_beside_a_raster_counts_as_the_raster(
+    outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = outside.parents[1] / "other"
+    shutil.copy(other / "dsm.tif", outside.parent / "dsm.tif")
+    outside.write_text(outside.read_text().replace("../other/dsm.tif", "dsm.tif"))
+    monkeypatch.setenv(VARIABLE, "")
+    load_scene_file(outside)
+    (other / "mask").write_bytes(b"")
+    (outside.parent / "dsm.tif.msk").symlink_to(other / "mask")
+    with pytest.raises(SceneError, match=r"reads dsm\.tif\.msk, which lies outside"):
+        load_scene_file(outside)
 
 
 VRT = (

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.crs import CRS
 
 from bdgf.errors import SceneError
 from bdgf.scene.description import NAMING, LabelFile, LabelSpec, ModalitySpec, SceneSpec
+from bdgf.scene.formats.opening import open_source
 from bdgf.scene.labels.reading import ROI_SUFFIXES
 from bdgf.scene.labels.vector_files import VECTOR_SUFFIXES
 from bdgf.scene.leak import leakage
@@ -169,11 +171,11 @@ def test_signature_changes_with_all_that_is_read_with_a_raster(
     elif named == "cube.dat":
         os.utime(tmp_path / "cube.hdr", ns=(1, 1))
     else:
-        for name in ("hsi.tfw", "hsi.tif.msk", "hsi.tif.aux.xml"):
+        for name in ("hsi.tfw", "hsi.prj", "hsi.tif.msk", "hsi.tif.aux.xml"):
             (tmp_path / name).write_text(f"<PAMDataset>{PLACES}</PAMDataset>")
             seen.add(spec.signature("images"))
             (tmp_path / name).unlink()
-        assert len(seen) == 4
+        assert len(seen) == 5
     seen.add(Scene.open(path).signature("images"))
     assert len(seen) > 1
     # statistics that a viewer leaves beside a raster say nothing of its values
@@ -181,6 +183,19 @@ def test_signature_changes_with_all_that_is_read_with_a_raster(
     statistics = "<PAMDataset><MDI key='STATISTICS_MEAN'>1</MDI></PAMDataset>"
     (tmp_path / f"{named}.aux.xml").write_text(statistics)
     assert Scene.open(path).signature("images") == last
+
+
+def test_a_system_that_comes_beside_a_raster_changes_the_signature(write_scene, tmp_path):
+    rows = "\n".join(" ".join("3" for _ in range(17)) for _ in range(12))
+    head = "ncols 17\nnrows 12\nxllcorner 0\nyllcorner -12\ncellsize 1\n"
+    (tmp_path / "dem.asc").write_text(head + rows)
+    path = write_scene({"hsi": CUBE, "dem": CUBE[:1]})
+    path.write_text(path.read_text().replace("dem.tif", "dem.asc"))
+    before = Scene.open(path).signature("images")
+    assert open_source(tmp_path / "dem.asc").crs is None
+    (tmp_path / "dem.prj").write_text(CRS.from_epsg(32633).to_wkt())
+    assert open_source(tmp_path / "dem.asc").crs == CRS.from_epsg(32633)
+    assert Scene.open(path).signature("images") != before
 
 
 def test_signature_of_a_file_that_is_gone(write_scene, tmp_path):

@@ -228,8 +228,11 @@ def _draw(scene: Scene, seed: int) -> NDArray[np.int64]:
 
 
 def _stored(scene: Scene, folder: Path, settings: Settings) -> PixelFeatures | None:
-    """Return the features of a run folder, None where it has none of these inputs and settings."""
-    if not folder.is_dir():
+    """Return the features of a run folder, None where it has none of these inputs and settings.
+
+    Those of another source are none of a denoiser, trained or not.
+    """
+    if settings.features.source != "diffusion" or not folder.is_dir():
         return None
     run = Pipeline(scene, folder, settings, Silent())
     if not all(

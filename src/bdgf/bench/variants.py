@@ -10,7 +10,7 @@ from bdgf import config, presets
 OURS = "BDGF"
 
 CONTROLS: dict[str, Mapping[str, Any]] = {
-    "untrained denoiser": {"diffusion.pretrain": False},
+    "untrained denoiser": {"features.source": "diffusion", "diffusion.pretrain": False},
     "no guidance": {"features.source": "none"},
 }
 """What stands beside every claim that pre-training or guidance helps."""

@@ -127,7 +127,7 @@ def describe(
     single = isinstance(images, Mapping)
     given = _tiles(images)
     # in a Dataset the CRS may be a variable of its own, without axes
-    parted = [_without_crs(tile) for tile in given]
+    parted = [without_crs(tile) for tile in given]
     tiles = [arrays for arrays, _ in parted]
     crs = crs or next((found for _, found in parted if found), None)
     if transform is not None and not isinstance(transform, Affine):
@@ -181,8 +181,11 @@ def _tiles(images: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
     return given
 
 
-def _without_crs(tile: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Return the arrays of a tile, and the CRS that a variable without axes beside them holds."""
+def without_crs(tile: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return the arrays of a tile, and the CRS that a variable without axes beside them holds.
+
+    Such is how xarray itself opens a Dataset that rioxarray has written.
+    """
     arrays, crs = {}, None
     for name in tile:
         shape = getattr(tile[name], "shape", None)

@@ -112,11 +112,14 @@ def _blocks(labels: Pixels, spec: SplitSpec, rng: np.random.Generator) -> tuple[
     order = rng.permutation(len(squares))
     left = (counts > 0).sum(axis=0)  # squares of each class that are not in training
     spare = np.minimum(left, 2) - 1  # 1 where one square has to stay for testing
+    pixels = counts.sum(axis=1)
     chosen: set[int] = set()
+    taken = 0
 
     def take(block: int) -> None:
-        nonlocal left
+        nonlocal left, taken
         chosen.add(block)
+        taken += int(pixels[block])
         left = left - (counts[block] > 0)
 
     for index in np.argsort(left, kind="stable"):
@@ -124,11 +127,11 @@ def _blocks(labels: Pixels, spec: SplitSpec, rng: np.random.Generator) -> tuple[
         if members and not chosen.intersection(members):
             kind = [b for b in members if not _empties_test(counts[b], left, spare)]
             take((kind or members)[0])
-    target = spec.train_share * counts.sum()
+    target = spec.train_share * pixels.sum()
     for block in order:
         if block in chosen or _empties_test(counts[block], left, spare):
             continue
-        if counts[sorted(chosen)].sum() + counts[block].sum() <= target:
+        if taken + pixels[block] <= target:
             take(int(block))
 
     train, test = [], []
@@ -142,11 +145,16 @@ def _blocks(labels: Pixels, spec: SplitSpec, rng: np.random.Generator) -> tuple[
 
 def _labelled_squares(labels: Pixels, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Squares with a label (m, 3) as tile, row and column of squares, and their pixels (m, K)."""
-    places = [
-        np.column_stack([np.full(len(tile), number), tile.positions // size])
-        for number, tile in enumerate(labels)
-    ]
-    squares, owner = np.unique(np.concatenate(places), axis=0, return_inverse=True)
+    places = np.concatenate(
+        [
+            np.column_stack([np.full(len(tile), number), tile.positions // size])
+            for number, tile in enumerate(labels)
+        ]
+    )
+    # one number for each square: numpy sorts numbers much faster than rows of three
+    shape = tuple(places.max(axis=0) + 1)
+    numbers, owner = np.unique(np.ravel_multi_index(tuple(places.T), shape), return_inverse=True)
+    squares = np.column_stack(np.unravel_index(numbers, shape))
     classes = _classes(labels).astype(np.int64)
     number = int(classes.max()) + 1
     counts = np.bincount(owner.reshape(-1) * number + classes, minlength=len(squares) * number)

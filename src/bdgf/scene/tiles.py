@@ -39,6 +39,8 @@ class Tile:
         crs: Coordinate reference system, None where no modality has one.
         transform: From (column, row) to map coordinates, None where no modality has one.
         sources: The raster of every modality, in the scene's order.
+        agreed_axes: Axes of the raster that gives the grid, where the other rasters and the labels
+            decided them, such as CWH; None where the file or the scene file did.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Tile:
         name: str,
         sources: tuple[RasterSource, ...],
         labels: Callable[[], tuple[TileLabels, TileLabels]],
+        agreed_axes: str | None = None,
     ) -> None:
         placed = [source for source in sources if Grid.of(source).placed]
         self.name = name
@@ -55,6 +58,7 @@ class Tile:
         self.transform: Affine | None = placed[0].transform if placed else None
         # a system without coordinates, as some files have, is no say against one with them
         self.crs: Any | None = next((s.crs for s in [*placed, *sources] if s.crs is not None), None)
+        self.agreed_axes = agreed_axes
         self._labels = labels
 
     @property
@@ -118,9 +122,13 @@ class TileOpener:
             opened = list(self._memory.images[number].values())
         chosen = self.spec.modalities[self.spec.reference]
         reference = opened[self.spec.reference]
+        agreed = None
         if isinstance(reference, ArraySource) and not chosen.axes:
             shapes = [(s.height, s.width) for s in opened if s is not reference]
-            reference = agree(reference, [*shapes, *self._label_shapes(name)])
+            found = agree(reference, [*shapes, *self._label_shapes(name)])
+            if isinstance(found, ArraySource) and found is not reference:
+                agreed = found.axes
+            reference = found
         placing = _placing(reference, opened)
         sources: list[RasterSource] = []
         for index, (modality, source) in enumerate(zip(self.spec.modalities, opened, strict=True)):
@@ -135,7 +143,7 @@ class TileOpener:
             for place, note in enumerate(dict.fromkeys([sentence, *source.notes])):
                 self._notes.say(f"{modality.name} {place}", note)
             sources.append(source)
-        return Tile(name, tuple(sources), labels)
+        return Tile(name, tuple(sources), labels, agreed)
 
     def _on_grid(
         self, source: RasterSource, modality: ModalitySpec, reference: RasterSource, tile: str

@@ -75,6 +75,7 @@ def test_a_run_gives_its_denoiser(tiny_scene, tiles_scene, tiny_settings, tmp_pa
     case = Case(Scene.open(tiny_scene), settings, tmp_path / "case", Silent(), elsewhere)
     found = borrow("BDGF, denoiser of run as is", case)
     assert found.changes == {
+        "features.source": "diffusion",  # whatever the comparison itself is guided by
         "diffusion.from_run": str(tmp_path / "run-3"),
         "diffusion.pretrain": False,
     }

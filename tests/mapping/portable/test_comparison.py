@@ -11,6 +11,7 @@ import torch
 from bdgf.errors import RunFolderError
 from bdgf.mapping.portable.comparison import Agreement, Comparison
 from bdgf.mapping.pretrained import PretrainedMapper
+from bdgf.scene.prepared import PreparedScene
 from bdgf.scene.scene import Scene
 from bdgf.scene.windows import Window
 
@@ -49,6 +50,18 @@ def test_pieces_together_are_as_bad_as_the_worst() -> None:
     for wrong in (float("inf"), float("nan")):
         with pytest.raises(RunFolderError, match=r"mapper\.onnx differs"):
             (first + Agreement(1, wrong) + second).check("mapper.onnx")
+
+
+def test_only_the_piece_is_looked_at(compare: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compare.prepared.valid(0)
+    np.testing.assert_array_equal(compare.known.numpy(), whole[PIECE.slices])
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the validity of a whole tile was asked for")
+
+    monkeypatch.setattr(PreparedScene, "valid", refuse)
+    again = Comparison(compare.run, compare.prepared.scene, 0, PIECE, 56)
+    assert torch.equal(again.known, compare.known)
 
 
 def test_it_sees_every_kind_of_difference(compare: Comparison) -> None:

@@ -8,7 +8,6 @@ import pickle
 import struct
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from hypothesis.extra import numpy as hnp
 from scipy.io.matlab import MatlabFunction, MatlabOpaque
 
 from bdgf.errors import SceneError
-from bdgf.scene.formats import matlab
 from bdgf.scene.formats.matlab import mat_readers
 
 TYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
@@ -320,47 +318,9 @@ def test_reader_is_carried_to_another_process_without_its_array(tmp_path):
     assert pickle.loads(stream.getvalue()).read((slice(0, 2), slice(0, 3))).shape == (2, 3)
 
 
-def test_large_arrays_are_unpacked_to_a_file_without_a_name(tmp_path, monkeypatch):
-    values = np.random.default_rng(0).normal(size=(90, 80, 100)).astype("f8")
-    path = tmp_path / "a.mat"
-    scipy.io.savemat(path, {"x": values, "y": values[0]}, do_compression=True)
-    monkeypatch.setattr(matlab.tempfile, "tempdir", str(tmp_path))
-    readers = mat_readers(path)
-    window = (slice(3, 40), slice(7, 8), slice(50, 99))
-    for _ in range(2):
-        np.testing.assert_array_equal(readers["x"].read(window), values[window])
-    assert isinstance(readers["x"]._array, np.memmap)
-    np.testing.assert_array_equal(readers["y"].read(window[1:]), values[0][window[1:]])
-    assert not isinstance(readers["y"]._array, np.memmap)
-    assert list(tmp_path.iterdir()) == [path]
-    monkeypatch.setattr(matlab.shutil, "disk_usage", lambda _: SimpleNamespace(free=values.nbytes))
-    again = mat_readers(path)["x"]
-    np.testing.assert_array_equal(again.read(window), values[window])
-    assert not isinstance(again._array, np.memmap), "without room memory has to do"
-
-
-@pytest.mark.parametrize("in_memory", [0, 1 << 20])
-def test_few_files_stay_unpacked(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(matlab, "_KEPT", 2)
-    monkeypatch.setattr(matlab, "_IN_MEMORY", in_memory)
-    monkeypatch.setattr(matlab, "_UNPACKED", matlab.WeakValueDictionary())
-    readers = []
-    for number in range(4):
-        path = tmp_path / f"{number}.mat"
-        scipy.io.savemat(path, {"x": np.full((50, 50), number, "f8")}, do_compression=True)
-        readers.append(mat_readers(path)["x"])
-    for number in (0, 1, 0, 2, 3, 2, 1):
-        assert readers[number].read((slice(4, 5), slice(9, 10))).tolist() == [[number]]
-        assert readers[number]._array is not None
-        assert sum(reader._array is not None for reader in readers) <= 2
-    assert [reader._array is not None for reader in readers] == [False, True, True, False]
-    del readers
-    assert len(matlab._UNPACKED) == 0
-
-
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
 def test_check_sum_of_what_goes_to_a_file_is_compared(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(matlab, "_IN_MEMORY", 0)
+    monkeypatch.setattr("bdgf.scene.formats.unpacked.IN_MEMORY", 0)
     monkeypatch.setattr("bdgf.scene.formats.matlab5._CHUNK", chunk)
     path = tmp_path / "a.mat"
     scipy.io.savemat(path, {"x": np.arange(400.0).reshape(20, 20)}, do_compression=True)

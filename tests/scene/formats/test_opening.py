@@ -262,6 +262,25 @@ def test_nodata_is_compared_in_the_stored_type(tmp_path):
         assert source.read(Window(0, 0, 2, 2))[1].all()
 
 
+def test_nodata_in_place_of_the_files_own_is_told(tmp_path, write_tif):
+    values = np.array([[1.0, -9999.0], [3.0, 0.0]], dtype=np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = values
+        file["x"].attrs["_FillValue"] = np.float32(-9999)
+    write_tif("a.tif", values, nodata=-9999)
+    for name in ("a.h5", "a.tif"):
+        source = open_source(tmp_path / name, nodata=0)
+        assert source.notes == (
+            f"{name} declares -9999 as no data; the scene file says 0 in its place, so that -9999"
+            " counts as data",
+        )
+        assert source.read(Window(0, 0, 2, 2))[1].ravel().tolist() == [True, True, True, False]
+        for same in (None, -9999):
+            source = open_source(tmp_path / name, nodata=same)
+            assert source.notes == ()
+            assert source.read(Window(0, 0, 2, 2))[1].ravel().tolist() == [True, False, True, True]
+
+
 def info(*shape, dtype="f4"):
     return ArrayInfo(shape, "some", None if dtype is None else np.dtype(dtype))
 

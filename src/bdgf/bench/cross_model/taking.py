@@ -60,7 +60,8 @@ def borrow(method: str, case: Case) -> Borrowed | None:
     seconds = 0.0
     if not is_weights(path):
         path, seconds = _pretrained(path, case)
-    return Borrowed({"diffusion.from_run": str(path), "diffusion.pretrain": not as_is}, seconds)
+    changes = {"diffusion.from_run": str(path), "diffusion.pretrain": not as_is}
+    return Borrowed({"features.source": "diffusion", **changes}, seconds)
 
 
 def _pretrained(scene: Path, case: Case) -> tuple[Path, float]:

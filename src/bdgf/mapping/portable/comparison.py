@@ -127,7 +127,7 @@ class Comparison:
         # what the networks read of the features to classify the piece
         radius = run.network.window // 2
         self.read = piece.grow(radius).inside(*shape)
-        self.known = torch.from_numpy(self.prepared.valid(tile)[piece.slices])
+        self.known = torch.from_numpy(self.prepared.valid_in(tile, piece))
         self.expected = run.log_probabilities(self.prepared, self.store, tile, piece)
         self.features = self.store.window(tile, self.read).astype(np.float16)
 

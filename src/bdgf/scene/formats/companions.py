@@ -17,7 +17,9 @@ _HEADER = ".hdr"
 _DATA = (".dat", ".img", ".bsq", ".bil", ".bip", ".raw", ".bin", ".flt", ".cube", ".rfl", ".sli")
 _SOURCE = re.compile(r"<Source(?:Filename|Dataset)\b([^>]*)>([^<]+)<")
 _MOST_NAMED = 3
-_SHAPE = (".dbf", ".shx", ".prj", ".cpg")
+_PLACES = (".prj", ".sgrd", ".ige")
+"""A CRS beside a raster of a format that has none; a SAGA grid's header; ERDAS's large values."""
+_SHAPE = (".dbf", ".shx", ".cpg")
 _TELLING = ("<GeoTransform", "<SRS", "<NoDataValue", "<Scale", "<Offset", "<GCPList")
 """What an ``.aux.xml`` holds that changes how a raster is read; statistics do not."""
 
@@ -50,8 +52,8 @@ def data_file(path: Location) -> Location:
 def companions(path: Location) -> list[Location]:
     """Return the local files that decide what is read of a raster or vector file, itself first.
 
-    They are the values of a header and the header of values, GDAL's mask and notes, a world file,
-    the parts of a shapefile, and the sources of a VRT with their own.
+    They are the values of a header and the header of values, GDAL's mask and notes, a world file
+    and a CRS, the parts of a shapefile, and the sources of a VRT with their own.
 
     Raises:
         SceneError: There is no file with values beside a header.
@@ -76,6 +78,7 @@ def _beside(path: Path) -> list[Path]:
     ending = path.suffix
     names = [path.with_suffix(_HEADER), path.with_name(f"{path.name}{_HEADER}")]
     names.append(path.with_name(f"{path.name}.msk"))
+    names += [path.with_suffix(part) for part in _PLACES]
     if len(ending) > 2:  # a world file: .tfw, .tifw or .wld beside a .tif
         names += [path.with_suffix(f"{ending[:2]}{ending[-1]}w"), path.with_suffix(f"{ending}w")]
         names.append(path.with_suffix(".wld"))

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rasterio
@@ -119,19 +120,25 @@ def check_offline(path: Location) -> None:
     """
     if isinstance(path, RemotePath) or _is_set(_CURL):
         return
-    try:
-        with path.open("rb") as file:
-            head = file.read(_START)
-            if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-                head += file.read(_LARGEST)
-    except OSError:
-        return  # whoever opens it says why
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" and _SERVICES.search(head):
+    if not begins_as_xml(path):
+        return
+    with path.open("rb") as file:
+        head = file.read(_LARGEST)
+    if _SERVICES.search(head):
         raise SceneError(
             f"{path.name} describes data on the network, and a file on this machine must not reach"
             " out by itself: name the address in the scene file, download the data, or allow"
             f" addresses by GDAL's own option {_CURL}."
         )
+
+
+def begins_as_xml(path: Path) -> bool:
+    """Whether a file is a description, as a VRT is, whatever its name; not where it is absent."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_START).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    except OSError:
+        return False  # whoever opens it says why
 
 
 def _is_set(option: str) -> bool:

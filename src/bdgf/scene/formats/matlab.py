@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import shutil
 import struct
-import tempfile
-import threading
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +24,8 @@ from bdgf.scene.formats.matlab5 import (
     read_packed,
     unpack,
 )
+from bdgf.scene.formats.unpacked import Unpacked, belongs_in_a_file
 
-_IN_MEMORY = 4 << 20
-"""Most bytes of an unpacked array that is kept in memory, not in a file."""
-_KEPT = 64
-"""Unpacked arrays that are kept at a time: each in a file holds it open."""
 _ERRORS = (DamagedError, OSError, zlib.error, MemoryError, ValueError, OverflowError)
 _VERSION5 = (b"\x00\x01IM", b"\x01\x00MI")
 _VERSION4 = ("double", "single", "int32", "int16", "uint16", "uint8")
@@ -86,10 +79,7 @@ class MatReader:
         self.info = info
         self.block = (1,) * len(info.shape)
         self._place = place
-        self._array: NDArray[Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
+        self._unpacked = Unpacked()
 
     def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
         """Read a part, one slice per axis."""
@@ -108,41 +98,22 @@ class MatReader:
     def _values(self, place: Place) -> NDArray[Any]:
         if place.packed is None:
             return np.memmap(self.path, place.dtype, "r", place.start, self.info.shape, order="F")
-        array = self._array
+        array = self._unpacked.array
         if array is None:
-            array = self._unpacked(place)
+            array = self._in_a_file(place)
             if array is None:  # without room for the file, memory has to do
                 array = read_packed(self.path, place, self.info.shape)
-        self._keep(array)
+        self._unpacked.keep(array)
         return array
 
-    def _unpacked(self, place: Place) -> NDArray[Any] | None:
+    def _in_a_file(self, place: Place) -> NDArray[Any] | None:
         """Return a large array from a temporary file, None where there is no room for one."""
-        size = math.prod(self.info.shape) * place.dtype.itemsize
-        if size <= _IN_MEMORY:
-            return None
         try:
-            if size >= shutil.disk_usage(tempfile.gettempdir()).free // 2:
-                return None
-            return unpack(self.path, place, self.info.shape)
+            if belongs_in_a_file(math.prod(self.info.shape) * place.dtype.itemsize):
+                return unpack(self.path, place, self.info.shape)
         except OSError:  # no folder, other processes took the room, or too many files are open
-            return None
-
-    def _keep(self, array: NDArray[Any]) -> None:
-        """Keep the array, and forget that which was used longest ago where they are too many."""
-        with _LOCK:
-            self._array = array
-            _UNPACKED.pop(id(self), None)
-            _UNPACKED[id(self)] = self
-            if len(_UNPACKED) > _KEPT:
-                number, oldest = next(iter(_UNPACKED.items()))
-                oldest._array = None
-                del _UNPACKED[number]
-
-
-_UNPACKED: WeakValueDictionary[int, MatReader] = WeakValueDictionary()
-"""Readers whose arrays are unpacked, used longest ago first."""
-_LOCK = threading.Lock()
+            pass
+        return None
 
 
 def _list_mat4(path: Path) -> dict[str, tuple[ArrayInfo, Place | None]]:

@@ -1,8 +1,10 @@
-"""NumPy files: one array read by windows (.npy), or several, each loaded once (.npz)."""
+"""NumPy files: one array read by windows (.npy), or several, each unpacked whole (.npz)."""
 
 from __future__ import annotations
 
+import io
 import math
+import tempfile
 import tokenize
 import warnings
 import zipfile
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from bdgf.errors import SceneError
 from bdgf.scene.formats.arrays import NUMERIC, ArrayInfo, shown_name
 from bdgf.scene.formats.base import reason
+from bdgf.scene.formats.unpacked import Unpacked, belongs_in_a_file
 
 # What NumPy and zipfile raise on damaged files, wrong passwords and unknown compressions.
 _ERRORS = (
@@ -80,7 +83,9 @@ class NpyReader:
 class NpzReader:
     """An array of a .npz file; see `ArrayReader`.
 
-    It is unpacked at the first read and then kept; it is not carried along to another process.
+    It is unpacked at the first read and then kept: one of more than 4 MiB in a temporary file
+    without a name. Of many files the last ones stay unpacked; nothing of it is carried along to
+    another process.
     """
 
     def __init__(self, path: Path, key: str, info: ArrayInfo, member: str) -> None:
@@ -89,35 +94,53 @@ class NpzReader:
         self.member = member
         self.info = info
         self.block = (1,) * len(info.shape)
-        self._array: NDArray[Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
+        self._unpacked = Unpacked()
 
     def read(self, part: tuple[slice, ...]) -> NDArray[Any]:
         """Read a part, one slice per axis."""
-        if self._array is None:
+        array = self._unpacked.array
+        if array is None:
             try:
-                self._array = self._load()
+                array = self._in_a_file()
+                if array is None:  # without room for the file, memory has to do
+                    array = self._in_memory()
             except _ERRORS as error:
                 raise SceneError(_unreadable(self.path, error, self.key)) from error
-        return self._array[part]
+        self._unpacked.keep(array)
+        return np.array(array[part])
 
-    def _load(self) -> NDArray[Any]:
+    def _in_a_file(self) -> NDArray[Any] | None:
+        """Return a large array from a temporary file, None where there is no room for one."""
+        try:
+            if belongs_in_a_file(_bytes(self.info)):
+                with tempfile.TemporaryFile() as file:
+                    order = self._copy(file)
+                    file.flush()
+                    dtype = np.dtype(self.info.dtype)
+                    return np.memmap(file, dtype, "r", shape=self.info.shape, order=order)
+        except OSError:  # no folder, other processes took the room, or too many files are open
+            pass
+        return None
+
+    def _in_memory(self) -> NDArray[Any]:
+        data = io.BytesIO()
+        order = self._copy(data)
+        array = np.frombuffer(data.getbuffer(), self.info.dtype)
+        return array.reshape(self.info.shape, order=order)
+
+    def _copy(self, target: IO[bytes]) -> Literal["F", "C"]:
+        """Copy the values, of which there must be as many as the header says."""
         with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
             info, fortran = _header(file)
             if info != self.info:
                 raise ValueError("it has changed since it was opened")
             # Grows with what is really there, so that a wrong header asks for no memory.
-            data = bytearray()
-            while chunk := file.read(_CHUNK):
-                data += chunk
-                if len(data) > _bytes(info):
-                    break
-        if len(data) != _bytes(info):
+            count = 0
+            while (chunk := file.read(_CHUNK)) and count <= _bytes(info):
+                count += target.write(chunk)
+        if count != _bytes(info):
             raise ValueError(f"its header says {_bytes(info):,} bytes of values, not what is there")
-        array = np.frombuffer(data, info.dtype)
-        return array.reshape(info.shape, order="F" if fortran else "C")
+        return "F" if fortran else "C"
 
 
 def npz_readers(path: Path) -> dict[str, NpzReader]:

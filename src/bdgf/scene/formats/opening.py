@@ -17,7 +17,7 @@ from bdgf.scene.formats.hdf5 import hdf5_readers
 from bdgf.scene.formats.location import Location, RemotePath, locate, named
 from bdgf.scene.formats.matlab import mat_readers
 from bdgf.scene.formats.numpy_files import NpyReader, npz_readers
-from bdgf.scene.formats.raster import GdalSource, gdal_arrays
+from bdgf.scene.formats.raster import GdalSource, about_nodata, gdal_arrays
 from bdgf.scene.formats.selection import BandSelection, ranges
 
 ARRAY_SUFFIXES = (".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz")
@@ -52,8 +52,10 @@ def open_source(
     source: RasterSource
     if _has_arrays(path):
         name, reader = _chosen(path, key)
-        own = reader.info.nodata if nodata is None else nodata
-        source = ArraySource(path, name, reader, own, axes)
+        own = reader.info.nodata
+        source = ArraySource(path, name, reader, own if nodata is None else nodata, axes)
+        if own is not None and nodata is not None:
+            source.notes += about_nodata(path, [own], nodata)
     elif axes is not None:
         raise SceneError(
             f"{named(path)} says itself what are its bands, rows and columns; only arrays of"

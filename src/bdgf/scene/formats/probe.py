@@ -12,7 +12,7 @@ from pathlib import Path
 from bdgf.errors import SceneError
 from bdgf.scene.formats.guard import mark_inside
 from bdgf.scene.formats.hdf5 import Hdf5Reader, hdf5_readers
-from bdgf.scene.formats.raster import GdalSource, gdal_arrays
+from bdgf.scene.formats.raster import GdalSource, gdal_keys
 from bdgf.scene.windows import Window
 
 ARRAYS = (".mat", ".h5", ".hdf5", ".he5")
@@ -45,7 +45,8 @@ def read_through(path: Path) -> None:
         for reader in list(hdf5_readers(path).values())[:_MOST]:
             _read_ends(reader)
         return
-    keys: list[str | None] = [*(gdal_arrays(path) or {})] or [None]
+    # opening a variable reads the structure of the whole file: of many not all are opened
+    keys: list[str | None] = [*gdal_keys(path)] or [None]
     for key in keys[:_MOST]:
         try:
             source = GdalSource(path, key=key)

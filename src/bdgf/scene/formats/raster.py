@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -217,13 +217,8 @@ class GdalSource:
         own = self._of_bands(dataset.nodatavals)
         self._nodata: tuple[float | None, ...] = own if nodata is None else (nodata,) * self.bands
         self.nodata = self._nodata[0]
-        lost = sorted({v for v in own if v is not None and not np.isnan(v) and v != nodata})
-        if nodata is not None and lost:
-            said = ", ".join(f"{value:g}" for value in lost)
-            self.notes += (
-                f"{named(self.path)} declares {said} as no data; the scene file says"
-                f" {nodata:g} in its place, so that {said} counts as data",
-            )
+        if nodata is not None:
+            self.notes += about_nodata(self.path, own, nodata)
         self._more_nodata = _missing_values(dataset) if nodata is None else ()
         self._range = _valid_range(dataset)
         flags = [set(flag) for flag in self._of_bands(dataset.mask_flag_enums)]
@@ -321,6 +316,17 @@ class GdalSource:
         return data[:, ::-1] if self._target.flipped else data
 
 
+def about_nodata(path: Location, own: Iterable[float | None], nodata: float) -> tuple[str, ...]:
+    """Say which values of a file's own "no data" another value takes the place of, if any."""
+    lost = sorted({v for v in own if v is not None and not np.isnan(v) and v != nodata})
+    said = ", ".join(f"{value:g}" for value in lost)
+    sentence = (
+        f"{named(path)} declares {said} as no data; the scene file says {nodata:g} in its place, so"
+        f" that {said} counts as data"
+    )
+    return (sentence,) if lost else ()
+
+
 def gdal_arrays(path: Location) -> dict[str, ArrayInfo] | None:
     """Return the rasters that a file holds by their keys; None for a file that is one raster.
 
@@ -329,17 +335,8 @@ def gdal_arrays(path: Location) -> dict[str, ArrayInfo] | None:
     Raises:
         SceneError: The file cannot be opened.
     """
-    path = data_file(path)
-    if isinstance(path, Path):
-        check_classic(path)
-        check_hdf5(path)
-    with opened(path) as dataset:
-        inside = rasters_in(dataset, path)
-        one = bool(dataset.count) and dataset.driver != "netCDF"
-    if one or not inside:
-        return None
     found = {}
-    for key in inside:
+    for key in gdal_keys(path):
         try:
             source = GdalSource(path, key=key)
         except SceneError:
@@ -350,7 +347,23 @@ def gdal_arrays(path: Location) -> dict[str, ArrayInfo] | None:
         whole = shape if source.bands == 1 else (source.bands, *shape)
         note = "; ".join(source.notes)
         found[key] = ArrayInfo(whole, source.dtype.name, source.dtype, note)
-    return found
+    return found or None
+
+
+def gdal_keys(path: Location) -> list[str]:
+    """Return the keys of the rasters that a file holds; none for a file that is one raster.
+
+    Raises:
+        SceneError: The file cannot be opened.
+    """
+    path = data_file(path)
+    if isinstance(path, Path):
+        check_classic(path)
+        check_hdf5(path)
+    with opened(path) as dataset:
+        inside = list(rasters_in(dataset, path))
+        one = bool(dataset.count) and dataset.driver != "netCDF"
+    return [] if one else inside
 
 
 def _alpha(dataset: DatasetReader) -> int | None:

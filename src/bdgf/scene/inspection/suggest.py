@@ -208,11 +208,11 @@ def _split(choice: Choice, codes: Sequence[int]) -> str:
     if one.raster is not None and one.raster.statistics.exact:
         labels = _indices(one.raster, codes)
         if labels is not None:
-            serving = [pair for pair in _BLOCKS if _serves(labels, pair, len(codes))]
-            if not serving:
+            serving = next((pair for pair in _BLOCKS if _serves(labels, pair, len(codes))), None)
+            if serving is None:
                 remark = "blocks would leave a class without training or test pixels"
                 return f"split: {{random: 20 per class}}  # {remark}"
-            size, guard = serving[0]
+            size, guard = serving
             return f"split: {{blocks: {{size: {size}, guard: {guard}}}}}"
     # of polygons, and of what is too much to read, nobody has tried it
     remark = "is every class in both parts?"

@@ -136,6 +136,9 @@ class LabelReader:
             return None
         arrays = contents(path)
         if arrays is None:
+            alone = shape_of(path, None) if isinstance(path, Path) else None
+            if alone is not None and (len(alone) < 2 or (len(alone) == 2 and min(alone) <= 3)):
+                return None  # a list of pixels
             source = open_source(path)
             return source.height, source.width
         key = file.key or next(iter(raster_keys(arrays)), None)
