@@ -113,6 +113,44 @@ def test_wandb_gets_an_axis_of_steps_for_every_stage(monkeypatch, tmp_path):
     ]
 
 
+class Lost:
+    """A tracker whose server goes away after some answers."""
+
+    def __init__(self, answers):
+        self.left = answers
+
+    def answer(self, *_):
+        if not self.left:
+            raise ConnectionError("no route to host")
+        self.left -= 1
+
+    log_hyperparams = log_metrics = finalize = answer
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3])
+def test_a_tracker_that_is_lost_costs_a_warning(tmp_path, monkeypatch, caplog, answers):
+    monkeypatch.setattr(tracker_loggers, "OPEN", {"mlflow": lambda *_: Lost(answers)})
+    tracker = Tracker("mlflow", tmp_path, "run", SETTINGS)
+    history = History(None, tracker.follow)
+    history.add("pretrain", 10, loss=0.5)
+    history.add("pretrain", 20, loss=0.25)
+    tracker.close(success=True)
+    assert [row["step"] for row in history.rows] == [10, 20]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "the tracker mlflow failed (no route to host): the run goes on without it" in told
+
+
+def test_a_tracker_that_cannot_be_opened_is_told(tiny_scene, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setattr(tracker_loggers, "OPEN", {"wandb": lambda *_: Lost(0)})
+    out = str(tmp_path / "run")
+    command = ["pretrain", out, "--scene", str(tiny_scene), "--preset", "quick", "--logger"]
+    assert main([*command, "wandb", "--diffusion.steps", "3", "--compute.threads", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "the tracker wandb cannot be opened (no route to host)" in told
+    assert "Traceback" not in told
+
+
 def test_a_run_that_fails_is_recorded_as_failed(tiny_scene, tiny_settings, tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(tracking.Tracker, "close", lambda self, success: closed.append(success))

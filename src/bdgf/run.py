@@ -245,5 +245,5 @@ def fingerprints_of(scene: Scene, out: Path, settings: Settings) -> dict[str, st
         scene.signature("labels"),
         external_signature(settings.features.source, folder, scene),
         start_signature(with_absolute_start(settings), out / WEIGHTS),
-        repr((scene.class_names, scene.class_colors)),
+        repr((scene.name, scene.class_names, scene.class_colors)),
     )

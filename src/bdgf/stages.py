@@ -56,7 +56,8 @@ def fingerprints(
         labels: Signature of the scene's labels; only stages from training on depend on it.
         features: Signature of the feature files of another model, where they are used.
         start: Signature of the denoiser that pre-training starts from, where there is one.
-        legend: Names and colours of the classes; only the map and what follows it depend on them.
+        legend: Name of the scene, names and colours of its classes; only the map and what follows
+            it depend on them.
     """
     values = plain(settings)
     values["compute"].pop("threads")

@@ -5,7 +5,9 @@ None of the packages is needed, and nothing of lightning-fabric is loaded, unles
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +16,8 @@ from bdgf.errors import SettingsError
 
 if TYPE_CHECKING:
     from lightning_fabric.loggers.logger import Logger
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["none", "tensorboard", "mlflow", "wandb"]
 
@@ -54,17 +58,47 @@ class Tracker:
         """Hand over the values of one step of a stage."""
         if self.kind == "none":
             return
-        if self._logger is None:
-            from bdgf.tracker_loggers import OPEN  # lightning-fabric takes seconds to load
-
-            self._logger = OPEN[self.kind](self.folder, self.name)
-            self._logger.log_hyperparams(self.settings)
+        tracker = self._logger or self._opened()
         group = stage.replace(" ", "_")
         named = {f"{group}/{name}": float(value) for name, value in values.items()}
-        self._logger.log_metrics(named, step)
+        with self._outliving():
+            tracker.log_metrics(named, step)
 
     def close(self, success: bool) -> None:
         """Tell the tracker that the run has ended."""
-        if self._logger is not None:
-            self._logger.finalize("success" if success else "failed")
-            self._logger = None
+        tracker, self._logger = self._logger, None
+        if tracker is not None:
+            with self._outliving():
+                tracker.finalize("success" if success else "failed")
+
+    def _opened(self) -> Logger:
+        from bdgf.tracker_loggers import OPEN  # lightning-fabric takes seconds to load
+
+        # packages of others, over a network: what they raise is theirs to say
+        try:
+            self._logger = OPEN[self.kind](self.folder, self.name)
+            self._logger.log_hyperparams(self.settings)
+        except Exception as error:
+            raise SettingsError(
+                f"the tracker {self.kind} cannot be opened ({_words(error)}): mend that, or go on"
+                " without one by '--logger none'; what is finished is kept."
+            ) from error
+        return self._logger
+
+    @contextmanager
+    def _outliving(self) -> Iterator[None]:
+        """Go on without a tracker that fails: history.jsonl has the same values."""
+        try:
+            yield
+        except Exception as error:
+            logger.warning(
+                "the tracker %s failed (%s): the run goes on without it, and history.jsonl has all"
+                " values",
+                self.kind,
+                _words(error),
+            )
+            self.kind, self._logger = "none", None
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -148,6 +148,22 @@ def test_the_longest_border_decides_and_not_the_size():
     assert (found.code[image_of(found, codes)][codes == 3] == 2).all()
 
 
+def test_a_background_as_large_as_the_map_is_not_moved_about(monkeypatch):
+    codes = 1 + (np.random.default_rng(0).random((150, 150)) < 0.35).astype(np.uint8)
+    found = found_in(codes, np.ones(codes.shape, np.float32))
+    join, moved = Regions._join, []
+
+    def counted(self, gone, target, parent):
+        moved.append(len(self.borders[gone]))
+        join(self, gone, target, parent)
+
+    monkeypatch.setattr(Regions, "_join", counted)
+    longest = max(map(len, found.borders.values()))
+    found.merge_small(10)
+    assert longest > 1000
+    assert max(moved) < 100
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("minimum", [2.0, 9.0])
 def test_merging_equals_the_plain_loop(seed, minimum):

@@ -291,6 +291,39 @@ def test_many_tiles_are_gone_through(browser: Any, tiles_results: Results) -> No
     assert page.complaints() == []
 
 
+def test_a_tile_that_is_slow_to_draw_leaves_the_next_one_alone(
+    browser: Any, tiles_results: Results
+) -> None:
+    page = Page(browser, tiles_results.folder.path / "report.html")
+    page.until("view.left !== null")
+    page.run(
+        """
+        const own = layersOf, slow = DATA.tiles[0].name;
+        window.layersOf = (tile) => {
+          const made = own(tile);
+          for (const layer of made) {
+            const paint = layer.paint.bind(layer);
+            layer.paint = async () => {
+              await new Promise((go) => setTimeout(go, tile.name === slow ? 400 : 5));
+              return paint();
+            };
+          }
+          return made;
+        };
+        window.settled = false;
+        openTile(0);
+        setTimeout(() => openTile(1), 150);  // while the pictures of the first are being made
+        setTimeout(() => settled = true, 900);
+        """
+    )
+    page.until("settled")
+    assert page.run("return view.tile.name") == tiles_results.scene.tiles[1].name
+    for side in ("left", "right"):
+        same = f"layers[Number(byId('{side}').value)].picture().then((p) => p === view.{side})"
+        assert page.run(f"return {same}")
+    assert page.complaints() == []
+
+
 def test_a_run_without_test_labels_guidance_and_other_sensors(
     browser: Any, single_results: Results
 ) -> None:

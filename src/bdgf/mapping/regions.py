@@ -101,8 +101,14 @@ class Regions:
             touched = list(beside)
             self._join(small, target, parent)
             for other in touched:
-                if other != target and self.code[other] == self.code[target]:
-                    self._join(other, target, parent)
+                if parent[other] != other or other == target:
+                    continue  # joined already
+                if self.code[other] != self.code[target]:
+                    continue
+                if len(self.borders[other]) > len(self.borders[target]):
+                    # the shorter list of borders moves: that of a background is as long as the map
+                    other, target = target, other
+                self._join(other, target, parent)
             if self.area[target] < minimum:
                 heapq.heappush(heap, (float(self.area[target]), target))
         self.of_run = _roots(parent)[self.of_run]

@@ -17,6 +17,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.io
 
 from bdgf.errors import SceneError
 from bdgf.scene.benchmarks import fetch as module
@@ -702,9 +703,23 @@ def test_a_container_that_is_there_is_enough(opener, tmp_path):
     other = Container("two", "us", (Modality("msi", "spectral", stored("msi")),))
     declared = benchmark(download())
     declared = dataclasses.replace(declared, containers=(*declared.containers, other))
-    (tmp_path / "msi.mat").touch()
+    scipy.io.savemat(tmp_path / "msi.mat", {"msi": np.ones((2, 2))})
     fetch(declared, tmp_path, Told(), opener=opener)
     assert opener.asked == []
+
+
+def test_files_of_another_data_set_are_not_taken_for_a_container(server, opener, tmp_path):
+    other = Container("two", "us", (Modality("msi", "spectral", stored("msi")),))
+    declared = benchmark(download())
+    declared = dataclasses.replace(declared, containers=(other, *declared.containers))
+    (tmp_path / "elsewhere").mkdir()
+    scipy.io.savemat(tmp_path / "elsewhere" / "msi.mat", {"msi": np.ones((5, 7))})
+    server.answers = [data(zipped(**BOTH))]
+    fetch(declared, tmp_path, Told(), opener=opener)
+    assert opener.asked == ["tiny.zip"]
+    # where none can be had, what lies there is what locating the files is to say more of
+    alone = dataclasses.replace(declared, downloads=(), containers=(other,))
+    assert fetch(alone, tmp_path, Told(), opener=opener) == tmp_path
 
 
 def test_a_file_in_its_place_is_checked(opener, tmp_path):

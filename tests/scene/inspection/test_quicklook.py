@@ -11,7 +11,8 @@ from matplotlib.image import imread
 
 from bdgf.errors import RunFolderError
 from bdgf.scene.inspection.gather import gather
-from bdgf.scene.inspection.quicklook import quicklooks
+from bdgf.scene.inspection.label_files import choose, label_sources
+from bdgf.scene.inspection.quicklook import _of_group, quicklooks
 
 
 def colors(path):
@@ -78,6 +79,21 @@ def test_bands_in_files_of_their_own(write_tif, land, place, tmp_path):
         write_tif(f"T32_{name}.tif", land.hsi[number], **place)
     (path,) = quicklooks(gather([tmp_path]), tmp_path / "looks")
     assert path.name == "s2.png"
+
+
+def test_tiles_whose_bands_are_in_files_of_their_own(write_tif, land, tmp_path):
+    for tile, turned in (("T1", land.hsi), ("T2", land.hsi[:, ::-1])):
+        for number, name in enumerate(("B02", "B03", "B04", "B08")):
+            write_tif(f"{tile}/{name}.tif", turned[number])
+        write_tif(f"{tile}/gt.tif", land.classes)
+    found = gather([tmp_path])
+    (group,) = found.images
+    assert len(group.rasters) == 4
+    first, second = (row[0] for row in _of_group(group, choose(label_sources(found))).rows)
+    assert first.title.startswith("T1")
+    assert second.title.startswith("T2")
+    np.testing.assert_array_equal(first.image[::-1], second.image)
+    assert (first.image != second.image).any()
 
 
 def test_polygons(write_tif, land, place, tmp_path):

@@ -59,9 +59,9 @@ function labelAt(cells, at) {
 
 async function setSide(side, at) {
   byId(side).value = String(at);
-  const picture = await layers[at].picture();
-  // Another choice may have been made while the picture was being made.
-  if (byId(side).value !== String(at)) return;
+  const turn = opening, picture = await layers[at].picture();
+  // Another choice may have been made while the picture was being made, or another tile opened.
+  if (turn !== opening || byId(side).value !== String(at)) return;
   view[side] = picture;
   byId(`${side}-name`).textContent = layers[at].name;
   requestDraw();

@@ -17,7 +17,7 @@ from bdgf.files import atomic_write_text
 from bdgf.progress import Progress
 from bdgf.scene.benchmarks.archive import sized, unpack
 from bdgf.scene.benchmarks.declaration import Benchmark, Container, Download
-from bdgf.scene.benchmarks.locating import DEEPEST
+from bdgf.scene.benchmarks.locating import DEEPEST, is_there
 from bdgf.scene.benchmarks.part import (
     Complete,
     Moved,
@@ -191,13 +191,16 @@ def _choose(benchmark: Benchmark, folder: Path, name: str | None) -> Container:
                 f" {', '.join(each.name for each in containers)}."
             )
         return found[0]
-    for container in containers:
-        if not _missing(container, folder):
+    named = [container for container in containers if not _missing(container, folder)]
+    for container in named:
+        if is_there(benchmark, container, folder):
             return container
     for container in containers:
         ready = _offered(benchmark, container)
         if {name for each in ready for name in _brought(each, container)} >= set(container.files()):
             return container
+    if named:  # files of these names, which locating them says more of
+        return named[0]
     return min(containers, key=lambda each: len(_missing(each, folder)) / len(each.files()))
 
 

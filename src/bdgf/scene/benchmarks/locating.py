@@ -48,6 +48,17 @@ def locate(benchmark: Benchmark, root: Path) -> Found:
     return min(complete, key=lambda found: _rank(found, root))
 
 
+def is_there(benchmark: Benchmark, container: Container, root: Path) -> bool:
+    """Whether the files of a container lie below a folder with the declared shapes.
+
+    Other data sets have files of the same names.
+    """
+    there: dict[str, list[Path]] = {}
+    for path in _walk(root):
+        there.setdefault(path.name.lower(), []).append(path)
+    return any(_fits(found) for found in _sets(benchmark, container, there, root))
+
+
 def _walk(root: Path) -> Iterator[Path]:
     """Files of a folder and those below it, near ones first, hidden folders left out."""
     level = [root]
@@ -103,17 +114,12 @@ def _folders(there: Mapping[str, list[Path]], root: Path) -> list[Path]:
 
 def _rank(found: Found, root: Path) -> tuple[bool, int, bool, bool, bool, int, int]:
     """Order of preference: what fits, then what is complete, official, split, named and near."""
-    try:
-        check_files(found)
-        fits = True
-    except SceneError:
-        fits = False
     container, paths = found.container, found.files.values()
     names = {plain(name) for name in (found.benchmark.name, *found.benchmark.aliases)}
     parts = [plain(part) for path in paths for part in path.relative_to(root).parts[:-1]]
     named = any(name in part for part in parts for name in names)
     return (
-        not fits,
+        not _fits(found),
         -len(container.modalities),
         not container.official,
         container.split != "given",
@@ -121,6 +127,14 @@ def _rank(found: Found, root: Path) -> tuple[bool, int, bool, bool, bool, int, i
         sum(len(path.parts) for path in paths),
         found.benchmark.containers.index(container),
     )
+
+
+def _fits(found: Found) -> bool:
+    try:
+        check_files(found)
+    except SceneError:
+        return False
+    return True
 
 
 def _missing(benchmark: Benchmark, there: Mapping[str, list[Path]], root: Path) -> SceneError:

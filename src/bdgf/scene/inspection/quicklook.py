@@ -157,9 +157,11 @@ def _of_group(group: Group, choice: Choice) -> Sheet:
             labels[which] = lambda raster=raster: each_tile(raster)  # type: ignore[misc]
     parts = {which: iter(tiles()) for which, tiles in labels.items()}
     drawn: set[int] = set()
-    for tile, source in islice(each_tile(group.first), MOST_TILES):
-        if len(group.rasters) > 1:
-            plain, title = _stacked(group)
+    files = zip(*map(each_tile, group.rasters), strict=False)
+    for opened in islice(files, MOST_TILES):
+        tile, source = opened[0]
+        if several:
+            plain, title = _stacked([one for _, one in opened])
         else:
             plain, title = _plain(source, texts, group.kind == "colour")
         row = [Panel(f"{tile}: {title}" if tile else title, plain)]
@@ -211,9 +213,9 @@ def _plain(source: RasterSource, texts: Sequence[str], colour: bool = False) -> 
     return picture(source, bands, decibels), words
 
 
-def _stacked(group: Group) -> tuple[Image, str]:
+def _stacked(sources: Sequence[RasterSource]) -> tuple[Image, str]:
     """Picture of an image whose bands are in files of their own."""
-    stems = {raster.source.path.stem.upper(): raster.source for raster in group.rasters}
+    stems = {source.path.stem.upper(): source for source in sources}
 
     def find(band: str) -> RasterSource | None:
         return next((s for stem, s in stems.items() if f"B{band}" in stem.split("_")[-2:]), None)
@@ -221,7 +223,6 @@ def _stacked(group: Group) -> tuple[Image, str]:
     chosen = [find(band) or find(band[1:]) for band in ("04", "03", "02")]
     title = "bands B4, B3, B2 as red, green, blue"
     if any(source is None for source in chosen):
-        sources = [raster.source for raster in group.rasters]
         chosen = [sources[round(share * (len(sources) - 1))] for share in (1.0, 0.5, 0.0)]
         title = "three bands as red, green, blue"
     found = [preview(source, MOST_SIDE) for source in chosen if source is not None]
