@@ -399,7 +399,7 @@ def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any
     """
     named = {str(name): tile[name] for name in tile}
     arrays, _ = without_crs(named)
-    if sorted(arrays) != sorted(roles):
+    if len(named) < len(tile) or sorted(arrays) != sorted(roles):
         raise SceneError(
             f"X has the modalities {', '.join(arrays)}, and the classifier was fitted on"
             f" {', '.join(roles)}; give the same ones."

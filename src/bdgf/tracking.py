@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bdgf.errors import SettingsError
+from bdgf.scene.formats.location import without_secrets
 
 if TYPE_CHECKING:
     from lightning_fabric.loggers.logger import Logger
@@ -101,4 +102,4 @@ class Tracker:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(without_secrets(str(error)).split())[:200] or type(error).__name__

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 import yaml
 
 import bdgf
@@ -129,68 +130,69 @@ def test_scene_files_stay_in_their_folders_where_that_is_asked_for(
     assert "secret" not in str(caught.value)
 
 
-def test_a_vrt_takes_its_sources_from_those_folders_too(
+def test_no_raster_takes_its_values_from_other_files_there(
     outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = outside.parents[1] / "other" / "dsm.tif"
-    vrt = outside.parent / "dsm.vrt"
+    own = outside.parent
+    shutil.copy(other, own / "inside.tif")
     with rasterio.open(other) as source:
-        rasterio.shutil.copy(source, vrt, driver="VRT")
-    text = vrt.read_text()
-    scene = outside.read_text()
-    inner = outside.parent / "inner.vrt"
-    inner.write_text(text)
-    (name,) = re.findall("<SourceFilename.*</SourceFilename>", text)
-    quoted = "<SourceFilename><![CDATA[../other/dsm.tif]]></SourceFilename>"
-    attribute = f'<SimpleSource sourcefilename="{other}">'
+        rasterio.shutil.copy(source, own / "dsm.vrt", driver="VRT")
+    text = (own / "dsm.vrt").read_text()
     forms = {
         "dsm.vrt": text,
         "vrt.tif": text,  # GDAL goes by content
-        "quoted.vrt": text.replace(name, quoted),
-        "case.vrt": text.replace("SourceFilename", "sourcefilename"),
-        "attribute.vrt": text.replace(name, "").replace("<SimpleSource>", attribute),
-        "nested.vrt": text.replace(
-            name, '<SourceFilename relativeToVRT="1">inner.vrt</SourceFilename>'
-        ),
-        "absolute.vrt": text.replace(name, f"<SourceFilename>{other}</SourceFilename>"),
+        "late.tif": "xx" + text,
+        "blank.dat": "\n" * 200 + text,
+        "inside.vrt": text.replace("../other/dsm.tif", "inside.tif"),
     }
-    monkeypatch.chdir(outside.parent)  # a name that is not relative to the VRT is so to this folder
-    for file, content in forms.items():
-        (outside.parent / file).write_text(content)
-        outside.write_text(scene.replace("../other/dsm.tif", file))
+    geometry = np.array([shapely.box(0, -45, 51, 0)])
+    pyogrio.raw.write(
+        own / "a.gti.gpkg", shapely.to_wkb(geometry), [np.array([str(other)], dtype=object)],
+        ["location"], geometry_type="Polygon", crs="EPSG:32632",
+    )  # fmt: skip
+    for name, content in forms.items():
+        (own / name).write_text(content)
         monkeypatch.delenv(VARIABLE, raising=False)
-        load_scene_file(outside)
+        assert open_source(own / name).read(Window(0, 0, 2, 2))[1].any()
         monkeypatch.setenv(VARIABLE, str(other.parent))
-        load_scene_file(outside)
-        monkeypatch.setenv(VARIABLE, "")
-        with pytest.raises(SceneError, match=r"reads dsm\.tif, which lies outside of its folder"):
-            load_scene_file(outside)
-    for source, message in (
-        ("/vsizip/a.zip/a.tif", "no file"),
-        ('NETCDF:"a.nc":x', "no file"),
-        ("&lt;VRTDataset/&gt;", "no file"),
-        ("<b", "begins as XML and is none"),
-    ):
-        (outside.parent / "dsm.vrt").write_text(
-            text.replace(name, f"<SourceFilename>{source}</SourceFilename>")
-        )
-        outside.write_text(scene.replace("../other/dsm.tif", "dsm.vrt"))
-        with pytest.raises(SceneError, match=message):
-            load_scene_file(outside)
+        with pytest.raises(SceneError, match="GDAL's format VRT that may take its values"):
+            open_source(own / name)
+    for value in (None, ""):
+        if value is None:
+            monkeypatch.delenv(VARIABLE)
+        else:
+            monkeypatch.setenv(VARIABLE, value)
+        with pytest.raises(SceneError, match=r"a\.gti\.gpkg is an index of other rasters"):
+            open_source(own / "a.gti.gpkg")
+    assert open_source(own / "inside.tif").read(Window(0, 0, 2, 2))[1].any()
+    with rasterio.open(own / "inside.tif", "r+") as dataset:
+        dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(other))
+    with pytest.raises(SceneError, match="format GTiff that may take its values"):
+        open_source(own / "inside.tif")
 
 
+@pytest.mark.parametrize("ending", [".msk", ".ovr"])
 def test_what_lies_beside_a_raster_counts_as_the_raster(
-    outside: Path, monkeypatch: pytest.MonkeyPatch
+    outside: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     other = outside.parents[1] / "other"
-    shutil.copy(other / "dsm.tif", outside.parent / "dsm.tif")
+    own = outside.parent
+    shutil.copy(other / "dsm.tif", own / "dsm.tif")
     outside.write_text(outside.read_text().replace("../other/dsm.tif", "dsm.tif"))
     monkeypatch.setenv(VARIABLE, "")
+    (own / "dsm.hdr").write_text("of another program")
     load_scene_file(outside)
-    (other / "mask").write_bytes(b"")
-    (outside.parent / "dsm.tif.msk").symlink_to(other / "mask")
-    with pytest.raises(SceneError, match=r"reads dsm\.tif\.msk, which lies outside"):
+    beside = own / f"dsm.tif{ending}"
+    beside.symlink_to(other / "dsm.tif")
+    with pytest.raises(SceneError, match=rf"with dsm\.tif\{ending}, which lies outside"):
         load_scene_file(outside)
+    beside.unlink()
+    beside.write_text(VRT.format(other / "dsm.tif"))
+    with pytest.raises(SceneError, match="is no TIFF, as masks and overviews"):
+        load_scene_file(outside)
+    beside.write_bytes((other / "dsm.tif").read_bytes())
+    load_scene_file(outside)
 
 
 VRT = (
@@ -205,6 +207,8 @@ VRT = (
     [
         VRT.format("/vsicurl/http://127.0.0.1:9/a.tif"),
         VRT.format("http://127.0.0.1:9/a.tif"),
+        "xx" + VRT.format("http://127.0.0.1:9/a.tif"),
+        "\n" * 100 + VRT.format("http://127.0.0.1:9/a.tif"),
         VRT.format("/vsizip//vsicurl/http://127.0.0.1:9/a.zip/a.tif"),
         "\n <GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:9/</ServerUrl></Service>"
         "</GDAL_WMS>",

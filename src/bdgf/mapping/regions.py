@@ -88,16 +88,18 @@ class Regions:
             minimum: Smallest area that a region may have.
         """
         parent = np.arange(len(self.code))
-        heap = [(float(a), i) for i, a in enumerate(self.area) if a < minimum and self.code[i]]
+        rank = parent.tolist()  # decides where all else is equal
+        small_ones = np.flatnonzero((self.area < minimum) & (self.code > 0)).tolist()
+        heap = [(float(self.area[i]), i, i) for i in small_ones]
         heapq.heapify(heap)
         while heap:
-            area, small = heapq.heappop(heap)
+            area, _, small = heapq.heappop(heap)
             if parent[small] != small or area != self.area[small]:
                 continue  # joined meanwhile, or grown: then it stands in the heap again
             beside = self.borders.get(small)
             if not beside:
                 continue
-            target = max(beside, key=lambda n: (beside[n], self.area[n], -n))
+            target = max(beside, key=lambda n: (beside[n], self.area[n], -rank[n]))
             touched = list(beside)
             self._join(small, target, parent)
             for other in touched:
@@ -108,9 +110,10 @@ class Regions:
                 if len(self.borders[other]) > len(self.borders[target]):
                     # the shorter list of borders moves: that of a background is as long as the map
                     other, target = target, other
+                    rank[target] = rank[other]
                 self._join(other, target, parent)
             if self.area[target] < minimum:
-                heapq.heappush(heap, (float(self.area[target]), target))
+                heapq.heappush(heap, (float(self.area[target]), rank[target], target))
         self.of_run = _roots(parent)[self.of_run]
 
     def _join(self, gone: int, target: int, parent: NDArray[np.int64]) -> None:

@@ -275,6 +275,8 @@ def test_nodata_in_place_of_the_files_own_is_told(tmp_path, write_tif):
             " counts as data",
         )
         assert source.read(Window(0, 0, 2, 2))[1].ravel().tolist() == [True, True, True, False]
+        write_tif("b.tif", values - 0.9, nodata=float(np.float32(-9999.9)))
+        assert open_source(tmp_path / "b.tif", nodata=-9999.9).notes == (), "as stored, the same"
         for same in (None, -9999):
             source = open_source(tmp_path / name, nodata=same)
             assert source.notes == ()

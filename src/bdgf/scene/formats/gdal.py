@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import rasterio
@@ -81,6 +80,7 @@ def opened(
         except _ERRORS as error:
             raise SceneError(_unopened(path, error)) from _safe_cause(path, error)
         with dataset:
+            _check_own_values(path, dataset)
             try:
                 yield dataset
             except _ERRORS as error:
@@ -103,7 +103,34 @@ def _defaults(path: Location) -> dict[str, Any]:
     return _ALWAYS | _REMOTE | {"GDAL_DISABLE_READDIR_ON_OPEN": listing}
 
 
-_START, _LARGEST = 64, 16 << 20
+CONFINED = "BDGF_SCENE_FOLDERS"
+"""Environment variable: where it is set, rasters are read that hold their own values, no others."""
+
+_OWN_VALUES = (
+    "AAIGrid", "BMP", "EHdr", "ENVI", "GIF", "GPKG", "GS7BG", "GSAG", "GSBG", "GTiff", "HDF5",
+    "HDF5Image", "JP2OpenJPEG", "JPEG", "netCDF", "PNG", "PNM", "SAGA", "WEBP",
+)  # fmt: skip
+"""GDAL's formats whose files name no other files to take values from."""
+
+
+def _check_own_values(path: Location, dataset: Any) -> None:  # noqa: ANN401
+    """Refuse an open raster that takes values from other files, where scenes are confined.
+
+    GDAL itself has found out what the file is, and nothing of its values was read.
+    """
+    if os.environ.get(CONFINED) is None:
+        return
+    if dataset.driver not in _OWN_VALUES or "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
+        raise SceneError(
+            f"{named(path)} is a raster of GDAL's format {dataset.driver} that may take its values"
+            f" from other files, and {CONFINED} is set: name the files with the values in the scene"
+            " file, or save it as GeoTIFF."
+        )
+
+
+_START, _LARGEST = 4096, 16 << 20
+_INDEXES = (".gti", ".gti.gpkg", ".gti.fgb", ".gti.parquet", ".gdalg.json")
+_DESCRIPTIONS = re.compile(rb"<(?:VRTDataset|OGRVRT|GDALTileIndex|GDAL_WM|WCS_GDAL|WM[ST]_|WMT_)")
 _SERVICES = re.compile(
     rb"<GDAL_WM|<WCS_GDAL|<WM[ST]_|<WMT_|<(?:ows:|wcs:)?Capabilities|(?:https?|ftp)://[^<\"]*</Source"
     rb"|relativeToVRT=[^>]*>\s*(?:https?|ftp|wms|wmts|wcs)\b|<SourceDataset[^>]*>\s*(?:https?|ftp|wm)"
@@ -120,25 +147,27 @@ def check_offline(path: Location) -> None:
     """
     if isinstance(path, RemotePath) or _is_set(_CURL):
         return
-    if not begins_as_xml(path):
-        return
-    with path.open("rb") as file:
-        head = file.read(_LARGEST)
-    if _SERVICES.search(head):
+    if path.name.lower().endswith(_INDEXES):
+        raise SceneError(
+            f"{path.name} is an index of other rasters, which may lie on the network, and a file on"
+            " this machine must not reach out by itself: make a VRT of them with gdalbuildvrt, or"
+            f" allow addresses by GDAL's own option {_CURL}."
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(_START)
+            # GDAL finds a description that does not stand at the beginning, too
+            told = head.lstrip()[:1] in (b"<", b"\xef") or _DESCRIPTIONS.search(head) is not None
+            if told:
+                head += file.read(_LARGEST)
+    except OSError:
+        return  # whoever opens it says why
+    if told and _SERVICES.search(head):
         raise SceneError(
             f"{path.name} describes data on the network, and a file on this machine must not reach"
             " out by itself: name the address in the scene file, download the data, or allow"
             f" addresses by GDAL's own option {_CURL}."
         )
-
-
-def begins_as_xml(path: Path) -> bool:
-    """Whether a file is a description, as a VRT is, whatever its name; not where it is absent."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_START).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
-    except OSError:
-        return False  # whoever opens it says why
 
 
 def _is_set(option: str) -> bool:

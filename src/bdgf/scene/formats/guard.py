@@ -61,8 +61,8 @@ def check_hdf5(path: Path) -> None:
         answer = _probe().ask(known[0])
         if answer:
             raise SceneError(
-                f"{path.name} {answer}: its structure is damaged, or holds too many variables for"
-                " that; get it again, or save it anew with what is needed of it."
+                f"{path.name} {answer}: its structure is damaged, or it holds too many"
+                " variables to be looked through in time: get it again, or save what is needed."
             )
         _PASSED.add(known)
 

@@ -55,7 +55,7 @@ def open_source(
         own = reader.info.nodata
         source = ArraySource(path, name, reader, own if nodata is None else nodata, axes)
         if own is not None and nodata is not None:
-            source.notes += about_nodata(path, [own], nodata)
+            source.notes += about_nodata(path, [own], nodata, source.dtype)
     elif axes is not None:
         raise SceneError(
             f"{named(path)} says itself what are its bands, rows and columns; only arrays of"

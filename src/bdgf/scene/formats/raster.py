@@ -187,7 +187,7 @@ class GdalSource:
                 f"the place of {named(self.path)} is given by {kind}, which are not used: it is"
                 " laid on pixel by pixel; warp it with gdalwarp where that is wrong",
             )
-        self._describe_gaps(dataset, nodata)
+        self._describe_gaps(dataset, nodata, stored)
         self._sparse_bands = self._bands_that_may_be_absent(dataset)
         scales = np.array(self._of_bands(dataset.scales))
         offsets = np.array(self._of_bands(dataset.offsets))
@@ -213,12 +213,14 @@ class GdalSource:
             )
         return np.result_type(*known)
 
-    def _describe_gaps(self, dataset: DatasetReader, nodata: float | None) -> None:
+    def _describe_gaps(
+        self, dataset: DatasetReader, nodata: float | None, stored: np.dtype[Any]
+    ) -> None:
         own = self._of_bands(dataset.nodatavals)
         self._nodata: tuple[float | None, ...] = own if nodata is None else (nodata,) * self.bands
         self.nodata = self._nodata[0]
         if nodata is not None:
-            self.notes += about_nodata(self.path, own, nodata)
+            self.notes += about_nodata(self.path, own, nodata, stored)
         self._more_nodata = _missing_values(dataset) if nodata is None else ()
         self._range = _valid_range(dataset)
         flags = [set(flag) for flag in self._of_bands(dataset.mask_flag_enums)]
@@ -316,9 +318,21 @@ class GdalSource:
         return data[:, ::-1] if self._target.flipped else data
 
 
-def about_nodata(path: Location, own: Iterable[float | None], nodata: float) -> tuple[str, ...]:
-    """Say which values of a file's own "no data" another value takes the place of, if any."""
-    lost = sorted({v for v in own if v is not None and not np.isnan(v) and v != nodata})
+def about_nodata(
+    path: Location, own: Iterable[float | None], nodata: float, dtype: np.dtype[Any]
+) -> tuple[str, ...]:
+    """Say which values of a file's own "no data" another value takes the place of, if any.
+
+    Values are the same where they are so in the type that the file stores.
+    """
+
+    def differs(value: float) -> bool:
+        if dtype.kind != "f":
+            return value != nodata
+        with np.errstate(over="ignore"):
+            return bool(np.asarray(value, dtype) != np.asarray(nodata, dtype))
+
+    lost = sorted({v for v in own if v is not None and not np.isnan(v) and differs(v)})
     said = ", ".join(f"{value:g}" for value in lost)
     sentence = (
         f"{named(path)} declares {said} as no data; the scene file says {nodata:g} in its place, so"
