@@ -223,9 +223,10 @@ def test_a_connection_that_always_breaks_ends_after_all(server, get, tmp_path):
 
 
 def test_every_try_adds_its_bytes(server, get):
-    server.answers = [data(cut=70_000)]
+    server.answers = [data(cut=140_000)]
     assert get().read_bytes() == CONTENT
-    assert 4 <= len(server.asked) <= TRIES
+    # a connection that is reset may take with it what had arrived and was not read
+    assert 3 <= len(server.asked) <= TRIES
 
 
 def test_a_server_without_ranges_starts_again(server, get):
