@@ -215,6 +215,8 @@ def test_names_of_modalities_need_not_be_text(images):
     ordered = _ordered(tile, {"2": "auxiliary", "1": "spectral"})
     assert list(ordered) == ["2", "1"]
     assert ordered["1"] is tile[1]
+    with pytest.raises(SceneError, match=r"X has the modalities 1, 1, and .* fitted on 1;"):
+        _ordered({1: images["hsi"], "1": images["sar"]}, {"1": "spectral"})
 
 
 def test_modalities_of_a_scene_may_stand_in_another_order(fitted, tiny_scene, images, tmp_path):

@@ -400,8 +400,9 @@ def _ordered(tile: Mapping[str, Any], roles: Mapping[str, Any]) -> dict[str, Any
     named = {str(name): tile[name] for name in tile}
     arrays, _ = without_crs(named)
     if len(named) < len(tile) or sorted(arrays) != sorted(roles):
+        theirs = [str(name) for name in tile if str(name) in arrays]
         raise SceneError(
-            f"X has the modalities {', '.join(arrays)}, and the classifier was fitted on"
+            f"X has the modalities {', '.join(theirs)}, and the classifier was fitted on"
             f" {', '.join(roles)}; give the same ones."
         )
     placed = {name: value for name, value in named.items() if name not in arrays}
