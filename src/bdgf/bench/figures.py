@@ -249,27 +249,9 @@ def maps_figure(block: Block, path: Path) -> None:
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    scene, seed = block.scene, block.seeds[0]
+    scene = block.scene
     canvas = Canvas(scene)
-    reference = scene.labels_at("test")
-    panels = [
-        ("False colours", canvas.picture()),
-        ("Test pixels", class_colors(scene, canvas.paint(reference))),
-    ]
-    shown = [
-        result
-        for name in main_methods([block], MOST_PANELS)
-        for row in block.rows
-        for result in row.results
-        if row.method == name and result.cell.seed == seed
-    ]
-    for result in shown:
-        right = (result.predicted == reference).astype(np.int64)
-        accuracy = result.accuracy["all"]
-        painted = canvas.paint(result.predicted)
-        panels.append((result.cell.method, class_colors(scene, painted)))
-        title = f"OA {accuracy['oa']:.1f}, AA {accuracy['aa']:.1f}"
-        panels.append((title, _errors(canvas.paint(right))))
+    panels = _maps_panels(block, canvas)
     height, width = canvas.shape
     # a pair of panels per method side by side, two, three or four pairs in a row
     pairs = len(panels) // 2
@@ -287,7 +269,7 @@ def maps_figure(block: Block, path: Path) -> None:
         axes.set_title(title, fontsize=8, pad=2)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.suptitle(_maps_title(block, seed, canvas, len(block.rows) - len(shown)), size=9)
+    figure.suptitle(_maps_title(block, canvas, len(block.rows) - (pairs - 1)), size=9)
     handles = [
         Patch(facecolor=color, edgecolor="#555555", linewidth=0.5, label=name)
         for name, color in (
@@ -373,8 +355,30 @@ class Canvas:
         return found
 
 
-def _maps_title(block: Block, seed: int, canvas: Canvas, methods: int) -> str:
-    parts = [f"{block.scene.name}, labels: {block.labels}, seed {seed}"]
+def _maps_panels(block: Block, canvas: Canvas) -> list[tuple[str, Image]]:
+    """Titles and pictures in pairs: the scene and its test pixels, then map and errors of each."""
+    scene = block.scene
+    reference = scene.labels_at("test")
+    panels = [
+        ("False colours", canvas.picture()),
+        ("Test pixels", class_colors(scene, canvas.paint(reference))),
+    ]
+    rows = {row.method: row for row in block.rows}
+    for name in main_methods([block], MOST_PANELS):
+        for result in rows[name].results:
+            if result.cell.seed != block.seeds[0]:
+                continue
+            right = (result.predicted == reference).astype(np.int64)
+            accuracy = result.accuracy["all"]
+            title = f"OA {accuracy['oa']:.1f}, AA {accuracy['aa']:.1f}"
+            panels.append((name, class_colors(scene, canvas.paint(result.predicted))))
+            panels.append((title, _errors(canvas.paint(right))))
+    return panels
+
+
+def _maps_title(block: Block, canvas: Canvas, methods: int) -> str:
+    """What the figure shows, and what it does not: tiles and `methods` that are left out."""
+    parts = [f"{block.scene.name}, labels: {block.labels}, seed {block.seeds[0]}"]
     if canvas.step > 1:
         parts.append(f"a dot stands for {canvas.step}×{canvas.step} pixels")
     if canvas.left_out:
