@@ -18,7 +18,8 @@ class PreparationSettings:
     Args:
         components: Largest number of principal components kept of a spectral modality.
         fit_pixels: Number of valid pixels, spread over all tiles, that statistics are fitted on.
-        clip: Values of auxiliary bands beyond this many standard deviations are cut to it.
+        clip: Values of auxiliary bands beyond this many standard deviations are cut to it, and
+            components of spectral ones beyond as many of the first or three times their own.
     """
 
     components: int = 30

@@ -33,6 +33,24 @@ def test_bands_are_left_out_brought_to_decibels_centred_scaled_and_cut():
     assert missing.tolist() == [[False, False, True]]
 
 
+def test_a_value_that_no_sensor_measured_is_cut_in_every_component():
+    image = dataclasses.replace(
+        HEIGHTS,
+        role="spectral",
+        decibel=np.zeros(2, dtype=bool),
+        matrix=np.array([[0.6, 0.8], [-0.8, 0.6], [0.0, 0.0]], dtype=np.float32),
+        deviation=np.array([3.0, 0.1, 0.0], dtype=np.float32),
+    )
+    np.testing.assert_allclose(image.limits(8.0), [24.0, 2.4, 0.072])
+    values = np.array([5.0, 0.0, -10.0, -9999, 0.0, -9999, 6.0, 0.0, -10.0], dtype=np.float32)
+    cube = values.reshape(1, 3, 3).transpose(2, 0, 1)
+    prepared, missing = image.transform(cube, np.isfinite(cube), 8.0)
+    np.testing.assert_allclose(
+        prepared[:, 0], [[0.0, -24.0, 0.6], [0.0, 2.4, -0.8], [0.0, 0.0, 0.0]], atol=1e-5
+    )
+    assert not missing.any()
+
+
 def test_arrays_that_fit_together_are_accepted():
     check_shapes(HEIGHTS)
     check_shapes(dataclasses.replace(HEIGHTS, spread=np.ones(2, dtype=np.float32)))

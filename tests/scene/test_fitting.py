@@ -183,3 +183,53 @@ def test_statistics_of_a_large_scene_come_from_some_windows(write_scene, monkeyp
     assert sum(w.height * w.width for w in read) < 0.5 * 1100 * 900
     again = sample_pixels(scene, 0, 5000, np.random.default_rng(1))
     np.testing.assert_array_equal(sample, again)
+
+
+@pytest.mark.parametrize("value", [-9999.0, 1e6])
+@pytest.mark.parametrize(("name", "role"), [("hsi", "spectral"), ("dsm", "auxiliary")])
+def test_one_value_that_no_sensor_measured_decides_nothing(
+    write_scene, spectra, fit, caplog, name, role, value
+):
+    image = spectra()
+    gone = image.copy()
+    gone[:, 20, 30] = np.nan
+    spiked = image.copy()
+    spiked[1, 20, 30] = value
+    modality = {"modalities": {name: {"path": f"{name}.tif", "role": role}}}
+    expected, _, _ = fit(write_scene({name: gone}, changes=modality))
+    assert not caplog.records
+    preparation, values, missing = fit(write_scene({name: spiked}, changes=modality))
+    for array in ("mean", "matrix", "deviation"):
+        ours, theirs = (getattr(p.fitted[0], array) for p in (preparation, expected))
+        np.testing.assert_array_equal(ours, theirs)
+    # it is cut, and has data all the same
+    assert not missing.any()
+    limits = preparation.fitted[0].limits(preparation.clip)
+    assert (np.abs(values[:, 20, 30]) <= limits).all()
+    assert (np.abs(values[:, 20, 30]) == limits).any()
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert f"{value:g}" in told
+    assert "do not count in its statistics" in told
+    assert "nodata" in told
+
+
+def test_a_frame_of_an_undeclared_fill_value_is_told_and_decides_nothing(
+    write_scene, spectra, fit, caplog
+):
+    image = spectra()
+    framed, gone = image.copy(), image.copy()
+    framed[:, :, :10], gone[:, :, :10] = -9999, np.nan
+    expected, _, _ = fit(write_scene({"hsi": gone}))
+    preparation, _, _ = fit(write_scene({"hsi": framed}))
+    np.testing.assert_array_equal(preparation.fitted[0].matrix, expected.fitted[0].matrix)
+    assert "the value -9999 on 20 % of its pixels" in caplog.text
+    assert "add 'nodata: -9999' to the modality" in caplog.text
+
+
+def test_rare_values_of_a_clean_scene_count_as_before(write_scene, spectra, fit, caplog):
+    image = spectra()
+    image[:, 3, 3] = image.max()
+    preparation, _, _ = fit(write_scene({"hsi": image}))
+    np.testing.assert_allclose(preparation.fitted[0].mean, image.mean(axis=(1, 2)), rtol=1e-5)
+    assert not caplog.records

@@ -50,3 +50,18 @@ def test_decibels_are_finite_down_to_zero_and_below():
     assert out[0] == out[1] == pytest.approx(10 * np.log10(floor), abs=1e-4)
     np.testing.assert_allclose(out[3:], [0.0, 20.0], atol=1e-5)
     assert smallest_intensity(np.zeros(3, dtype=np.float32)) > 0
+
+
+@pytest.mark.parametrize("value", [-1e-4, -9999.0, 1e6])
+def test_one_odd_value_changes_no_decision(value):
+    rng = np.random.default_rng(3)
+    bright = rng.choice([0.01, 0.05, 0.3], size=(4000, 1))
+    intensity = (bright * rng.gamma(4, 0.25, size=(4000, 2))).astype(np.float32)
+    signed = rng.normal(size=(4000, 1)).astype(np.float32)
+    modality = ModalitySpec("sar", "sar.tif", role="auxiliary")
+    intensity[17, 0] = value
+    both = np.hstack([intensity, signed])
+    assert decibel_bands(modality, "sar", both).tolist() == [True, True, False]
+    logarithms = 10 * np.log10(np.maximum(intensity, 1e-3))
+    logarithms[17, 0] = value
+    assert not decibel_bands(modality, "sar", logarithms).any()

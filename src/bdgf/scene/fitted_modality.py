@@ -11,6 +11,12 @@ from bdgf.compute import one_blas_thread
 from bdgf.scene.description import Role
 from bdgf.scene.radar import decibels
 
+WIDEST = 3.0
+"""Times as many of their own deviations a component may be from its mean as a band."""
+
+LEAST_DEVIATION = 1e-3
+"""Deviation of a component, as a part of that of the first, below which it counts as this."""
+
 ARRAYS = ("kept", "decibel", "floor", "mean", "matrix", "deviation")
 """Arrays that every fitted modality has."""
 
@@ -51,6 +57,22 @@ class FittedModality:
         """C, number of channels that the modality has after preparation."""
         return len(self.matrix)
 
+    def limits(self, clip: float) -> NDArray[np.float32]:
+        """Return how far from the mean each channel (C,) may be.
+
+        A value that no sensor measured would else be seen from every window that it lies in.
+
+        Args:
+            clip: Standard deviations of a band of an auxiliary modality, and of the first component
+                of a spectral one, which none of its components passes. The others may be three
+                times as many of their own from the mean: they hold what is rare.
+        """
+        if self.role == "auxiliary":
+            return np.full(self.channels, clip, dtype=np.float32)
+        first = self.deviation.max()
+        own = np.maximum(self.deviation, np.float32(LEAST_DEVIATION) * first)
+        return np.asarray(np.minimum(clip * first, WIDEST * clip * own), dtype=np.float32)
+
     def transform(
         self, values: NDArray[np.float32], valid: NDArray[np.bool_], clip: float
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -72,8 +94,9 @@ class FittedModality:
             else:
                 # A diagonal matrix; written as a product per band it stays exact per pixel.
                 out = flat * np.diagonal(self.matrix)[:, None]
-                np.clip(out, -clip, clip, out=out)
         missing |= ~np.isfinite(out).all(axis=0)
+        limits = self.limits(clip)[:, None]
+        np.clip(out, -limits, limits, out=out)
         if missing.any():
             out[:, missing] = 0.0
         return out.reshape(-1, height, width), missing.reshape(height, width)

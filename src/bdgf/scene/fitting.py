@@ -13,6 +13,7 @@ from bdgf.scene.bands import band_labels
 from bdgf.scene.description import ModalitySpec
 from bdgf.scene.fitted_modality import FittedModality
 from bdgf.scene.formats.base import RasterSource, known_empty
+from bdgf.scene.outliers import FILL_VALUES, far_rows, filled_rows, usual_range
 from bdgf.scene.radar import decibel_bands, decibels, smallest_intensity
 from bdgf.scene.scene import Scene
 from bdgf.scene.windows import WindowGrid, in_order, shuffled
@@ -109,6 +110,7 @@ def fit_modality(
     source = scene.tiles[0].sources[index]
     file = scene.spec.display(source.path)
     kept = _usable_bands(sample, modality.name, file)
+    sample = _without_fill(sample, kept, source.nodata, modality.name)
     while True:
         values = sample[:, kept]
         values = values[np.isfinite(values).all(axis=1)]
@@ -123,6 +125,10 @@ def fit_modality(
         for band in np.flatnonzero(decibel):
             floor[band] = smallest_intensity(values[:, band])
             values[:, band] = decibels(values[:, band], floor[band])
+        far = far_rows(values)
+        if far.any():
+            _tell_far(values, far, kept, modality.name)
+            values = values[~far]
         # a band may vary only where another one has no data
         varies = values.max(axis=0) > values.min(axis=0)
         if varies.all():
@@ -147,6 +153,49 @@ def fit_modality(
         deviation=deviation.astype(np.float32),
         spread=np.sqrt(np.diagonal(covariance)).astype(np.float32),
         labels=band_labels(source),
+    )
+
+
+def _without_fill(
+    sample: NDArray[np.float32], kept: NDArray[np.int64], nodata: float | None, name: str
+) -> NDArray[np.float32]:
+    """Return the pixels without those that hold an undeclared fill value, and warn of these."""
+    filled = filled_rows(sample[:, kept], nodata)
+    if not filled.any() or filled.all():
+        return sample
+    rows = sample[filled][:, kept]
+    value = float(rows[np.isin(rows, np.array(FILL_VALUES, dtype=np.float32))][0])
+    logger.warning(
+        "Modality %s has the value %s on %.2g %% of its pixels, which no sensor measures and"
+        " nothing declares; they do not count in its statistics, and are mapped all the same: if"
+        " it means \"no data\", add 'nodata: %s' to the modality.",
+        name,
+        f"{value:.9g}",
+        100 * filled.mean(),
+        f"{value:.9g}",
+    )
+    return sample[~filled]
+
+
+def _tell_far(
+    values: NDArray[np.float32], far: NDArray[np.bool_], kept: NDArray[np.int64], name: str
+) -> None:
+    """Warn of pixels that lie far outside of all others, with one band of one of them."""
+    low, high = usual_range(values)
+    width = np.where(high > low, high - low, np.inf)
+    apart = np.maximum(low - values[far], values[far] - high) / width
+    row, band = np.unravel_index(int(apart.argmax()), apart.shape)
+    logger.warning(
+        "%d of %d pixels of modality %s lie far outside of all others (%.6g in band %d, where 99 %%"
+        ' are between %.6g and %.6g) and do not count in its statistics; if such values mean "no'
+        " data\", declare them with 'nodata' of the modality.",
+        far.sum(),
+        len(far),
+        name,
+        values[far][row, band],
+        kept[band] + 1,
+        low[band],
+        high[band],
     )
 
 

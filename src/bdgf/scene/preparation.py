@@ -31,7 +31,7 @@ class Preparation:
 
     Attributes:
         fitted: The modalities in the scene's order.
-        clip: Largest distance from the mean, in standard deviations, of auxiliary channels.
+        clip: How far from the mean channels may be, see ``FittedModality.limits``.
         order: Index into ``fitted`` of every modality of ``layout``, spectral ones first.
         layout: Which channels belong to which modality.
         diffusion_scale: Factor (C,) that brings prepared channels to the denoiser's scale.

@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdgf.scene.description import ModalitySpec
+from bdgf.scene.outliers import far_rows
 
 logger = logging.getLogger(__name__)
 
-# Mean over median: 1.0 for decibels and other symmetric values, 1.4 for speckle of one look, more
-# for a scene of dark and bright surfaces.
-_SKEW = 1.2
+SKEW = 1.2
+"""Mean over median from which values are linear: 1.0 for decibels and other symmetric values, 1.4
+for speckle of one look, more for a scene of dark and bright surfaces."""
+
+BELOW_ZERO = 0.001
+"""Share of an intensity's pixels that may lie below zero."""
+
 _RADAR = re.compile(
     r"(?<![a-z0-9])(sar|s1[ab]?|sentinel[-_ ]?1[ab]?|radar|vv|vh|hh|hv|sigma0|gamma0|palsar\d?"
     r"|terrasar[-_]?x?)(?![a-z0-9])"
@@ -44,20 +49,32 @@ def decibel_bands(
         return np.ones(bands, dtype=bool)
     if modality.role != "auxiliary" or not looks_like_radar(modality.name, stem):
         return np.zeros(bands, dtype=bool)
-    # Cross terms of polarimetric data have signs and are no intensity: each band by itself. The
-    # skew is judged together, because bands of one sensor are in the same units.
-    positive = sample.min(axis=0) >= 0
-    skew = sample.mean(axis=0, dtype=np.float64) / np.maximum(np.median(sample, axis=0), 1e-30)
-    linear = bool(positive.any()) and bool(np.median(skew[positive]) > _SKEW)
+    linear = linear_bands(sample)
     logger.info(
         "%s: %s ('units: linear' or 'units: none' in the scene file decides otherwise).",
         modality.name,
-        f"{int(positive.sum())} of {bands} bands look like linear radar intensity and are brought"
+        f"{int(linear.sum())} of {bands} bands look like linear radar intensity and are brought"
         " to decibels"
-        if linear
+        if linear.any()
         else "looks like radar that is not in linear units, values stay as they are",
     )
-    return np.asarray(positive & linear)
+    return linear
+
+
+def linear_bands(sample: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which bands (C,) of radar look like linear intensity, by valid pixels (n, C).
+
+    Cross terms of polarimetric data have signs and are no intensity: each band by itself. A few
+    values below zero are intensity less its noise, or resampled; a single one far below all others
+    is no intensity at all and says nothing. The skew is judged together, because bands of one
+    sensor are in the same units.
+    """
+    sample = sample[~far_rows(sample)]
+    if not len(sample):
+        return np.zeros(sample.shape[1], dtype=bool)
+    positive = (sample < 0).mean(axis=0) <= BELOW_ZERO
+    skew = sample.mean(axis=0, dtype=np.float64) / np.maximum(np.median(sample, axis=0), 1e-30)
+    return np.asarray(positive & (positive.any() and np.median(skew[positive]) > SKEW))
 
 
 def smallest_intensity(values: NDArray[np.float32]) -> float:

@@ -45,7 +45,12 @@ def mapper(run: PretrainedMapper) -> ExportedMapper:
 def test_prepared_values_are_those_of_the_preparation(prepared: PreparedScene) -> None:
     whole = Window(0, 0, *prepared.shape(0))
     values = read_raw(prepared.scene, 0, whole)
-    expected, missing = prepared.window(0, whole, "missing")
+    values[:, 5, 6] = -9999.0  # nothing that a sensor measured: it is cut
+    read = prepared.scene.tiles[0].read
+    raw, valid = zip(*(read(i, whole) for i in range(len(prepared.layout.modalities))), strict=True)
+    for one, there in zip(raw, valid, strict=True):
+        one[:, 5, 6], there[:, 5, 6] = -9999.0, True
+    expected, missing = prepared.preparation.transform(raw, valid)
     start = 0
     for index, fitted in enumerate(prepared.preparation.fitted):
         place = prepared.preparation.order.index(index)

@@ -29,18 +29,19 @@ class PreparedModality(nn.Module):
     Args:
         fitted: Its statistics.
         start: First of its bands among those of all modalities.
-        clip: Largest distance from the mean of auxiliary channels.
+        clip: How far from the mean channels may be, see ``FittedModality.limits``.
     """
 
     kept: Tensor
     decibel: Tensor
     floor: Tensor
     mean: Tensor
+    limits: Tensor
     matrix: Tensor
 
     def __init__(self, fitted: FittedModality, start: int, clip: float) -> None:
         super().__init__()
-        self.spectral, self.clip = fitted.role == "spectral", clip
+        self.spectral = fitted.role == "spectral"
         self.radar = bool(fitted.decibel.any())
 
         def keep(name: str, values: np.ndarray) -> None:
@@ -52,6 +53,7 @@ class PreparedModality(nn.Module):
         keep("floor", np.maximum(fitted.floor, np.float32(1e-30))[:, None, None])
         keep("mean", fitted.mean[:, None, None])
         matrix = fitted.matrix if self.spectral else np.diagonal(fitted.matrix)
+        keep("limits", fitted.limits(clip)[:, None, None])
         keep("matrix", matrix[:, :, None, None] if self.spectral else matrix[:, None, None])
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,8 +74,9 @@ class PreparedModality(nn.Module):
         if self.spectral:
             out = F.conv2d(centred.unsqueeze(0), self.matrix).squeeze(0)
         else:
-            out = torch.clamp(centred * self.matrix, -self.clip, self.clip)
+            out = centred * self.matrix
         known = valid & torch.isfinite(out).all(0)
+        out = torch.clamp(out, -self.limits, self.limits)
         return torch.where(known, out, torch.zeros_like(out)), ~known
 
 

@@ -12,10 +12,7 @@ from bdgf.scene.inspection import words
 from bdgf.scene.inspection.findings import Found, Group, Raster
 from bdgf.scene.inspection.label_doubts import label_doubts
 from bdgf.scene.inspection.places import place_doubts
-
-_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, -3.4028234663852886e38, 3.4028234663852886e38,
-           9.969209968386869e36, 1e20, -1e20)  # fmt: skip
-"""Values that programs write for "no data" and no sensor measures."""
+from bdgf.scene.outliers import FILL_VALUES
 
 _MANY_BANDS = 30
 _SATURATED = 0.05
@@ -53,7 +50,7 @@ def undeclared_nodata(raster: Raster) -> float | None:
     bands of an optical image at once, or far below all heights.
     """
     source, found = raster.source, raster.statistics
-    for value in _NODATA:
+    for value in FILL_VALUES:
         written = np.float32(value)
         if source.nodata != value and ((found.low == written) | (found.high == written)).any():
             return float(value)

@@ -24,6 +24,7 @@ from bdgf.scene.inspection.label_files import Choice, LabelSource, choose, class
 from bdgf.scene.inspection.lineup import Relation, other_bands, relation
 from bdgf.scene.inspection.recognise import recognised
 from bdgf.scene.inspection.roles import plain_name
+from bdgf.scene.radar import linear_bands
 from bdgf.scene.splits import split_labels
 from bdgf.scene.windows import Window
 
@@ -32,7 +33,6 @@ _BLOCKS = ((32, 8), (16, 4), (8, 2))
 """Sides of the blocks of a split and the pixels between them, the first that serves."""
 
 _MOST_PIXELS = 25_000_000
-_SKEW = 1.2
 
 
 def suggest_scene_file(found: Found, target: Path) -> str:
@@ -118,13 +118,9 @@ def _modality(group: Group, is_reference: bool, how: Relation, folder: Path) -> 
 
 
 def _linear(raster: Raster) -> bool:
-    """Whether radar looks linear; see `bdgf.scene.radar.decibel_bands`."""
+    """Whether all bands of radar look linear, see `bdgf.scene.radar.decibel_bands`."""
     sample = raster.statistics.sample
-    sample = sample[np.isfinite(sample).all(axis=1)]
-    if not len(sample) or (raster.statistics.low < 0).any():
-        return False
-    skew = sample.mean(axis=0, dtype=np.float64) / np.maximum(np.median(sample, axis=0), 1e-30)
-    return bool(np.median(skew) > _SKEW)
+    return bool(linear_bands(sample[np.isfinite(sample).all(axis=1)]).all())
 
 
 def _tiles(reference: Group, folder: Path) -> list[str]:
