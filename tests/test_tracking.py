@@ -176,7 +176,7 @@ def test_a_missing_package_is_named_before_anything_is_done(
     kind, tiny_scene, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=rf"pip install bdgf\[{kind}\]"):
+    with pytest.raises(SettingsError, match=rf"pip install '\.\[{kind}\]'"):
         check_tracker(kind)
     out = tmp_path / "run"
     assert main(["run", str(tiny_scene), "--out", str(out), "--logger", kind]) == 2

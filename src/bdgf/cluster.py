@@ -132,7 +132,8 @@ def connected(address: str) -> Iterator[Client]:
         from distributed.comm import parse_address, parse_host_port
     except ImportError:
         raise SettingsError(
-            "--scheduler needs dask.distributed, which is not installed: pip install 'bdgf[dask]'."
+            "--scheduler needs dask.distributed, which is not installed: pip install '.[dask]'"
+            " in the checkout of bdgf."
         ) from None
     try:
         # without a port the client would fail half-made, and wait a minute at its end

@@ -31,8 +31,8 @@ def check_tracker(kind: Kind) -> None:
     """
     if kind != "none" and find_spec(kind) is None:
         raise SettingsError(
-            f"logger is {kind}, and the package {kind} is not installed; 'pip install"
-            f" bdgf[{kind}]' brings it, and logger none does without."
+            f'logger is {kind}, and the package {kind} is not installed; "pip install'
+            f" '.[{kind}]'\" in the checkout of bdgf brings it, and logger none does without."
         )
 
 

@@ -78,6 +78,8 @@ def test_our_default_changes_nothing():
         ("bdgf.bench.variants:OURS", "no function"),
         ("no maskings", "did you mean 'no masking'"),
         ("MLP diffusion", "is no method"),
+        ("probe", "did you mean 'probe diffusion'"),
+        ("@", "choose of 'core', 'simple'"),
     ],
 )
 def test_what_is_no_method_is_refused(name, message):

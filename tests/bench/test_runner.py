@@ -232,8 +232,12 @@ def wait_for(ready, seconds):
 def test_a_method_that_fails_leaves_the_others(plan, tmp_path):
     broken = "json:loads"  # takes text, not a case
     bad = Plan(plan.scenes, (broken, "RF raw"), (0,), (None,), plan.settings)
-    with pytest.raises(TrainingError, match="1 of 2 cells failed"):
+    with pytest.raises(TrainingError, match="1 of 2 cells failed") as caught:
         Bench(bad, tmp_path, Silent()).run()
+    (log,) = tmp_path.glob("tasks/*.log")
+    assert f"all that it said: {log})." in str(caught.value)
+    assert "Traceback" in log.read_text()
+    assert "without that method in --methods" in str(caught.value)
     forest = Cell(str(plan.scenes[0].resolve()), "x", "RF raw", 0)
     assert list(tmp_path.glob("cells/*/RF-raw.all.0.json")), forest
 

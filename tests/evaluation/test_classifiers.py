@@ -126,6 +126,19 @@ def test_other_classifiers_learn_and_repeat(scene, fit):
     assert (predicted[0] == scene.labels_at("test")).mean() > 0.5
 
 
+@pytest.mark.parametrize(("each", "leaves"), [(5, ", leaves of 2 or more"), (100, "")])
+def test_boosting_learns_from_few_labels(each, leaves):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), each)
+    table = rng.normal(size=(4 * each, 6)) + 4.0 * np.eye(4, 6)[labels]
+    positions = np.zeros((len(labels), 3), np.int64)
+    found = fit_boosting(table, labels, positions, SETTINGS, rng, 1)
+    assert found.note == f"100 rounds{leaves}"
+    other = np.repeat(np.arange(4), 50)
+    right = found.predict(rng.normal(size=(200, 6)) + 4.0 * np.eye(4, 6)[other]) == other
+    assert right.mean() > 0.8
+
+
 @pytest.mark.parametrize("fit", [fit_forest, fit_svm, fit_boosting, fit_probe])
 def test_a_single_class_is_all_that_is_found(fit):
     rng = np.random.default_rng(0)

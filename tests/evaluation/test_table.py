@@ -77,3 +77,20 @@ def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     (reopened / "stages.json").write_text(json.dumps({"train": {"seconds": 1.0}}))
     with pytest.raises(RunFolderError, match="evaluation is not finished"):
         read_run(reopened)
+
+
+def test_runs_of_other_settings_are_no_repetition(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / n, "one", i, 80.0) for i, n in enumerate("abc")]
+    steps = (300, 300, 60)
+    for seed, (folder, number) in enumerate(zip(folders, steps, strict=True)):
+        lines = [f"scene: /somewhere/{seed}", f"seed: {seed}", "training:", f"  steps: {number}"]
+        if seed:  # the first is of a version without it
+            lines += ["features:", "  source: none"]
+        (folder / "config.yaml").write_text("\n".join([*lines, "logger: none"]))
+    runs = [read_run(folder) for folder in folders]
+    assert "seeds 0, 1" in markdown(runs[:2])
+    with pytest.raises(RunFolderError, match=r"c differ in training\.steps \(300, 60\)"):
+        markdown(runs)
+    (folders[0] / "config.yaml").write_text("a: [")
+    with pytest.raises(RunFolderError, match="holds no finished run"):
+        read_run(folders[0])

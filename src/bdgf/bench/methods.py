@@ -147,8 +147,13 @@ def find(name: str) -> Method:
         return _own(name)
     known = [*GROUPS, *GROUPS["core"], *GROUPS["cross"], *ALL_ABLATIONS]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(known)}"
-    raise SettingsError(f"{name!r} is no method; {hint}, or module:function of your own.")
+    begun = [one for one in known if name and one.lower().startswith(name.lower())]
+    hint = (
+        f"did you mean {(begun or near)[0]!r}"
+        if begun or near
+        else (f"choose of {', '.join(map(repr, dict.fromkeys(known)))}")
+    )
+    raise SettingsError(f"{name!r} is no method; {hint}, or module:function of your own?")
 
 
 def _own(name: str) -> Method:

@@ -167,7 +167,8 @@ class Bench:
         if failed:
             raise TrainingError(
                 f"{len(failed)} of {len(self.cells)} cells failed, the first with: {failed[0]} The"
-                " others are finished; the same command tries these again."
+                " others are finished; the same command tries these again, and without that method"
+                " in --methods it gives the table of the others."
             )
         results = []
         for cell in self.cells:
@@ -279,6 +280,11 @@ class Bench:
             self._running.discard(process)
         if process.returncode:
             lines = said.strip().splitlines()
-            return lines[-1] if lines else f"its process ended with status {process.returncode}."
+            if not lines:
+                return f"its process ended with status {process.returncode}."
+            log = task.with_suffix(".log")
+            atomic_write_text(log, said)
+            return f"{lines[-1].rstrip('.')} (all that it said: {log})."
         task.unlink(missing_ok=True)
+        task.with_suffix(".log").unlink(missing_ok=True)
         return None

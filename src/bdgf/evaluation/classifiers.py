@@ -38,6 +38,9 @@ SVM_C = (1.0, 10.0, 100.0, 1000.0)
 SVM_GAMMA = (0.1, 0.3, 1.0, 3.0)
 """Grid of the support vector machine; gamma is per feature, so that one grid fits any number."""
 
+BOOSTED_LEAF = 20
+"""Pixels of a leaf of a boosted tree, at least; scikit-learn's default."""
+
 FOLDS = 3
 GROUP_SIDE = 16
 """Training pixels in one square of this many pixels stay in one fold."""
@@ -273,12 +276,15 @@ def fit_boosting(
 ) -> Predictor:
     """Fit gradient boosting of trees on histograms, with scikit-learn's defaults; see `Fit`.
 
-    Early stopping is off: it would hold out labels that there are not enough of.
+    Early stopping is off: it would hold out labels that there are not enough of. A leaf has at
+    least 20 pixels, or a tenth of them where that is less: no tree could split fewer than 40.
     """
+    least = min(BOOSTED_LEAF, max(1, len(labels) // 10))
     machine = HistGradientBoostingClassifier(
-        early_stopping=False, random_state=int(rng.integers(2**31))
+        early_stopping=False, min_samples_leaf=least, random_state=int(rng.integers(2**31))
     ).fit(table, labels)
-    return Predictor(lambda values: machine.predict(values).astype(np.int64), "100 rounds")
+    note = "100 rounds" if least == BOOSTED_LEAF else f"100 rounds, leaves of {least} or more"
+    return Predictor(lambda values: machine.predict(values).astype(np.int64), note)
 
 
 def fit_probe(

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import yaml
+
 from bdgf.errors import RunFolderError
 from bdgf.evaluation.metrics_file import ANY, MAYBE, check_form
 from bdgf.files import JSON_ERRORS
@@ -17,6 +19,11 @@ MEASURES = (("all", "oa"), ("all", "aa"), ("all", "kappa"), ("far", "oa"), ("far
 """Columns of the tables of accuracies: on which pixels, and which measure."""
 
 _FORM = {p: {key: MAYBE for part, key in MEASURES if part == p} for p, _ in MEASURES}
+_OWN = ("scene", "seed", "compute", "mapping", "report", "logger")
+"""Settings in which runs may differ of which a mean is taken."""
+
+_LISTED = 3
+
 HEADER = ("method", "OA", "AA", "kappa", "OA far", "AA far")
 
 
@@ -32,6 +39,8 @@ class RunResult:
         seconds: Of all stages but the evaluation.
         total_seconds: Of all stages.
         memory: Largest resident memory in MB.
+        folder: Where it is.
+        settings: What it was made with, by full names, without those that change no accuracy.
     """
 
     scene: str
@@ -40,6 +49,8 @@ class RunResult:
     seconds: float
     total_seconds: float
     memory: float
+    folder: Path
+    settings: dict[str, Any]
 
 
 def read_run(folder: Path) -> RunResult:
@@ -66,8 +77,10 @@ def read_run(folder: Path) -> RunResult:
             seconds=sum(s for name, s in seconds.items() if name not in ("evaluate", "report")),
             total_seconds=sum(seconds.values()),
             memory=float(metrics["peak_memory_mb"]),
+            folder=folder,
+            settings=_settings(folder),
         )
-    except (*JSON_ERRORS, KeyError, TypeError, AttributeError) as error:
+    except (*JSON_ERRORS, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"{folder} holds no finished run ({type(error).__name__}: {error}); name run folders"
             " that 'bdgf run' or 'bdgf evaluate' has finished."
@@ -81,7 +94,8 @@ def markdown(runs: Sequence[RunResult]) -> str:
         runs: Finished runs; those of one scene are taken together.
 
     Raises:
-        RunFolderError: Two runs of one scene with the same seed, which are no repetition.
+        RunFolderError: Two runs of one scene with the same seed, which are no repetition, or with
+            other settings.
     """
     parts = []
     for scene in dict.fromkeys(run.scene for run in runs):
@@ -92,8 +106,40 @@ def markdown(runs: Sequence[RunResult]) -> str:
                 f"two runs of {scene} have the same seed ({sorted(seeds)}); the table is a mean"
                 " over seeds: name one run of each."
             )
+        for run in of_scene[1:]:
+            _check_alike(of_scene[0], run)
         parts.append(_scene_table(scene, of_scene))
     return "\n".join(parts)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Settings of a run by full names, such as ``training.steps``; none where none are kept."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        if name not in _OWN:
+            inner = value if isinstance(value, dict) else {"": value}
+            flat |= {f"{name}.{key}".rstrip("."): one for key, one in inner.items()}
+    return flat
+
+
+def _check_alike(first: RunResult, other: RunResult) -> None:
+    """Check that two runs are of the same settings, as far as both know them."""
+    # an earlier version may lack a setting
+    both = [name for name in first.settings if name in other.settings]
+    apart = [name for name in both if first.settings[name] != other.settings[name]]
+    if apart:
+        told = ", ".join(
+            f"{name} ({first.settings[name]}, {other.settings[name]})" for name in apart[:_LISTED]
+        )
+        more = f" and {len(apart) - _LISTED} more" if len(apart) > _LISTED else ""
+        raise RunFolderError(
+            f"{first.folder} and {other.folder} differ in {told}{more}; the table is a mean over"
+            " seeds of the same settings: make a table of each."
+        )
 
 
 def _scene_table(scene: str, runs: Sequence[RunResult]) -> str:

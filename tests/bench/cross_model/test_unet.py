@@ -112,7 +112,7 @@ def test_it_sees_the_spectral_image_alone(tmp_path, prepare, settings):
 
 def test_what_it_needs_is_said(prepared, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"pip install 'bdgf\[diffusers\]'"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[diffusers\]'"):
         unet.unet_features(prepared, settings, tmp_path)
     monkeypatch.undo()
     layout = type(prepared.layout)(

@@ -120,5 +120,5 @@ def test_folders_and_packages_that_are_wrong(
     with pytest.raises(RunFolderError, match=r"no mapper\.json"):
         export_run(run, scene, tmp_path, Silent())
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(SettingsError, match=r"onnxscript.*pip install 'bdgf\[export\]'"):
+    with pytest.raises(SettingsError, match=r"onnxscript.*pip install '\.\[export\]'"):
         export_run(run, scene, tmp_path / "out", Silent())

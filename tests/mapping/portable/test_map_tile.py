@@ -151,6 +151,9 @@ def test_a_raster_on_another_grid_is_refused(three: list[Path], tmp_path: Path) 
         raster.transform = raster.transform @ raster.transform.translation(1, 0)
     assert "sar.tif lies on another grid than" in refused("out.tif", three, tmp_path)
     assert "3 rasters are needed" in refused("out.tif", three[:2], tmp_path)
+    told = refused("out.tif", [three[0], tmp_path / "none.tif", three[2]], tmp_path)
+    assert "none.tif: No such file" in told
+    assert "Traceback" not in told
     assert not (tmp_path / "out.tif").exists()
 
 

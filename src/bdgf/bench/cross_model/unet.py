@@ -60,7 +60,8 @@ def check_installed() -> None:
     if importlib.util.find_spec("diffusers") is None:
         raise SettingsError(
             "the features of diffusers' U-Net need the package diffusers, which is not installed:"
-            " install it with \"pip install 'bdgf[diffusers]'\", or leave this method out."
+            " install it with \"pip install '.[diffusers]'\" in the checkout of bdgf, or leave this"
+            " method out."
         )
 
 

@@ -236,7 +236,7 @@ def _onnxruntime() -> Any:  # noqa: ANN401
     except ImportError as error:
         raise SettingsError(
             f"{error.name} is not installed, and an export needs onnx, onnxscript and onnxruntime:"
-            " pip install 'bdgf[export]'."
+            " pip install '.[export]' in the checkout of bdgf."
         ) from None
     return onnxruntime
 

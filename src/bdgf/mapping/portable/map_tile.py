@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import rasterio
+import rasterio.errors
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -27,7 +28,10 @@ def main(out: Path, paths: list[Path]) -> None:
         sys.exit(f"{out} is one of the rasters that are read: name another file for the map.")
     session = onnxruntime.InferenceSession(HERE / "mapper.onnx")
     codes = np.array([entry["code"] for entry in about["classes"]], dtype=np.uint16)
-    sources = [rasterio.open(path) for path in paths]
+    try:
+        sources = [rasterio.open(path) for path in paths]
+    except rasterio.errors.RasterioIOError as error:
+        sys.exit(f"{error}; name the rasters in the order of mapper.json.")
     check_grids(sources)
     halo = about["halo"]
     like = sources[0]
