@@ -51,8 +51,8 @@ def usual_range(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArr
 def far_rows(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell which pixels lie far outside of all others in one of their bands.
 
-    By each band they are one of a hundred at the most. A band that has one value nearly everywhere has no usual
-    range, and nothing is far outside of it.
+    By each band they are one of a hundred at the most. A band that has one value nearly everywhere
+    has no usual range, and nothing is far outside of it.
 
     Args:
         values: Valid pixels (n, C), finite.
